@@ -1,0 +1,6 @@
+"""symbols <-> bits: the ANS message and the integer tables it is coded with."""
+
+from obverse.coding.message import Message
+from obverse.coding.tables import TableFamily, quantise
+
+__all__ = ["Message", "TableFamily", "quantise"]

@@ -1,0 +1,50 @@
+"""What a file holds, in numbers: the facts behind `obverse info`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from obverse.container.header import VERSION, unpack_header
+from obverse.container.limits import Limits
+from obverse.container.sections import read_index, read_item, read_section
+from obverse.container.source import SourceLike, open_source
+
+
+def describe(source: SourceLike, limits: Limits | None = None) -> dict[str, Any]:
+    """Read a whole file, check all checksums, keep no payload.
+
+    Returns:
+        `file_bytes`, `header_bytes`, `version`, `codec`, `config`, `shape` (tuple), `model` (fingerprint
+        in hex, or None), `metadata`, `sections` (name -> bytes of payload), `items` (count, or None) and
+        `item_bytes` (all items' payloads together, or None).
+
+    Raises:
+        InputError, DecodeError, LimitError: as `read`; the memory limit is per section or item.
+    """
+    limits = limits or Limits()
+    with open_source(source) as opened:
+        header = unpack_header(opened, limits)
+        sections: dict[str, int] = {}
+        item_bytes: int | None = None
+        if header.items is None:
+            for name in header.section_names:
+                sections[name] = len(read_section(opened, f"section {name!r}", limits))
+        else:
+            lengths = read_index(opened, header.items, limits)
+            item_bytes = sum(lengths)
+            for i, length in enumerate(lengths):
+                read_item(opened, i, length, limits)
+        opened.expect_end()
+        return {
+            "file_bytes": opened.taken,
+            "header_bytes": header.bytes,
+            "version": VERSION,
+            "codec": header.codec,
+            "config": header.config,
+            "shape": header.shape,
+            "model": None if header.model is None else header.model.hex(),
+            "metadata": header.metadata,
+            "sections": sections,
+            "items": header.items,
+            "item_bytes": item_bytes,
+        }

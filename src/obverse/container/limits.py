@@ -1,0 +1,60 @@
+"""How large a file may be before reading it is refused: a guard against hostile or damaged files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from obverse.errors import LimitError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a reader accepts. Raise one limit with e.g. `Limits(pixels=2**30)`.
+
+    Attributes:
+        pixels: height times width of a decoded image (default 2**28, about 268 megapixels).
+        items: items in a stream of items (default 2**24).
+        memory: bytes of payload held at once (default 4 GiB).
+        header: bytes of the header (default 1 MiB).
+    """
+
+    pixels: int = 2**28
+    items: int = 2**24
+    memory: int = 4 * 2**30
+    header: int = 2**20
+
+    @classmethod
+    def unlimited(cls) -> Limits:
+        """No limit but what the file really holds. Only for files that you trust."""
+        most = 2**63 - 1
+        return cls(pixels=most, items=most, memory=most, header=most)
+
+    def check_pixels(self, count: int) -> None:
+        """Raise LimitError when `count` pixels are more than allowed."""
+        _check("pixels", count, self.pixels, "pixels")
+
+    def check_shape(self, shape: Sequence[int]) -> None:
+        """Raise LimitError when an array of this shape has more elements than `pixels` allows."""
+        self.check_pixels(math.prod(shape))
+
+    def check_items(self, count: int) -> None:
+        """Raise LimitError when `count` items are more than allowed."""
+        _check("items", count, self.items, "items")
+
+    def check_memory(self, count: int) -> None:
+        """Raise LimitError when holding `count` bytes is more than allowed."""
+        _check("memory", count, self.memory, "bytes of memory")
+
+    def check_header(self, count: int) -> None:
+        """Raise LimitError when a header of `count` bytes is longer than allowed."""
+        _check("header", count, self.header, "bytes of header")
+
+
+def _check(limit: str, count: int, allowed: int, unit: str) -> None:
+    if count > allowed:
+        raise LimitError(
+            f"this takes {count:,} {unit}, more than the limit of {allowed:,}; "
+            f"if you trust the data, raise the limit with limits=Limits({limit}={count})"
+        )

@@ -1,0 +1,84 @@
+"""What follows the header: sections (length, payload, checksum), and the index of a stream of items."""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Iterable
+
+from obverse.container.limits import Limits
+from obverse.container.source import Source
+from obverse.container.varint import MAX_BYTES, decode_varint, encode_varint
+from obverse.errors import DecodeError
+
+_CHECKSUM_BYTES = 4
+
+
+def pack_section(payload: bytes) -> list[bytes]:
+    """The parts of one section, to be joined: length, payload, CRC-32 of both."""
+    length = encode_varint(len(payload))
+    return [length, payload, zlib.crc32(payload, zlib.crc32(length)).to_bytes(_CHECKSUM_BYTES, "little")]
+
+
+def pack_index(lengths: Iterable[int]) -> bytes:
+    """The payload of the index: the length of every item's payload in bytes."""
+    return b"".join(map(encode_varint, lengths))
+
+
+def section_bytes(length: int) -> int:
+    """Bytes of a whole section whose payload has `length` bytes."""
+    return len(encode_varint(length)) + length + _CHECKSUM_BYTES
+
+
+def read_section(
+    source: Source, part: str, limits: Limits, held: int = 0, least: int = 0, most: int | None = None
+) -> bytes:
+    """The payload of the next section, its checksum checked.
+
+    Args:
+        part: what error sentences call the section.
+        held: bytes that the caller holds already; counts against `limits.memory`.
+        least, most: bounds on the payload length in bytes, where they are known.
+
+    Raises:
+        TruncatedError, DamagedError, LimitError.
+    """
+    length, raw = source.read_varint(MAX_BYTES, part)
+    if length < least or (most is not None and length > most):
+        raise source.damaged(f"{part} has a length of {length} bytes, which cannot be")
+    source.require(length + _CHECKSUM_BYTES, part)
+    limits.check_memory(held + length)
+    payload = source.read(length, part)
+    checksum = int.from_bytes(source.read(_CHECKSUM_BYTES, part), "little")
+    if checksum != zlib.crc32(payload, zlib.crc32(raw)):
+        raise source.damaged(f"the checksum of {part} does not match")
+    return payload
+
+
+def read_index(source: Source, count: int, limits: Limits) -> array[int]:
+    """Payload lengths in bytes of `count` items, as 64-bit numbers.
+
+    Raises:
+        TruncatedError, DamagedError, LimitError. The lengths are not yet known to be true, except
+        that the file is long enough for them where its length is known.
+    """
+    # Every number takes 1 to 9 bytes, so a wrong count shows before anything is read.
+    index = read_section(source, "the index", limits, 0, count, MAX_BYTES * count)
+    limits.check_memory(8 * count)
+    lengths = array("Q")
+    at = 0
+    try:
+        for _ in range(count):
+            length, at = decode_varint(index, at)
+            lengths.append(length)
+    except DecodeError as error:
+        raise source.damaged(f"the index: {error}") from error
+    if at != len(index):
+        raise source.damaged("the index lists more items than the header")
+    source.require(sum(map(section_bytes, lengths)), "the items")
+    return lengths
+
+
+def read_item(source: Source, i: int, length: int, limits: Limits, held: int = 0) -> bytes:
+    """The payload of item `i`, which must have the length that the index gives."""
+    return read_section(source, f"item {i}", limits, held, length, length)

@@ -1,0 +1,155 @@
+"""Every error that a user of Obverse can meet, as one tree.
+
+    ObverseError                     exit code 1
+    ├── InputError                   3   what was given to compress cannot be read or used
+    │   ├── UnsupportedInputError    4   readable, but of a kind this codec does not code
+    │   └── SideInformationError     5   side information missing, unwanted or not the right one
+    ├── DecodeError                  10  a file that cannot be decoded
+    │   ├── NotObverseError          11  not an .obv file at all
+    │   ├── NewerVersionError        12  written by a newer format version
+    │   ├── TruncatedError           13  ends too early
+    │   ├── DamagedError             14  a checksum or a field is wrong
+    │   ├── UnknownCodecError        15  names a codec that is not installed
+    │   └── WrongModelError          16  written with other model weights
+    ├── LimitError                   17  larger than the limits set for reading or coding
+    ├── CodingError                  20  the entropy coder was used wrongly
+    │   ├── MessageEmptyError        21  more was popped than was pushed
+    │   └── TableError               22  not a valid probability table, symbol or index
+    ├── RateTargetError              23  no quality reaches the bytes or bpp asked for
+    ├── OutputError                  30  the result cannot be written (permission, disk full)
+    │   └── OutputExistsError        31  it would overwrite a file
+    ├── TrainingError                40  a training run cannot start or go on
+    │   └── ExportError              41  a network cannot be proven exact, or a model cannot be exported
+    └── MissingExtraError            50  an optional package is not installed
+
+A message says what was wrong and what to do. `exit_code` is what the command line ends with (2 is a
+wrong use of the command line itself, 130 an interruption).
+"""
+
+from __future__ import annotations
+
+
+class ObverseError(Exception):
+    """Base of all errors raised on purpose by Obverse."""
+
+    exit_code = 1
+
+
+class InputError(ObverseError):
+    """What was given to compress cannot be read or used."""
+
+    exit_code = 3
+
+
+class UnsupportedInputError(InputError):
+    """Readable input of a kind that the codec does not code (dtype, mode, shape)."""
+
+    exit_code = 4
+
+
+class SideInformationError(InputError):
+    """Side information is missing, unwanted, or not the one the file was written for."""
+
+    exit_code = 5
+
+
+class DecodeError(ObverseError):
+    """A file that cannot be decoded."""
+
+    exit_code = 10
+
+
+class NotObverseError(DecodeError):
+    """Not an .obv file."""
+
+    exit_code = 11
+
+
+class NewerVersionError(DecodeError):
+    """Written by a format version newer than this reader."""
+
+    exit_code = 12
+
+
+class TruncatedError(DecodeError):
+    """The file ends before what it announces."""
+
+    exit_code = 13
+
+
+class DamagedError(DecodeError):
+    """A checksum, a length or a field does not hold."""
+
+    exit_code = 14
+
+
+class UnknownCodecError(DecodeError):
+    """The file, or the caller, names a codec that is not installed."""
+
+    exit_code = 15
+
+
+class WrongModelError(DecodeError):
+    """The file was written with other model weights than those installed."""
+
+    exit_code = 16
+
+
+class LimitError(ObverseError):
+    """Larger than the limits set for reading or coding; each limit has an override."""
+
+    exit_code = 17
+
+
+class CodingError(ObverseError):
+    """The entropy coder was used wrongly, or its message is not what was pushed."""
+
+    exit_code = 20
+
+
+class MessageEmptyError(CodingError):
+    """More was popped from a message than was pushed."""
+
+    exit_code = 21
+
+
+class TableError(CodingError):
+    """Not a valid probability table, or a symbol or index outside of it."""
+
+    exit_code = 22
+
+
+class RateTargetError(ObverseError):
+    """No quality reaches the bytes or bits per pixel asked for."""
+
+    exit_code = 23
+
+
+class OutputError(ObverseError):
+    """The result cannot be written."""
+
+    exit_code = 30
+
+
+class OutputExistsError(OutputError):
+    """The result would overwrite a file."""
+
+    exit_code = 31
+
+
+class TrainingError(ObverseError):
+    """A training run cannot start or go on."""
+
+    exit_code = 40
+
+
+class ExportError(TrainingError):
+    """A network cannot be proven exact, or a model cannot be exported."""
+
+    exit_code = 41
+
+
+class MissingExtraError(ObverseError):
+    """An optional package is not installed."""
+
+    exit_code = 50

@@ -1,0 +1,206 @@
+"""Train the image codec: `obverse train image --data DIR --out DIR`.
+
+One loop, read top to bottom: draw patches and qualities, minimise rate + lambda * distortion (Balle et
+al., ICLR 2018, eq. 4), checkpoint. A run killed at any moment resumes from its last checkpoint with
+the same random numbers as if it had not been.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from obverse.data.patches import PatchSampler, image_files, split_files
+from obverse.training.image_model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
+from obverse.transforms.image import block_statistics
+
+
+@dataclass(frozen=True)
+class ImageRecipe:
+    """Everything that decides the result of a training run, saved beside its weights."""
+
+    steps: int = 60_000
+    batch: int = 8
+    patch: int = 128
+    lr: float = 1e-3
+    linear_lr: float = 0.1  # of lr, for the layers that start as the block transform
+    warmup: int = 500
+    decay: float = 0.3  # the last part of the steps, over which lr falls to zero
+    ema: float = 0.999
+    clip: float = 1.0
+    seed: int = 1
+    bf16: bool = True
+    validate_every: int = 1000
+    checkpoint_seconds: float = 120.0
+
+
+def learning_rate(recipe: ImageRecipe, step: int) -> float:
+    """Warm up, stay, and fall (1 - square root) at the end, so that a longer run shares its beginning."""
+    rate = recipe.lr * min(1.0, (step + 1) / recipe.warmup)
+    left = (recipe.steps - step) / max(1.0, recipe.decay * recipe.steps)
+    return rate * (1 - math.sqrt(1 - left)) if left < 1 else rate
+
+
+def sample_quality(batch: int, rng: np.random.Generator) -> Tensor:
+    """One quality for each sample of a batch, stratified over [0, 1]."""
+    t = (rng.permutation(batch) + rng.random(batch)) / batch
+    return torch.from_numpy(t.astype(np.float32))
+
+
+def loss_of(out: dict[str, Tensor], x: Tensor, t: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Mean over the batch of (bpp + lambda 255**2 MSE) / sqrt(lambda), so that no quality dominates."""
+    pixels = x.shape[2] * x.shape[3]
+    bpp = (out["y_bits"] + out["z_bits"]) / pixels
+    mse = (out["x_hat"].float() - x).pow(2).mean(dim=(1, 2, 3))
+    lmbda = lmbda_of(t)
+    weight = torch.sqrt(math.sqrt(LMBDA_MIN * LMBDA_MAX) / lmbda)
+    loss = ((bpp + lmbda * 255**2 * mse) * weight).mean()
+    return loss, {
+        "loss": loss.item(),
+        "bpp": bpp.mean().item(),
+        "z_bpp": (out["z_bits"] / pixels).mean().item(),
+        "psnr": (-10 * torch.log10(mse.detach().clamp(min=1e-8))).mean().item(),
+    }
+
+
+def to_tensor(batch: np.ndarray, device: torch.device) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float in [0, 1], channels_last."""
+    return torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float().div_(255)
+
+
+@torch.no_grad()
+def validate(model: ImageModel, images: Sequence[np.ndarray], device: torch.device) -> list[dict[str, float]]:
+    """Mean bpp and PSNR (dB) at five qualities, rounded latents, estimated rates."""
+    model.eval()
+    rows = []
+    for quality in (0.1, 0.3, 0.5, 0.7, 0.9):
+        bpp, psnr, loss = [], [], []
+        for image in images:
+            x = to_tensor(image[None], device)
+            out = model(x, torch.tensor([quality], device=device))
+            _, values = loss_of({**out, "x_hat": out["x_hat"].clamp(0, 1)}, x, torch.tensor([quality], device=device))
+            bpp.append(values["bpp"])
+            psnr.append(values["psnr"])
+            loss.append(values["loss"])
+        rows.append(
+            {"t": quality, "bpp": float(np.mean(bpp)), "psnr": float(np.mean(psnr)), "loss": float(np.mean(loss))}
+        )
+    model.train()
+    return rows
+
+
+def save_atomically(state: dict[str, object], path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def log(message: str) -> None:
+    sys.stderr.write(message + "\n")
+    sys.stderr.flush()
+
+
+def train(data: Sequence[Path], out: Path, recipe: ImageRecipe, config: ImageModelConfig, device_name: str) -> Path:
+    """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path."""
+    out.mkdir(parents=True, exist_ok=True)
+    device = torch.device(device_name)
+    torch.manual_seed(recipe.seed)
+    training, validation = split_files(image_files(data))
+    if not training:
+        raise FileNotFoundError(f"no images under {', '.join(map(str, data))}")
+    sampler = PatchSampler(training, recipe.patch, recipe.seed, lambda i, n: None)
+    crops = []
+    for path in validation:
+        image = np.asarray(Image.open(path).convert("RGB"))
+        h, w = (min(384, side // 64 * 64) for side in image.shape[:2])
+        top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
+        crops.append(image[top : top + h, left : left + w])
+    log(f"{len(training)} images to train on, {len(crops)} to validate")
+
+    model = ImageModel(config).to(device, memory_format=torch.channels_last)
+    average = ImageModel(config).to(device, memory_format=torch.channels_last)
+    linear = [p for n, p in model.named_parameters() if n.split(".")[1] in {"dct", "merge", "split", "idct"}]
+    chosen = {id(p) for p in linear}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    optimiser = torch.optim.Adam([{"params": rest, "scale": 1.0}, {"params": linear, "scale": recipe.linear_lr}], fused=True)
+    checkpoint = out / "checkpoint.pt"
+    step = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        sampler.rng.bit_generator.state = json.loads(state["sampler"])
+        torch.set_rng_state(state["torch_rng"].cpu())
+        step = state["step"]
+        log(f"resumed at step {step}")
+    else:
+        statistics = block_statistics(to_tensor(sampler.batch(1024), torch.device("cpu")))
+        model.analysis.initialise(*statistics)
+        model.synthesis.initialise(*statistics)
+        average.load_state_dict(model.state_dict())
+    (out / "recipe.json").write_text(
+        json.dumps({"recipe": asdict(recipe), "model": config.as_dict(), "data": [str(d) for d in data]}, indent=2)
+    )
+
+    def save() -> None:
+        save_atomically(
+            {
+                "model": model.state_dict(),
+                "average": average.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "sampler": json.dumps(sampler.rng.bit_generator.state),
+                "torch_rng": torch.get_rng_state(),
+                "step": step,
+                "config": config.as_dict(),
+            },
+            checkpoint,
+        )
+
+    model.train()
+    saved = started = time.monotonic()
+    first, running = step, {}
+    while step < recipe.steps:
+        rate = learning_rate(recipe, step)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["scale"]
+        x = to_tensor(sampler.batch(recipe.batch), device)
+        t = sample_quality(recipe.batch, sampler.rng).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+            out_ = model(x, t)
+        loss, values = loss_of(out_, x, t)
+        optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+        with torch.no_grad():
+            weight = 1 - min(recipe.ema, (step + 1) / (step + 10))
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+        step += 1
+        values["norm"] = float(norm)
+        for key, value in values.items():
+            running[key] = 0.98 * running.get(key, value) + 0.02 * value
+        if step % 100 == 0:
+            speed = (time.monotonic() - started) / (step - first)
+            log(f"step {step} " + " ".join(f"{k} {v:.4f}" for k, v in running.items()) + f" lr {rate:.2e} {speed:.3f} s/step")
+        if step % recipe.validate_every == 0 or step == recipe.steps:
+            rows = validate(average, crops, device)
+            log("validation " + "  ".join(f"{r['bpp']:.3f} bpp {r['psnr']:.2f} dB" for r in rows) + f"  loss {np.mean([r['loss'] for r in rows]):.4f}")
+            with open(out / "validation.jsonl", "a") as f:
+                f.write(json.dumps({"step": step, "rows": rows}) + "\n")
+        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
+            save()
+            saved = time.monotonic()
+    return checkpoint

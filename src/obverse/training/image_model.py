@@ -1,0 +1,72 @@
+"""The image codec as it is trained: floats, noise and gradients."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from obverse.priors.four_step import FourStepHyperprior
+from obverse.transforms.blocks import QualityVector
+from obverse.transforms.image import UNIT, Analysis, Synthesis
+
+LMBDA_MIN, LMBDA_MAX = 0.0005, 0.2
+
+
+def lmbda_of(t: Tensor) -> Tensor:
+    """Quality t in [0, 1] -> lambda of  bpp + lambda * 255**2 * MSE,  evenly spaced in the logarithm."""
+    return LMBDA_MIN * torch.exp(t * math.log(LMBDA_MAX / LMBDA_MIN))
+
+
+@dataclass(frozen=True)
+class ImageModelConfig:
+    """Sizes of the networks; the names are those of the classes' arguments."""
+
+    latents: int = 320
+    fine: int = 4
+    coarse: int = 2
+    fine_hidden: int = 112
+    coarse_hidden: int = 160
+    hyper: int = 96
+    features: int = 160
+    context: int = 160
+    hidden: int = 320
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+class ImageModel(nn.Module):
+    """Variable-rate image codec, every quality in one set of weights.
+
+        x ──► analysis ──► * gain(t) ──► prior: round, rate ──► / gain'(t) ──► synthesis ──► x̂
+                            y                 ŷ, bits
+    """
+
+    def __init__(self, config: ImageModelConfig):
+        super().__init__()
+        self.config = config
+        sizes = (config.latents, config.fine, config.coarse, config.fine_hidden, config.coarse_hidden)
+        self.analysis = Analysis(*sizes)
+        self.synthesis = Synthesis(*sizes)
+        self.prior = FourStepHyperprior(
+            config.latents, config.hyper, config.features, config.context, config.hidden
+        )
+        # High-rate theory: with D = step**2 / 12 and R = -log2(step), d(R + lambda D)/d step = 0 gives a
+        # step of 5.1 / sqrt(lambda) grey levels. Training moves each channel from there.
+        t = torch.linspace(0, 1, 9)
+        log_gain = torch.log(torch.sqrt(lmbda_of(t)) / (5.1 / 255 * UNIT)).view(9, 1)
+        self.log_gain = QualityVector(config.latents, init=log_gain.expand(9, config.latents))
+        self.log_inverse_gain = QualityVector(config.latents, init=-log_gain.expand(9, config.latents))
+
+    def forward(self, x: Tensor, t: Tensor) -> dict[str, Tensor]:
+        """x: (B, 3, H, W) in [0, 1], sides multiples of 64; t: (B,) quality in [0, 1].
+
+        Returns x_hat (B, 3, H, W), y_bits and z_bits (B,).
+        """
+        y = self.analysis(x, t) * torch.exp(self.log_gain(t))
+        y_hat, y_bits, z_bits = self.prior(y, t)
+        x_hat = self.synthesis(y_hat * torch.exp(self.log_inverse_gain(t)), t)
+        return {"x_hat": x_hat, "y_bits": y_bits, "z_bits": z_bits}

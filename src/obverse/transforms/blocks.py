@@ -1,0 +1,78 @@
+"""Small parts that the analysis and synthesis transforms are made of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def space_to_depth(x: Tensor, factor: int) -> Tensor:
+    """(B, C, H, W) -> (B, C * factor**2, H / factor, W / factor), channels_last in memory.
+
+    Output channel (dy * factor + dx) * C + c holds pixel (dy, dx) of each cell, channel c.
+    """
+    b, c, h, w = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(b, h // factor, factor, w // factor, factor, c)
+    x = x.permute(0, 1, 3, 2, 4, 5).reshape(b, h // factor, w // factor, factor * factor * c)
+    return x.permute(0, 3, 1, 2)
+
+
+def depth_to_space(x: Tensor, factor: int) -> Tensor:
+    """The inverse of `space_to_depth`."""
+    b, c, h, w = x.shape
+    c //= factor * factor
+    x = x.permute(0, 2, 3, 1).reshape(b, h, w, factor, factor, c)
+    x = x.permute(0, 1, 3, 2, 4, 5).reshape(b, h * factor, w * factor, c)
+    return x.permute(0, 3, 1, 2)
+
+
+class QualityVector(nn.Module):
+    """One learned vector per quality: linear between evenly spaced anchors.
+
+    This is the "gain unit" of Cui et al., "Asymmetric gained deep image compression with continuous
+    rate adaptation", CVPR 2021, with linear instead of exponential interpolation.
+    """
+
+    def __init__(self, channels: int, init: Tensor | float = 0.0, anchors: int = 9):
+        super().__init__()
+        values = torch.zeros(anchors, channels)
+        values += init if not isinstance(init, Tensor) else init.reshape(-1, channels)
+        self.anchors = nn.Parameter(values)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """t: (B,) in [0, 1], the quality -> (B, channels, 1, 1)."""
+        last = self.anchors.shape[0] - 1
+        position = t.clamp(0, 1) * last
+        low = position.floor().clamp(max=last - 1).long()
+        fraction = (position - low).unsqueeze(1)
+        value = self.anchors[low] * (1 - fraction) + self.anchors[low + 1] * fraction
+        return value[:, :, None, None]
+
+
+class ResidualBottleneck(nn.Module):
+    """A residual branch, zero at initialisation, whose strength may depend on the quality.
+
+        x ──► * input_scale ──► reduce 1x1 ──► LReLU ──► spatial 3x3 ──► LReLU ──► * (1 + gain(t)) ──► expand 1x1 ──► + ──► out
+        └─────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
+
+    `input_scale` brings channels of very different variance (DCT coefficients) to one scale for the
+    branch; the residual stream itself keeps the units of the signal.
+    """
+
+    def __init__(self, channels: int, hidden: int, input_scale: Tensor | float = 1.0):
+        super().__init__()
+        scale = torch.ones(channels) * input_scale
+        self.input_scale = nn.Parameter(scale.view(1, channels, 1, 1))
+        self.reduce = nn.Conv2d(channels, hidden, 1)
+        self.spatial = nn.Conv2d(hidden, hidden, 3, padding=1)
+        self.expand = nn.Conv2d(hidden, channels, 1)
+        self.gain = QualityVector(hidden)
+        nn.init.zeros_(self.expand.weight)
+        nn.init.zeros_(self.expand.bias)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        branch = F.leaky_relu(self.reduce(x * self.input_scale), 0.1)
+        branch = F.leaky_relu(self.spatial(branch), 0.1)
+        branch = branch * (1 + self.gain(t)).to(branch.dtype)
+        return x + self.expand(branch).to(x.dtype)
