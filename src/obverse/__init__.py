@@ -1,0 +1,29 @@
+"""Obverse: learned data compression as real codecs.
+
+    >>> import numpy as np, obverse
+    >>> photo = np.tile(np.arange(64, dtype=np.uint8)[:, None, None], (1, 64, 3))
+    >>> data = obverse.compress(photo, quality=60)
+    >>> obverse.decompress(data).shape
+    (64, 64, 3)
+
+Importing this package imports neither torch nor numba; opening a codec does.
+"""
+
+from obverse.codec import Codec, compress, decompress
+from obverse.container import Container, Limits
+from obverse.errors import ObverseError
+from obverse.registry import list_codecs, open_codec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Codec",
+    "Container",
+    "Limits",
+    "ObverseError",
+    "__version__",
+    "compress",
+    "decompress",
+    "list_codecs",
+    "open_codec",
+]

@@ -333,7 +333,7 @@ def test_a_length_is_not_trusted() -> None:
         read(Pipe(huge))
     with pytest.raises(TruncatedError):
         read(MAGIC + b"\x01" + encode_varint(2**35 - 1), Limits.unlimited())
-    stream = file_from(cbor2.dumps({0: "x", 1: {}, 3: [], 5: 2**64 - 1}), section(b"\x01"))
+    stream = file_from(cbor2.dumps({0: "x", 1: {}, 3: [], 5: 2**63 - 1}), section(b"\x01"))
     for read_it in (read, describe, ItemReader):
         with pytest.raises(DamagedError):
             read_it(stream, Limits.unlimited())
@@ -378,8 +378,8 @@ def test_item_reader(tmp_path: Path) -> None:
         for i in (3, -4):
             with pytest.raises(IndexError):
                 reader[i]
-        with pytest.raises(LimitError):
-            ItemReader(path, Limits(memory=299))[2]
+    with ItemReader(path, Limits(memory=299)) as reader, pytest.raises(LimitError):
+        reader[2]
     with pytest.raises(InputError):
         reader[0]
     with open(path, "rb") as file:
@@ -409,7 +409,7 @@ def test_item_reader_refuses() -> None:
 
 def test_paths_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for read_it in (read, read_header, describe, ItemReader):
-        with pytest.raises(InputError, match="no such file: .*gone"):
+        with pytest.raises(InputError, match="no such file"):
             read_it(tmp_path / "gone")
         with pytest.raises(InputError, match="is a directory"):
             read_it(tmp_path)

@@ -35,6 +35,7 @@ class ImageRecipe:
     patch: int = 128
     lr: float = 1e-3
     linear_lr: float = 0.1  # of lr, for the layers that start as the block transform
+    index_lr: float = 30.0  # of lr, for the table indices of the hyper-latents
     warmup: int = 500
     decay: float = 0.3  # the last part of the steps, over which lr falls to zero
     ema: float = 0.999
@@ -111,6 +112,18 @@ def log(message: str) -> None:
     sys.stderr.flush()
 
 
+def parameter_groups(model: ImageModel, recipe: ImageRecipe) -> list[dict[str, object]]:
+    """Each group's lr is `scale` times the recipe's: less for the block transform, which starts close to
+    its optimum, more for the table indices of z, which count in steps of 13 %."""
+    groups: dict[float, list[torch.nn.Parameter]] = {1.0: [], recipe.linear_lr: [], recipe.index_lr: []}
+    for name, parameter in model.named_parameters():
+        if name.split(".")[1] in {"dct", "merge", "split", "idct"}:
+            groups[recipe.linear_lr].append(parameter)
+        else:
+            groups[recipe.index_lr if "z_index" in name else 1.0].append(parameter)
+    return [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
+
+
 def train(data: Sequence[Path], out: Path, recipe: ImageRecipe, config: ImageModelConfig, device_name: str) -> Path:
     """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path."""
     out.mkdir(parents=True, exist_ok=True)
@@ -130,10 +143,7 @@ def train(data: Sequence[Path], out: Path, recipe: ImageRecipe, config: ImageMod
 
     model = ImageModel(config).to(device, memory_format=torch.channels_last)
     average = ImageModel(config).to(device, memory_format=torch.channels_last)
-    linear = [p for n, p in model.named_parameters() if n.split(".")[1] in {"dct", "merge", "split", "idct"}]
-    chosen = {id(p) for p in linear}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    optimiser = torch.optim.Adam([{"params": rest, "scale": 1.0}, {"params": linear, "scale": recipe.linear_lr}], fused=True)
+    optimiser = torch.optim.Adam(parameter_groups(model, recipe), fused=True)
     checkpoint = out / "checkpoint.pt"
     step = 0
     if checkpoint.exists():

@@ -1,0 +1,99 @@
+"""What a codec is. Start here.
+
+A codec turns data into a container (what an .obv file holds) and back:
+
+    data ──► encode ──► Container ──► bytes ──► Container ──► decode ──► data
+
+Inside, it pushes symbols onto an ANS message and pops them in the mirrored order; see
+`obverse.coding.message`. `compress` and `decompress` are the two sentences that everybody uses.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+from obverse.container import Container, Limits, read, write
+from obverse.errors import SideInformationError, WrongModelError
+
+
+class Codec(ABC):
+    """One method of compression, as a value without state.
+
+    id: the name in the file header and on the command line.
+    suffix: what a decoded file is called when nobody says ('.png').
+    needs_side_info: whether decoding needs side information; a codec that has no use for it refuses it.
+    """
+
+    id: ClassVar[str]
+    suffix: ClassVar[str] = ".npy"
+    needs_side_info: ClassVar[bool] = False
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        """8 bytes that name the trained model, None for a codec without one."""
+        return None
+
+    @abstractmethod
+    def encode(self, data: Any, **options: Any) -> Container:
+        """Data as `load` returns it, or as a user would pass it, to a container. Raises InputError."""
+
+    @abstractmethod
+    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Any:
+        """The data again, as an array. Raises DecodeError; never trusts the container."""
+
+    @abstractmethod
+    def load(self, source: Path | BinaryIO) -> Any:
+        """Read a file of the kind that this codec codes. Raises InputError."""
+
+    @abstractmethod
+    def save(self, container: Container, target: str, limits: Limits | None = None) -> bytes:
+        """Decode to the bytes of a file whose name ends in `target`'s suffix."""
+
+
+def compress(data: Any, codec: str = "image", **options: Any) -> bytes:
+    """The bytes of an .obv file.
+
+    data: an array, a Pillow image, or the path of a file to read. options: those of the codec's `encode`
+    (for images `quality`, `bpp` or `max_bytes`).
+    """
+    from obverse.registry import open_codec
+
+    chosen = open_codec(codec)
+    if isinstance(data, str | Path):
+        data = chosen.load(Path(data))
+    return write(chosen.encode(data, **options))
+
+
+def decompress(source: bytes | str | Path, side_info: Any = None, limits: Limits | None = None) -> Any:
+    """The data in an .obv file, given as its bytes or its path.
+
+    limits: what a file may ask for; pass Limits.unlimited() for files that you trust.
+    Raises DecodeError for what cannot be decoded, SideInformationError when side information is missing or
+    not wanted, WrongModelError when another model wrote the file.
+    """
+    limits = limits or Limits()
+    container = read(Path(source) if isinstance(source, str) else source, limits)
+    return codec_of(container, side_info is not None).decode(container, side_info, limits)
+
+
+def codec_of(container: Container, has_side_info: bool = False) -> Codec:
+    """The codec that can decode this container, checked for its model and its need of side information."""
+    from obverse.registry import open_codec
+
+    codec = open_codec(container.codec)
+    if codec.needs_side_info and not has_side_info:
+        raise SideInformationError(f"codec {codec.id!r} decodes with side information only: pass side_info")
+    if has_side_info and not codec.needs_side_info:
+        raise SideInformationError(f"codec {codec.id!r} has no use for side information: do not pass it")
+    if container.model != codec.fingerprint:
+        written = container.model.hex() if container.model else "none"
+        here = codec.fingerprint.hex() if codec.fingerprint else "none"
+        raise WrongModelError(
+            f"the file was written with model {written} of codec {codec.id!r}, here is model {here}: "
+            "install the version of Obverse that wrote it"
+        )
+    return codec
+
+

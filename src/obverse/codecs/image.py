@@ -1,0 +1,222 @@
+"""The image codec: photos, lossy, any rate from one model.
+
+    pixels ──► analysis ──► y ──► hyper-analysis ──► z ──► round ──► message
+                            │                        │
+                            │        exact prior ◄───┘
+                            │            │ mean, table of slice k = 0, 1, 2, 3
+                            └──────► round(y - mean) ──────────────► message ──► file
+
+    file ──► message ──► ẑ, then slice k with the tables that ẑ and slices < k give ──► ŷ ──► synthesis ──► pixels
+
+The message is a stack: the encoder computes everything first and pushes slices 3, 2, 1, 0 and then z, so
+that the decoder pops z, 0, 1, 2, 3.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from obverse.codec import Codec
+from obverse.codecs.image_networks import ImageNetworks
+from obverse.codecs.rate_control import highest_level
+from obverse.coding import Message
+from obverse.container import Container, Limits
+from obverse.data.images import Photo, photo_of, read_photo, write_photo
+from obverse.errors import DamagedError, InputError
+from obverse.priors.exact_four_step import FRACTION, LEVELS, Z_MAX
+from obverse.priors.four_step import to_slices
+from obverse.zoo import StoredModel, load_model
+
+ALIGN = 64  # pixels: one position of z
+PIXEL_BYTES = 14  # memory a pixel takes while it is coded, in bytes, windows apart
+
+
+class ImageCodec(Codec):
+    """Any 8-bit grayscale or RGB image, with or without alpha, from 1x1 pixel on."""
+
+    id: ClassVar[str] = "image"
+    suffix: ClassVar[str] = ".png"
+
+    @cached_property
+    def model(self) -> StoredModel:
+        """The stored model; its weights are read here, the networks are built at first use."""
+        return load_model("image")
+
+    @cached_property
+    def networks(self) -> ImageNetworks:
+        return ImageNetworks.load(self.model)
+
+    @property
+    def fingerprint(self) -> bytes:
+        return self.model.fingerprint
+
+    def encode(
+        self,
+        data: Any,
+        *,
+        quality: float | None = None,
+        bpp: float | None = None,
+        max_bytes: int | None = None,
+        metadata: dict[str, Any] | None = None,
+        limits: Limits | None = None,
+    ) -> Container:
+        """A Photo, a Pillow image, or a uint8 array (H, W), (H, W, 1 to 4), to a container.
+
+        quality: 1 to 100, continuous (steps of 0.05), default 50. Or one of bpp, bits per pixel of the whole
+        file, and max_bytes, its bytes: the highest quality that does not exceed it.
+        Raises InputError, LimitError, RateTargetError.
+        """
+        if sum(target is not None for target in (quality, bpp, max_bytes)) > 1:
+            raise InputError("give one of quality, bpp and max_bytes")
+        photo = photo_of(data)
+        height, width = photo.size
+        (limits or Limits()).check_pixels(height * width)
+        if bpp is not None:
+            if not bpp > 0:
+                raise InputError(f"bpp must be above 0, not {bpp}")
+            max_bytes = int(bpp * height * width / 8)
+        if max_bytes is not None:
+            return highest_level(lambda level: self._encode(photo, level, metadata), max_bytes, LEVELS)
+        return self._encode(photo, level_of(50.0 if quality is None else quality), metadata)
+
+    def _encode(self, photo: Photo, level: int, metadata: dict[str, Any] | None) -> Container:
+        message, _ = encode_pixels(self.networks, photo.pixels, level)
+        sections = {"y": message.to_bytes()}
+        if photo.alpha is not None:
+            sections["alpha"] = pack_plane(photo.alpha)
+        for name, value in (("icc", photo.icc), ("exif", photo.exif)):
+            if value:
+                sections[name] = zlib.compress(value, 9)
+        config = {0: level, 1: 1 if photo.pixels.ndim == 2 else 3}
+        return Container(self.id, config, photo.size, sections, self.fingerprint, metadata or {})
+
+    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
+        """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8."""
+        return self.decode_photo(container, limits).array()
+
+    def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
+        """The pixels with alpha, ICC profile and EXIF data."""
+        limits = limits or Limits()
+        level, channels = container.config.get(0), container.config.get(1)
+        shape, sections = container.shape, container.sections
+        if container.items is not None or set(container.config) != {0, 1} or len(shape) != 2 or min(shape) < 1:
+            raise DamagedError("not the header of an image")
+        if type(level) is not int or not 0 <= level <= LEVELS or type(channels) is not int or channels not in (1, 3):
+            raise DamagedError("an image file with a quality or channels out of range")
+        if "y" not in sections or not set(sections) <= {"y", "alpha", "icc", "exif"}:
+            raise DamagedError("an image file with other sections than an image has")
+        height, width = shape
+        limits.check_pixels(height * width)
+        limits.check_memory(height * width * PIXEL_BYTES)
+        alpha = unpack_plane(sections["alpha"], height, width) if "alpha" in sections else None
+        icc, exif = (inflate(sections.get(name, b""), limits.header * 64) for name in ("icc", "exif"))
+        pixels = decode_pixels(self.networks, Message.from_bytes(sections["y"]), level, height, width)
+        if channels == 1:
+            pixels = pixels.mean(axis=2, dtype=np.float32).round().astype(np.uint8)
+        return Photo(pixels, alpha, icc, exif)
+
+    def load(self, source: Path | BinaryIO) -> Photo:
+        return read_photo(source)
+
+    def save(self, container: Container, target: str, limits: Limits | None = None) -> bytes:
+        return write_photo(self.decode_photo(container, limits), target)
+
+
+def level_of(quality: float) -> int:
+    """Quality 1 to 100 as the level that the file stores."""
+    if not 1 <= quality <= 100:
+        raise InputError(f"quality must be between 1 and 100, not {quality}")
+    return round((quality - 1) * LEVELS / 99)
+
+
+def quality_of_level(level: int) -> float:
+    """The inverse of `level_of`."""
+    return 1 + level * 99 / LEVELS
+
+
+@torch.inference_mode()
+def encode_pixels(networks: ImageNetworks, pixels: np.ndarray, level: int) -> tuple[Message, float]:
+    """(H, W) or (H, W, 3) uint8 -> the message, and the bits that the tables predict for it."""
+    if pixels.ndim == 2:
+        pixels = np.broadcast_to(pixels[:, :, None], (*pixels.shape, 3))
+    height, width = pixels.shape[:2]
+    padded = np.pad(pixels, ((0, -height % ALIGN), (0, -width % ALIGN), (0, 0)), mode="edge")
+    y = networks.analyse(padded, level)
+    z = networks.hyper_analysis(y).round_().clamp_(-Z_MAX, Z_MAX)
+    slices = to_slices(y)
+    coded: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def coder(k: int, mean: Tensor, index: Tensor) -> Tensor:
+        residual = (slices[k][0] - mean / FRACTION).round_().to(torch.int32)
+        coded.append((residual.numpy(), index.numpy()))
+        return residual
+
+    networks.prior.run(z, level, coder)
+    symbols = z[0].to(torch.int32).numpy()
+    z_index = np.broadcast_to(networks.prior.z_tables(level).numpy()[:, None, None], symbols.shape)
+    message = Message()
+    bits = 0.0
+    for residual, index in coded[::-1]:
+        message.push(residual, networks.tables, index)
+        bits += float(networks.tables.bits(residual, index).sum())
+    message.push(symbols, networks.tables, z_index)
+    bits += float(networks.tables.bits(symbols, z_index).sum())
+    return message, bits
+
+
+@torch.inference_mode()
+def decode_pixels(networks: ImageNetworks, message: Message, level: int, height: int, width: int) -> np.ndarray:
+    """The mirror of `encode_pixels`: (height, width, 3) uint8."""
+    rows, columns = -(-height // ALIGN), -(-width // ALIGN)
+    index = networks.prior.z_tables(level).numpy()[:, None, None]
+    z = message.pop(networks.tables, np.broadcast_to(index, (networks.prior.hyper, rows, columns)))
+    if np.abs(z).max() > Z_MAX:
+        raise DamagedError("hyper-latents out of range: the file is damaged")
+
+    def coder(k: int, mean: Tensor, index: Tensor) -> Tensor:
+        return torch.from_numpy(message.pop(networks.tables, index.numpy()))
+
+    y_hat = networks.prior.run(torch.from_numpy(z)[None].float(), level, coder)
+    if not message.empty:
+        raise DamagedError("the file holds more than its image")
+    return networks.synthesise(y_hat, level, height, width)
+
+
+# -- planes and texts that travel losslessly ---------------------------------------------------------
+
+
+def pack_plane(plane: np.ndarray) -> bytes:
+    """(H, W) uint8, deflated after whichever of three row filters is shortest; its number comes first."""
+    up = np.diff(plane, axis=0, prepend=np.uint8(0))
+    left = np.diff(plane, axis=1, prepend=np.uint8(0))
+    return min((bytes([i]) + zlib.compress(p.tobytes(), 9) for i, p in enumerate((plane, up, left))), key=len)
+
+
+def unpack_plane(data: bytes, height: int, width: int) -> np.ndarray:
+    """The inverse of `pack_plane`."""
+    raw = inflate(data[1:], height * width)
+    if len(raw) != height * width or data[0] > 2:
+        raise DamagedError("the alpha channel is damaged")
+    plane = np.frombuffer(raw, np.uint8).reshape(height, width)
+    return plane.copy() if data[0] == 0 else np.cumsum(plane, axis=data[0] - 1, dtype=np.uint8)
+
+
+def inflate(data: bytes, at_most: int) -> bytes:
+    """zlib data of at most so many bytes. Raises DamagedError; never allocates more than it may."""
+    if not data:
+        return b""
+    stream = zlib.decompressobj()
+    try:
+        raw = stream.decompress(data, at_most + 1)
+    except zlib.error as error:
+        raise DamagedError(f"a compressed section is damaged: {error}") from None
+    if len(raw) > at_most or not stream.eof or stream.unused_data:
+        raise DamagedError("a compressed section does not have the length it should")
+    return raw

@@ -1,0 +1,133 @@
+"""The shipped networks of the image codec: what `training/export.py` wrote, ready to run.
+
+    analysis, hyper_analysis    floats, encoder only
+    prior                       exact integers, both sides
+    synthesis                   floats, paints what was parsed
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_safetensors
+from torch import Tensor, nn
+
+from obverse.coding import TableFamily
+from obverse.priors.exact_four_step import LEVELS, ExactFourStep
+from obverse.priors.four_step import HyperAnalysis
+from obverse.training.image_model import ImageModelConfig
+from obverse.transforms.blocks import QualityVector
+from obverse.transforms.image import Analysis, Synthesis
+from obverse.transforms.windows import scaled, windows
+from obverse.zoo import StoredModel
+
+WINDOW = 1024  # pixels on a side of what the transforms see at once
+ANALYSIS_HALO, SYNTHESIS_HALO = 128, 8  # pixels, latents: at least what the convolutions see
+ROW_SCALE = ".row_scale"
+
+
+def pack_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Float weights in few bytes: 3x3 kernels and the 1x1 of residual branches as int8 with a float32 step per
+    output channel, everything else (the block transform, biases, gains) as float16, log gains as float32."""
+    packed = {}
+    for name, value in state.items():
+        value = value.detach().cpu()
+        branch = any(part in name for part in (".reduce.weight", ".spatial.weight", ".expand.weight", ".down"))
+        if branch and name.endswith(".weight"):
+            step = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
+            packed[name] = (value / step.view(-1, 1, 1, 1)).round().to(torch.int8)
+            packed[name + ROW_SCALE] = step.float()
+        else:
+            packed[name] = value.float() if "gain" in name else value.half()
+    return {name: value.contiguous() for name, value in packed.items()}
+
+
+def unpack_weights(packed: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The float32 weights that `pack_weights` stored."""
+    return {
+        name: value.float() * (packed[name + ROW_SCALE].view(-1, 1, 1, 1) if name + ROW_SCALE in packed else 1)
+        for name, value in packed.items()
+        if not name.endswith(ROW_SCALE)
+    }
+
+
+class Gains(nn.Module):
+    """Per-channel steps of the latents at each quality: y * gain is what is rounded."""
+
+    def __init__(self, latents: int):
+        super().__init__()
+        self.log_gain = QualityVector(latents)
+        self.log_inverse_gain = QualityVector(latents)
+
+
+def quality_of(level: int) -> Tensor:
+    """Level 0..LEVELS -> (1,) quality in [0, 1] as the networks take it."""
+    return torch.tensor([level / LEVELS], dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class ImageNetworks:
+    """All parts of the image codec, in evaluation mode on the CPU."""
+
+    latents: int
+    analysis: Analysis
+    hyper_analysis: HyperAnalysis
+    synthesis: Synthesis
+    gains: Gains
+    prior: ExactFourStep
+    tables: TableFamily
+
+    @classmethod
+    def load(cls, model: StoredModel) -> ImageNetworks:
+        state = load_safetensors(model.weights)
+        config = ImageModelConfig(**model.config["model"])
+        groups: dict[str, dict[str, Tensor]] = {}
+        for name, value in state.items():
+            group, _, rest = name.partition("/")
+            groups.setdefault(group, {})[rest] = value
+        sizes = (config.latents, config.fine, config.coarse, config.fine_hidden, config.coarse_hidden)
+        modules = {
+            "analysis": Analysis(*sizes),
+            "synthesis": Synthesis(*sizes),
+            "hyper_analysis": HyperAnalysis(config.latents, config.hyper, config.features),
+            "gains": Gains(config.latents),
+        }
+        for name, module in modules.items():
+            module.load_state_dict(unpack_weights(groups[name]))
+            module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        prior = ExactFourStep.from_state(groups["prior"]).eval()
+        tables = TableFamily.from_state({key: value.numpy() for key, value in groups["tables"].items()})
+        return cls(config.latents, prior=prior, tables=tables, **modules)  # type: ignore[arg-type]
+
+    @torch.inference_mode()
+    def analyse(self, pixels: np.ndarray, level: int) -> Tensor:
+        """(H, W, 3) uint8, sides multiples of 64 -> gained latents (1, M, H/16, W/16), float32."""
+        t = quality_of(level)
+        gain = torch.exp(self.gains.log_gain(t))
+        height, width = pixels.shape[:2]
+        y = torch.empty(1, self.latents, height // 16, width // 16, dtype=torch.float32)
+        for win in windows(height, width, WINDOW, ANALYSIS_HALO):
+            part = torch.from_numpy(np.ascontiguousarray(pixels[win.padded])).float().div_(255)
+            part = self.analysis(part.permute(2, 0, 1)[None], t) * gain
+            rows, columns = scaled(win.core, 1, 16)
+            inside = scaled(win.inside, 1, 16)
+            y[:, :, rows, columns] = part[:, :, inside[0], inside[1]]
+        return y
+
+    @torch.inference_mode()
+    def synthesise(self, y_hat: Tensor, level: int, height: int, width: int) -> np.ndarray:
+        """ŷ (1, M, h, w), in units of the quantiser's step -> (height, width, 3) uint8."""
+        t = quality_of(level)
+        gain = torch.exp(self.gains.log_inverse_gain(t))
+        out = np.empty((height, width, 3), np.uint8)
+        for win in windows(y_hat.shape[2], y_hat.shape[3], WINDOW // 16, SYNTHESIS_HALO):
+            part = y_hat[:, :, win.padded[0], win.padded[1]].contiguous(memory_format=torch.channels_last)
+            x = self.synthesis(part * gain, t)[0].permute(1, 2, 0)
+            inside = scaled(win.inside, 16)
+            x = x[inside[0], inside[1]].mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+            rows, columns = scaled(win.core, 16)
+            target = out[rows, columns]
+            target[...] = x[: target.shape[0], : target.shape[1]].numpy()
+        return out

@@ -1,0 +1,240 @@
+"""The four-step hyperprior that ships: the networks of `four_step.py` in exact integer arithmetic.
+
+Everything that decides how a file is parsed happens here, in integers:
+
+    ẑ ──► synthesis ──► features ──┐
+                                   ├──► slice k ──► mean (1/32), table index ──► coder ──► residual
+    slices 0..k-1, ŷ (1/32) ───────┘                                             ŷ = residual + mean
+
+ẑ are integers within ±127; a latent ŷ is counted in 32nds; a quality is a level 0..LEVELS, and what depends
+on it is interpolated between anchors in integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load as load_safetensors
+from torch import Tensor, nn
+
+from obverse.errors import ExportError
+from obverse.priors.four_step import STEPS, FourStepHyperprior, from_slices, to_slices
+from obverse.priors.scales import SCALES
+from obverse.transforms.blocks import depth_to_space
+from obverse.transforms.exact import ExactConv, quantise_conv
+from obverse.transforms.windows import windows
+
+LEVELS = 1980  # quality = 1 + level / 20
+FRACTION = 32  # latents and means are counted in 32nds
+CONTEXT_STEP = 8  # the context networks see latents in quarters: 8 of the 32nds
+CONTEXT_MAX = 1023  # clipped to about +-256
+Z_MAX = 127
+WINDOW = 96  # cells of the slice grid (32 pixels each) a window has on a side
+
+Residuals = npt.NDArray[np.int32]
+Index = npt.NDArray[np.uint8]
+Coder = Callable[[int, Tensor, Tensor], Tensor]
+
+
+def interpolate_level(anchors: Tensor, level: int) -> Tensor:
+    """(K, C) integers -> (C,): linear between evenly spaced anchors, rounded down, in int64 throughout."""
+    last = anchors.shape[0] - 1
+    low = min(level * last // LEVELS, last - 1)
+    rest = level * last - low * LEVELS
+    a, b = anchors[low].to(torch.int64), anchors[low + 1].to(torch.int64)
+    return torch.div(a * (LEVELS - rest) + b * rest, LEVELS, rounding_mode="floor")
+
+
+class ExactSlicePrior(nn.Module):
+    """Means (in 32nds) and table indices of one slice; the diagram is in `four_step.SlicePrior`."""
+
+    def __init__(self, reduce: ExactConv | None, spatial: ExactConv | None, mix: ExactConv, head: ExactConv):
+        super().__init__()
+        self.reduce, self.spatial, self.mix, self.head = reduce, spatial, mix, head
+
+    def forward(self, features: Tensor, earlier: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """features: (B, C, h, w) integers; earlier: slices (B, M, h, w) in 32nds.
+
+        Returns mean and index, (B, M, h, w) each, integers in float64.
+        """
+        h = features
+        if self.reduce is not None and self.spatial is not None:
+            seen = torch.cat(earlier, 1).double()
+            seen = torch.floor((seen + CONTEXT_STEP // 2) / CONTEXT_STEP).clamp(-CONTEXT_MAX, CONTEXT_MAX)
+            h = torch.cat([features, self.spatial(self.reduce(seen))], 1)
+        mean, index = self.head(self.mix(h)).chunk(2, 1)
+        return mean, index
+
+
+class ExactFourStep(nn.Module):
+    """Tables for every latent, from what the decoder has already decoded."""
+
+    def __init__(
+        self, conv1: ExactConv, quality: Tensor, conv2: ExactConv, slices: list[ExactSlicePrior], z_index: Tensor
+    ):
+        super().__init__()
+        self.conv1, self.conv2 = conv1, conv2
+        self.quality = nn.Buffer(quality.to(torch.int64))  # (K, 4 Z) in sums of conv1
+        self.slices = nn.ModuleList(slices)
+        self.z_index = nn.Buffer(z_index.to(torch.int64))  # (K, Z) table indices times 64
+        self.hyper = z_index.shape[1]
+
+    def z_tables(self, level: int) -> Tensor:
+        """(Z,) table index of each channel of ẑ at this quality level, int64."""
+        return ((interpolate_level(self.z_index, level) + 32) // 64).clamp(0, SCALES - 1)
+
+    def features(self, z: Tensor, level: int) -> Tensor:
+        """z: (1, Z, h/4, w/4) integers within +-127 -> (1, C, h/2, w/2) integers."""
+        extra = interpolate_level(self.quality, level).double().view(1, -1, 1, 1)
+        return self.conv2(depth_to_space(self.conv1(z, extra), 2))
+
+    @torch.no_grad()
+    def run(self, z: Tensor, level: int, coder: Coder) -> Tensor:
+        """Go through the four slices; the encoder's and the decoder's common path.
+
+        z: (1, Z, h, w) integers, any float dtype. coder(k, mean, index) is given the means (32nds, int32) and
+        table indices (uint8) of slice k, (M, h, w) each, and returns its residuals (M, h, w) int32: the encoder
+        computes them, the decoder pops them. Returns ŷ, (1, M, 4 h, 4 w) float32.
+        """
+        height, width = 2 * z.shape[2], 2 * z.shape[3]
+        latents = self.slices[0].head.weight.shape[0] // 2
+        features = torch.empty(1, self.conv2.weight.shape[0], height, width, dtype=torch.float32)
+        for win in windows(height // 2, width // 2, WINDOW // 2, 2):
+            rows, columns = (slice(2 * part.start, 2 * part.stop) for part in win.core)
+            inside = tuple(slice(2 * part.start, 2 * part.stop) for part in win.inside)
+            part = self.features(z[:, :, win.padded[0], win.padded[1]], level)
+            features[:, :, rows, columns] = part[:, :, inside[0], inside[1]].float()
+        decoded: list[Tensor] = []
+        for k in range(STEPS):
+            mean = torch.empty(latents, height, width, dtype=torch.int32)
+            index = torch.empty(latents, height, width, dtype=torch.uint8)
+            for win in windows(height, width, WINDOW, 1):
+                at = (slice(None), slice(None), *win.padded)
+                m, i = self.slices[k](features[at], [d[at] for d in decoded])
+                mean[:, win.core[0], win.core[1]] = m[0, :, win.inside[0], win.inside[1]].to(torch.int32)
+                index[:, win.core[0], win.core[1]] = i[0, :, win.inside[0], win.inside[1]].to(torch.uint8)
+            residual = coder(k, mean, index)
+            mean += residual * FRACTION
+            decoded.append(mean[None])
+        for part in decoded:
+            part.clamp_(-(2**24) + 1, 2**24 - 1)  # within what float32 counts exactly
+        return from_slices([d.float() for d in decoded]) / FRACTION
+
+    def export_state(self) -> dict[str, Tensor]:
+        """Flat dictionary of integer tensors for safetensors."""
+        state = {"quality": self.quality, "z_index": self.z_index}
+        for name, module in self.named_modules():
+            if isinstance(module, ExactConv):
+                state |= {f"{name}.{key}": value.contiguous() for key, value in module.export_state().items()}
+        return state
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> ExactFourStep:
+        """Built again from `export_state`; every bound is proven again."""
+
+        def conv(name: str) -> ExactConv | None:
+            keys = [key for key in state if key.startswith(name + ".")]
+            return ExactConv.from_state({key.removeprefix(name + "."): state[key] for key in keys}) if keys else None
+
+        def needed(name: str) -> ExactConv:
+            layer = conv(name)
+            if layer is None:
+                raise ExportError(f"the model lacks the layer {name}")
+            return layer
+
+        slices = [
+            ExactSlicePrior(
+                conv(f"slices.{k}.reduce"),
+                conv(f"slices.{k}.spatial"),
+                needed(f"slices.{k}.mix"),
+                needed(f"slices.{k}.head"),
+            )
+            for k in range(STEPS)
+        ]
+        return cls(needed("conv1"), state["quality"], needed("conv2"), slices, state["z_index"])
+
+    @classmethod
+    def load(cls, path: Path) -> ExactFourStep:
+        return cls.from_state(load_safetensors(path.read_bytes()))
+
+
+class Calibration:
+    """The largest activation of each channel seen over the calibration images."""
+
+    def __init__(self) -> None:
+        self.top: dict[str, Tensor] = {}
+
+    def see(self, name: str, activation: Tensor) -> Tensor:
+        """Records a quantile close to the maximum and hands the activation on."""
+        flat = activation.detach().permute(1, 0, 2, 3).flatten(1)
+        top = torch.quantile(flat[:, :200_000], 0.9999, dim=1)
+        self.top[name] = torch.maximum(self.top.get(name, torch.zeros_like(top)), top)
+        return activation
+
+
+@torch.no_grad()
+def calibrate(model: FourStepHyperprior, samples: list[tuple[Tensor, Tensor]]) -> Calibration:
+    """samples: pairs of gained latents y (1, M, h, w) and quality t (1,)."""
+    seen = Calibration()
+    relu = nn.functional.relu
+    for y, t in samples:
+        z = model.analysis(y).round().clamp(-Z_MAX, Z_MAX)
+        h = seen.see("conv1", relu(model.synthesis.conv1(z) + model.synthesis.quality(t)))
+        features = seen.see("conv2", relu(model.synthesis.conv2(depth_to_space(h, 2))))
+        decoded: list[Tensor] = []
+        for k, part in enumerate(to_slices(y)):
+            prior = model.slices[k]
+            h = features
+            if k:
+                c = seen.see(f"{k}.reduce", relu(prior.reduce(torch.cat(decoded, 1))))
+                h = torch.cat([h, seen.see(f"{k}.spatial", relu(prior.spatial(c)))], 1)
+            mean, _ = prior.head(seen.see(f"{k}.mix", relu(prior.mix(h)))).chunk(2, 1)
+            decoded.append((part - mean).round() + mean)
+    return seen
+
+
+@torch.no_grad()
+def export_exact(model: FourStepHyperprior, samples: list[tuple[Tensor, Tensor]], bits: int = 8) -> ExactFourStep:
+    """Quantise a trained prior: `bits`-bit weights with a step per output channel, 8-bit activations (0..255) with a
+    step per channel, from the ranges seen on `samples`. Raises ExportError if a bound cannot be proven."""
+    seen = calibrate(model, samples)
+    top = 255
+
+    def hidden(conv: nn.Conv2d, scale_in: Tensor, name: str, max_input: int, extra: Tensor | None = None):  # type: ignore[no-untyped-def]
+        scale = seen.top[name] / top
+        scale = scale.clamp(min=float(scale.max()) / 256)  # silent channels must not eat up the multiplier's bits
+        if name == "conv1":  # depth_to_space mixes its groups of channels: they share one scale
+            scale = scale.view(4, -1).amax(0).repeat(4)
+        layer, sums = quantise_conv(
+            conv.weight, conv.bias, scale_in, scale, torch.tensor(0.0), torch.tensor(float(top)), max_input, extra, bits
+        )
+        return layer, sums, scale
+
+    ones = torch.ones(model.hyper)
+    conv1, quality, scale1 = hidden(
+        model.synthesis.conv1, ones, "conv1", Z_MAX, model.synthesis.quality.anchors
+    )
+    conv2, _, scale2 = hidden(model.synthesis.conv2, scale1[: model.hyper], "conv2", top)
+    slices = []
+    m = model.latents
+    for k in range(STEPS):
+        prior = model.slices[k]
+        reduce = spatial = None
+        scale = scale2
+        if k:
+            context = torch.full((k * m,), CONTEXT_STEP / FRACTION)
+            reduce, _, scale_r = hidden(prior.reduce, context, f"{k}.reduce", CONTEXT_MAX)
+            spatial, _, scale_s = hidden(prior.spatial, scale_r, f"{k}.spatial", top)
+            scale = torch.cat([scale, scale_s])
+        mix, _, scale = hidden(prior.mix, scale, f"{k}.mix", top)
+        output_scale = torch.cat([torch.full((m,), 1 / FRACTION), torch.ones(m)])
+        low = torch.cat([torch.full((m,), -(2.0**19)), torch.zeros(m)])
+        high = torch.cat([torch.full((m,), 2.0**19), torch.full((m,), SCALES - 1.0)])
+        head, _ = quantise_conv(prior.head.weight, prior.head.bias, scale, output_scale, low, high, top, None, bits)
+        slices.append(ExactSlicePrior(reduce, spatial, mix, head))
+    z_index = (model.z_index.anchors * 64).round()
+    return ExactFourStep(conv1, quality, conv2, slices, z_index)

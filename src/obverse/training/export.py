@@ -1,0 +1,127 @@
+"""From a training checkpoint to the model that ships: `obverse export`.
+
+Quantises what the decoder parses with to exact networks, packs the rest, builds the Gaussian tables once,
+and measures what the exactness costs on the validation images of the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from obverse.codecs.image_networks import pack_weights
+from obverse.coding import TableFamily
+from obverse.container import write_atomically
+from obverse.data.patches import image_files, split_files
+from obverse.errors import ExportError, InputError
+from obverse.priors.exact_four_step import export_exact
+from obverse.priors.scales import SCALES, scale
+from obverse.training.image_model import ImageModel, ImageModelConfig
+from obverse.zoo import CARD, CONFIG, WEIGHTS, fingerprint
+
+TABLE_PRECISION = 24
+MAX_BYTES = 8_000_000
+
+
+def load_checkpoint(path: Path) -> tuple[ImageModel, int]:
+    """The averaged model of a checkpoint and its number of training steps."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        model = ImageModel(ImageModelConfig(**state["config"]))
+        model.load_state_dict(state["average"])
+    except FileNotFoundError:
+        raise InputError(f"there is no checkpoint {path}") from None
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise InputError(f"{path} is not a checkpoint of the image codec: {error}") from error
+    return model.eval(), int(state["step"])
+
+
+@torch.no_grad()
+def calibration_samples(
+    model: ImageModel, files: Sequence[Path], progress: Callable[[int, int], None]
+) -> list[tuple[Tensor, Tensor]]:
+    """Gained latents of central crops at qualities spread over the whole range."""
+    samples = []
+    for i, path in enumerate(files):
+        image = np.asarray(Image.open(path).convert("RGB"))
+        h, w = (min(512, side // 64 * 64) for side in image.shape[:2])
+        top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
+        x = torch.from_numpy(image[top : top + h, left : left + w].copy()).permute(2, 0, 1)[None].float() / 255
+        t = torch.tensor([(i + 0.5) / len(files)])
+        samples.append((model.analysis(x, t) * torch.exp(model.log_gain(t)), t))
+        progress(i + 1, len(files))
+    return samples
+
+
+def export_image(
+    checkpoint: Path, data: Sequence[Path], out: Path, progress: Callable[[int, int], None] = lambda i, n: None
+) -> dict[str, object]:
+    """Write `out`/model.safetensors, config.json and card.md; returns what the card says.
+
+    data: folders of training images, to calibrate activation ranges on (validation files are left out).
+    Raises ExportError when a layer cannot be proven exact or the result is larger than 8 MB.
+    """
+    model, steps = load_checkpoint(checkpoint)
+    training, _ = split_files(image_files(data))
+    if not training:
+        raise InputError(f"no images to calibrate with under {', '.join(map(str, data))}")
+    chosen = training[:: max(1, len(training) // 48)][:48]
+    prior = export_exact(model.prior, calibration_samples(model, chosen, progress))
+    tables = TableFamily.gaussian([scale(i) for i in range(SCALES)], precision=TABLE_PRECISION)
+    groups: dict[str, dict[str, Tensor]] = {
+        "analysis": pack_weights(model.analysis.state_dict()),
+        "synthesis": pack_weights(model.synthesis.state_dict()),
+        "hyper_analysis": pack_weights(model.prior.analysis.state_dict()),
+        "gains": pack_weights(
+            {k: v for k, v in model.state_dict().items() if k.startswith(("log_gain", "log_inverse_gain"))}
+        ),
+        "prior": prior.export_state(),
+        "tables": {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in tables.state().items()},
+    }
+    flat = {f"{group}/{name}": value for group, part in groups.items() for name, value in part.items()}
+    weights = save_safetensors(flat)
+    if len(weights) > MAX_BYTES:
+        raise ExportError(f"the model takes {len(weights)} bytes, more than the {MAX_BYTES} that may ship")
+    recipe_path = checkpoint.parent / "recipe.json"
+    recipe = json.loads(recipe_path.read_text()) if recipe_path.exists() else {}
+    config = json.dumps({"model": model.config.as_dict(), "steps": steps}, indent=2).encode()
+    name = fingerprint(weights, config).hex()
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / WEIGHTS, weights, overwrite=True)
+    write_atomically(out / CONFIG, config, overwrite=True)
+    facts: dict[str, object] = {
+        "fingerprint": name,
+        "bytes": len(weights),
+        "steps": steps,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "data": [Path(d).name for d in recipe.get("data", [])],
+        "recipe": recipe.get("recipe", {}),
+    }
+    write_atomically(out / CARD, card(facts).encode(), overwrite=True)
+    return facts
+
+
+def card(facts: dict[str, object]) -> str:
+    """The model card: where it comes from; measured results are appended by `obverse evaluate --card`."""
+    lines = [
+        "# image",
+        "",
+        "Photos, lossy, any rate. Mean-scale hyperprior with four-step context over a learned block transform.",
+        "",
+        f"- fingerprint `{facts['fingerprint']}`, {facts['bytes']} bytes, {facts['parameters']} parameters",
+        f"- trained {facts['steps']} steps on {', '.join(facts['data'])}",  # type: ignore[arg-type]
+        "- recipe:",
+        "",
+        "```json",
+        json.dumps(facts["recipe"], indent=2),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)

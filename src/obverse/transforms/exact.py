@@ -1,0 +1,139 @@
+"""Exact layers: networks whose output is the same integers on every machine.
+
+Floating-point sums depend on their order, so a float network differs in the last bits between thread
+counts, kernels and devices; a decoder that chooses probability tables by such a network turns a file to
+noise. Here weights and activations are integers held in floats, and every partial sum stays where
+floats represent integers exactly: below 2**24 in float32, below 2**53 in float64. Then any order gives the
+same sum, and ordinary fast convolutions can be used (compare Balle, Johnston and Minnen, "Integer
+networks for data compression with latent-variable models", ICLR 2019).
+
+    x ──► conv, integer weight ──► + bias ──► floor((a * m + 2**(s - 1)) / 2**s) ──► clip [low, high] ──► integers
+
+The bound is proven per output channel when a layer is made: max|x| * sum|w| + |b|. Where float32 does not
+hold it float64 is used, and where that does not either the layer refuses to exist (ExportError).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from obverse.errors import ExportError
+
+FLOAT32_EXACT = 2**24
+FLOAT64_EXACT = 2**53
+
+
+class ExactConv(nn.Module):
+    """A convolution of integers, rescaled to integers. Zero padding of k // 2, stride 1.
+
+    weight: (out, in, k, k) integers; bias: (out,) integers; multiplier: (out,) integers of at least 1;
+    shift: rescaling by multiplier / 2**shift; low, high: the range that outputs are clipped to, numbers or
+    (out,) integers; max_input: the largest |x| that it will be given (inputs are the caller's to clip).
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, multiplier: Tensor, shift: int, low: Tensor, high: Tensor, max_input: int
+    ):
+        super().__init__()
+        out = weight.shape[0]
+        w = weight.to(torch.float64).round()
+        self.max_input, self.shift = int(max_input), int(shift)
+        bound = float((self.max_input * w.abs().sum(dim=(1, 2, 3)) + bias.double().abs()).max())
+        scaled = float(
+            ((self.max_input * w.abs().sum(dim=(1, 2, 3)) + bias.double().abs()) * multiplier.double()).max()
+        ) + 2.0 ** (shift - 1)
+        if not bound < FLOAT64_EXACT or not scaled < FLOAT64_EXACT or not 1 <= shift <= 60:
+            raise ExportError(
+                f"a layer's sums may reach {max(bound, scaled):.3g}, above 2**53: fewer bits for its weights, "
+                "inputs or multiplier are needed to prove it exact"
+            )
+        self.bound = bound
+        self.dtype = torch.float32 if bound < FLOAT32_EXACT else torch.float64
+        self.padding = weight.shape[2] // 2
+        self.weight = nn.Buffer(w.to(self.dtype))
+        self.bias = nn.Buffer(bias.double().round().to(self.dtype).view(1, out, 1, 1))
+        self.multiplier = nn.Buffer(multiplier.double().round().view(1, out, 1, 1))
+        self.low = nn.Buffer(low.double().expand(out).reshape(1, out, 1, 1).clone())
+        self.high = nn.Buffer(high.double().expand(out).reshape(1, out, 1, 1).clone())
+
+    def accumulate(self, x: Tensor) -> Tensor:
+        """The integer sums, without bias, in the layer's dtype."""
+        x = x.to(self.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            if x.device.type == "cpu":
+                return F.conv2d(x, self.weight, padding=self.padding)
+            # other devices may pick Winograd or FFT kernels, or TF32, whose intermediates are not integers
+            b, _, h, w = x.shape
+            columns = F.unfold(x.double(), self.weight.shape[2], padding=self.padding)
+            product = self.weight.double().flatten(1) @ columns
+            return product.view(b, -1, h, w)
+
+    def forward(self, x: Tensor, extra_bias: Tensor | None = None) -> Tensor:
+        """x: (B, in, H, W) integers, |x| <= max_input -> (B, out, H, W) integers in float64.
+
+        extra_bias: (1, out, 1, 1) integers added to the sums; its bound is part of `bias` at construction.
+        """
+        a = (self.accumulate(x) + self.bias).double()
+        if extra_bias is not None:
+            a = a + extra_bias
+        a = torch.floor((a * self.multiplier + 2.0 ** (self.shift - 1)) * 2.0**-self.shift)
+        return torch.maximum(torch.minimum(a, self.high), self.low)
+
+    def export_state(self) -> dict[str, Tensor]:
+        """Integer tensors that `from_state` builds the same layer from."""
+        return {
+            "weight": self.weight.to(torch.int8 if self.weight.abs().max() <= 127 else torch.int16),
+            "bias": self.bias.flatten().to(torch.int64),
+            "multiplier": self.multiplier.flatten().to(torch.int64),
+            "low": self.low.flatten().to(torch.int32),
+            "high": self.high.flatten().to(torch.int32),
+            "shift_max_input": torch.tensor([self.shift, self.max_input]),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> ExactConv:
+        """The layer that `export_state` described; its bound is proven again."""
+        shift, max_input = state["shift_max_input"].tolist()
+        return cls(state["weight"], state["bias"], state["multiplier"], shift, state["low"], state["high"], max_input)
+
+
+def quantise_conv(
+    weight: Tensor,
+    bias: Tensor,
+    input_scale: Tensor,
+    output_scale: Tensor,
+    low: Tensor,
+    high: Tensor,
+    max_input: int,
+    extra_bias: Tensor | None = None,
+    bits: int = 8,
+) -> tuple[ExactConv, Tensor]:
+    """An exact layer that approximates a float one.
+
+    weight: (out, in, k, k) and bias (out,) of the float layer. Input channel c holds integers n that mean
+    n * input_scale[c]; output channel o is to hold integers that mean n * output_scale[o]. Weights get `bits`
+    bits with one step per output channel. extra_bias: (K, out) floats, other biases to be added at run time.
+
+    Returns the layer and extra_bias in units of its integer sums, (K, out) integers (empty without).
+    """
+    folded = weight.double() * input_scale.double().view(1, -1, 1, 1)
+    top = 2 ** (bits - 1) - 1
+    step = folded.abs().amax(dim=(1, 2, 3)).clamp(min=1e-12) / top
+    integers = (folded / step.view(-1, 1, 1, 1)).round().clamp(-top, top)
+    ratio = step / output_scale.double()
+    # as many bits for the multiplier as leave room for the sums, so that it is as fine as can be
+    shift = 1
+    while shift < 40 and float(ratio.max()) * 2 ** (shift + 1) < 2**20:
+        shift += 1
+    multiplier = (ratio * 2.0**shift).round().clamp(min=1)
+    in_sums = (bias.double() / step).round()
+    extra = torch.empty(0)
+    margin = torch.zeros_like(in_sums)
+    if extra_bias is not None:
+        extra = (extra_bias.double() / step).round()
+        margin = extra.abs().amax(0)
+    # the proof must hold with the extra bias too
+    ExactConv(integers, in_sums.abs() + margin, multiplier, shift, low, high, max_input)
+    return ExactConv(integers, in_sums, multiplier, shift, low, high, max_input), extra
