@@ -57,7 +57,8 @@ def measure(codec, quality: float, image: Image.Image, repeats: int, psnr: Calla
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
     parser.add_argument("photo", nargs="?", type=Path, default=PHOTO)
     parser.add_argument("--quality", nargs="+", type=float, default=[20, 50, 80], help="of Obverse")
     parser.add_argument("--codec", default="image", help="codec of Obverse")
@@ -94,10 +95,10 @@ def main() -> None:
 def show(lines: list[dict], image: Image.Image, options: argparse.Namespace, start_up: list[float]) -> None:
     print(f"{options.photo.name}, {image.width} x {image.height}; median of {options.repeats} calls")
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the run's end, "
+        f"{platform.machine()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}, "
         f"Python {platform.python_version()}"
     )
-    print(f"import: {start_up[0]:.2f} s CPU, {start_up[1]:.2f} s wall (the model loads in the first call)")
+    print(f"import: {start_up[0]:.2f} s CPU, {start_up[1]:.2f} s wall, after NumPy and Pillow (the model loads in the first call)")
     print(f"x: ratio to the {UNIT[0]} speed-6 quality-{UNIT[1]} encode of this run, CPU / wall\n")
     print(
         f"{'codec':8}{'quality':>8}{'bpp':>7}{'PSNR':>7} | {'first encode':>13}{'encode CPU':>12}{'wall':>8}"
