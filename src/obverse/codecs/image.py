@@ -31,7 +31,7 @@ from obverse.container import Container, Limits
 from obverse.data.images import Photo, photo_of, read_photo, write_photo
 from obverse.errors import DamagedError, InputError
 from obverse.priors.exact_four_step import FRACTION, LEVELS, Z_MAX
-from obverse.priors.four_step import to_slices
+from obverse.priors.four_step import take_slice
 from obverse.zoo import StoredModel, load_model
 
 ALIGN = 64  # pixels: one position of z
@@ -87,8 +87,7 @@ class ImageCodec(Codec):
         return self._encode(photo, level_of(50.0 if quality is None else quality), metadata)
 
     def _encode(self, photo: Photo, level: int, metadata: dict[str, Any] | None) -> Container:
-        message, _ = encode_pixels(self.networks, photo.pixels, level)
-        sections = {"y": message.to_bytes()}
+        sections = {"y": encode_pixels(self.networks, photo.pixels, level).to_bytes()}
         if photo.alpha is not None:
             sections["alpha"] = pack_plane(photo.alpha)
         for name, value in (("icc", photo.icc), ("exif", photo.exif)):
@@ -141,34 +140,36 @@ def quality_of_level(level: int) -> float:
     return 1 + level * 99 / LEVELS
 
 
+Coded = list[tuple[np.ndarray, np.ndarray]]
+
+
 @torch.inference_mode()
-def encode_pixels(networks: ImageNetworks, pixels: np.ndarray, level: int) -> tuple[Message, float]:
-    """(H, W) or (H, W, 3) uint8 -> the message, and the bits that the tables predict for it."""
+def quantise_pixels(networks: ImageNetworks, pixels: np.ndarray, level: int) -> Coded:
+    """(H, W) or (H, W, 3) uint8 -> what is coded, in the decoder's order: z and slices 0 to 3, each as
+    (symbols, table index), int32 and uint8 of one shape."""
     if pixels.ndim == 2:
         pixels = np.broadcast_to(pixels[:, :, None], (*pixels.shape, 3))
     height, width = pixels.shape[:2]
-    padded = np.pad(pixels, ((0, -height % ALIGN), (0, -width % ALIGN), (0, 0)), mode="edge")
-    y = networks.analyse(padded, level)
-    z = networks.hyper_analysis(y).round_().clamp_(-Z_MAX, Z_MAX)
-    slices = to_slices(y)
-    coded: list[tuple[np.ndarray, np.ndarray]] = []
+    y = networks.analyse(np.pad(pixels, ((0, -height % ALIGN), (0, -width % ALIGN), (0, 0)), mode="edge"), level)
+    z = networks.hyper_analyse(y).round_().clamp_(-Z_MAX, Z_MAX)
+    z_index = networks.prior.z_tables(level).to(torch.uint8)[:, None, None].expand(z.shape[1:])
+    coded = [(z[0].to(torch.int32).numpy(), z_index.numpy())]
 
     def coder(k: int, mean: Tensor, index: Tensor) -> Tensor:
-        residual = (slices[k][0] - mean / FRACTION).round_().to(torch.int32)
+        residual = take_slice(y, k)[0].sub_(mean / FRACTION).round_().to(torch.int32)
         coded.append((residual.numpy(), index.numpy()))
         return residual
 
     networks.prior.run(z, level, coder)
-    symbols = z[0].to(torch.int32).numpy()
-    z_index = np.broadcast_to(networks.prior.z_tables(level).numpy()[:, None, None], symbols.shape)
+    return coded
+
+
+def encode_pixels(networks: ImageNetworks, pixels: np.ndarray, level: int) -> Message:
+    """(H, W) or (H, W, 3) uint8 -> the message. What the decoder needs first is pushed last."""
     message = Message()
-    bits = 0.0
-    for residual, index in coded[::-1]:
-        message.push(residual, networks.tables, index)
-        bits += float(networks.tables.bits(residual, index).sum())
-    message.push(symbols, networks.tables, z_index)
-    bits += float(networks.tables.bits(symbols, z_index).sum())
-    return message, bits
+    for symbols, index in quantise_pixels(networks, pixels, level)[::-1]:
+        message.push(symbols, networks.tables, index)
+    return message
 
 
 @torch.inference_mode()
@@ -183,7 +184,7 @@ def decode_pixels(networks: ImageNetworks, message: Message, level: int, height:
     def coder(k: int, mean: Tensor, index: Tensor) -> Tensor:
         return torch.from_numpy(message.pop(networks.tables, index.numpy()))
 
-    y_hat = networks.prior.run(torch.from_numpy(z)[None].float(), level, coder)
+    y_hat = networks.prior.join(networks.prior.run(torch.from_numpy(z)[None].float(), level, coder))
     if not message.empty:
         raise DamagedError("the file holds more than its image")
     return networks.synthesise(y_hat, level, height, width)

@@ -24,7 +24,8 @@ from obverse.transforms.windows import scaled, windows
 from obverse.zoo import StoredModel
 
 WINDOW = 1024  # pixels on a side of what the transforms see at once
-ANALYSIS_HALO, SYNTHESIS_HALO = 128, 8  # pixels, latents: at least what the convolutions see
+# at least what the convolutions see: pixels, latents, latents
+ANALYSIS_HALO, SYNTHESIS_HALO, HYPER_HALO = 128, 8, 8
 ROW_SCALE = ".row_scale"
 
 
@@ -115,6 +116,19 @@ class ImageNetworks:
             inside = scaled(win.inside, 1, 16)
             y[:, :, rows, columns] = part[:, :, inside[0], inside[1]]
         return y
+
+    @torch.inference_mode()
+    def hyper_analyse(self, y: Tensor) -> Tensor:
+        """y (1, M, h, w), h and w multiples of 4 -> z (1, Z, h/4, w/4), not yet rounded."""
+        height, width = y.shape[2:]
+        z = torch.empty(1, self.prior.hyper, height // 4, width // 4, dtype=torch.float32)
+        for win in windows(height, width, WINDOW // 4, HYPER_HALO):
+            part = y[:, :, win.padded[0], win.padded[1]].contiguous(memory_format=torch.channels_last)
+            part = self.hyper_analysis(part)
+            rows, columns = scaled(win.core, 1, 4)
+            inside = scaled(win.inside, 1, 4)
+            z[:, :, rows, columns] = part[:, :, inside[0], inside[1]]
+        return z
 
     @torch.inference_mode()
     def synthesise(self, y_hat: Tensor, level: int, height: int, width: int) -> np.ndarray:

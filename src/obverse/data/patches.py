@@ -8,22 +8,35 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from obverse.errors import InputError
+
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def image_files(folders: Sequence[Path]) -> list[Path]:
-    """All image files under the folders, sorted by path within each folder."""
-    return [
+    """All image files under the folders, sorted by path within each folder. Raises InputError if there is none."""
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise InputError(f"there is no folder {folder}")
+    found = [
         path
         for folder in folders
         for path in sorted(Path(folder).rglob("*"))
         if path.suffix.lower() in SUFFIXES
     ]
+    if not found:
+        raise InputError(f"no images under {', '.join(map(str, folders))}")
+    return found
 
 
 def split_files(files: Sequence[Path], every: int = 40) -> tuple[list[Path], list[Path]]:
-    """(training, validation): every `every`-th file is kept for validation."""
-    validation = list(files[every // 2 :: every])
+    """(training, validation): every `every`-th file is kept for validation, at least the last one.
+
+    Raises InputError for fewer than two files.
+    """
+    if len(files) < 2:
+        raise InputError("training needs at least two images: one of them is kept for validation")
+    validation = list(files[every // 2 :: every] or files[-1:])
     held_out = set(validation)
     return [f for f in files if f not in held_out], validation
 
@@ -41,7 +54,10 @@ class PatchSampler:
         self.images: list[np.ndarray] = []
         scales = np.random.default_rng(seed + 1)
         for i, path in enumerate(files):
-            image = Image.open(path).convert("RGB")
+            try:
+                image = Image.open(path).convert("RGB")
+            except OSError as error:
+                raise InputError(f"{path} cannot be read as an image: {error}; remove it") from error
             factor = scales.uniform(0.45, 0.8)
             small = image.resize(
                 (round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS
@@ -51,7 +67,7 @@ class PatchSampler:
                     self.images.append(np.asarray(version))
             progress(i + 1, len(files))
         if not self.images:
-            raise ValueError(f"no image of at least {patch}x{patch} pixels to train on")
+            raise InputError(f"no image of at least {patch}x{patch} pixels to train on")
         area = np.array([image.shape[0] * image.shape[1] for image in self.images], np.float64)
         self.probability = area / area.sum()
 

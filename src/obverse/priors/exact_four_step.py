@@ -22,7 +22,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from obverse.errors import ExportError
-from obverse.priors.four_step import STEPS, FourStepHyperprior, from_slices, to_slices
+from obverse.priors.four_step import STEPS, FourStepHyperprior, slice_parts, to_slices
 from obverse.priors.scales import SCALES
 from obverse.transforms.blocks import depth_to_space
 from obverse.transforms.exact import ExactConv, quantise_conv
@@ -33,7 +33,8 @@ FRACTION = 32  # latents and means are counted in 32nds
 CONTEXT_STEP = 8  # the context networks see latents in quarters: 8 of the 32nds
 CONTEXT_MAX = 1023  # clipped to about +-256
 Z_MAX = 127
-WINDOW = 96  # cells of the slice grid (32 pixels each) a window has on a side
+RESIDUAL_MAX = 2**20
+WINDOW = 64  # cells of the slice grid (32 pixels each) a window has on a side; no part of the format
 
 Residuals = npt.NDArray[np.int32]
 Index = npt.NDArray[np.uint8]
@@ -93,12 +94,12 @@ class ExactFourStep(nn.Module):
         return self.conv2(depth_to_space(self.conv1(z, extra), 2))
 
     @torch.no_grad()
-    def run(self, z: Tensor, level: int, coder: Coder) -> Tensor:
+    def run(self, z: Tensor, level: int, coder: Coder) -> list[Tensor]:
         """Go through the four slices; the encoder's and the decoder's common path.
 
         z: (1, Z, h, w) integers, any float dtype. coder(k, mean, index) is given the means (32nds, int32) and
         table indices (uint8) of slice k, (M, h, w) each, and returns its residuals (M, h, w) int32: the encoder
-        computes them, the decoder pops them. Returns ŷ, (1, M, 4 h, 4 w) float32.
+        computes them, the decoder pops them. Returns the slices of ŷ in 32nds, (1, M, 2 h, 2 w) int32 each.
         """
         height, width = 2 * z.shape[2], 2 * z.shape[3]
         latents = self.slices[0].head.weight.shape[0] // 2
@@ -118,11 +119,20 @@ class ExactFourStep(nn.Module):
                 mean[:, win.core[0], win.core[1]] = m[0, :, win.inside[0], win.inside[1]].to(torch.int32)
                 index[:, win.core[0], win.core[1]] = i[0, :, win.inside[0], win.inside[1]].to(torch.uint8)
             residual = coder(k, mean, index)
-            mean += residual * FRACTION
+            # a hostile file may hold any residual: the clamp keeps sums within int32, and what real files hold
+            mean += residual.clamp(-RESIDUAL_MAX, RESIDUAL_MAX) * FRACTION
             decoded.append(mean[None])
-        for part in decoded:
-            part.clamp_(-(2**24) + 1, 2**24 - 1)  # within what float32 counts exactly
-        return from_slices([d.float() for d in decoded]) / FRACTION
+        return decoded
+
+    @staticmethod
+    def join(slices: list[Tensor]) -> Tensor:
+        """What `run` returned -> ŷ (1, M, 4 h, 4 w) float32, in steps of the quantiser."""
+        m, h, w = slices[0].shape[1:]
+        y_hat = torch.empty(1, m, 2 * h, 2 * w, dtype=torch.float32)
+        for step, part in enumerate(slices):
+            for (c, r, q), value in zip(slice_parts(step, m), part.split(m // 4, 1), strict=True):
+                y_hat[:, c, r, q] = value
+        return y_hat.div_(FRACTION)
 
     def export_state(self) -> dict[str, Tensor]:
         """Flat dictionary of integer tensors for safetensors."""

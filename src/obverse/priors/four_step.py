@@ -21,24 +21,40 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from obverse.priors.scales import LOG_STEP, SCALE_MIN, SCALES
-from obverse.transforms.blocks import QualityVector, depth_to_space, space_to_depth
+from obverse.transforms.blocks import QualityVector, depth_to_space
 
 STEPS = 4
 
 
+def slice_parts(step: int, latents: int) -> list[tuple[slice, slice, slice]]:
+    """Where slice `step` lies in y: for each position of the 2x2 cell, its (channels, rows, columns)."""
+    quarter = latents // 4
+    parts = []
+    for position in range(4):
+        first = (position + step) % 4 * quarter
+        row, column = divmod(position, 2)
+        parts.append((slice(first, first + quarter), slice(row, None, 2), slice(column, None, 2)))
+    return parts
+
+
+def take_slice(y: Tensor, step: int) -> Tensor:
+    """Slice `step` of y (B, M, h, w), h and w even, M a multiple of 4 -> (B, M, h/2, w/2)."""
+    return torch.cat([y[:, c, r, q] for c, r, q in slice_parts(step, y.shape[1])], 1)
+
+
 def to_slices(y: Tensor) -> list[Tensor]:
-    """(B, M, h, w), h and w even, M a multiple of 4 -> four slices (B, M, h/2, w/2)."""
-    b, m, h, w = y.shape
-    cells = space_to_depth(y, 2).reshape(b, 4, 4, m // 4, h // 2, w // 2)  # position, quarter
-    return [torch.cat([cells[:, p, (p + k) % 4] for p in range(4)], 1) for k in range(STEPS)]
+    """(B, M, h, w) -> its four slices (B, M, h/2, w/2)."""
+    return [take_slice(y, step) for step in range(STEPS)]
 
 
 def from_slices(slices: list[Tensor]) -> Tensor:
     """The inverse of `to_slices`."""
     b, m, h, w = slices[0].shape
-    parts = [s.reshape(b, 4, m // 4, h, w) for s in slices]
-    cells = [torch.cat([parts[(quarter - p) % 4][:, p] for quarter in range(4)], 1) for p in range(4)]
-    return depth_to_space(torch.cat(cells, 1), 2)
+    y = slices[0].new_empty(b, m, 2 * h, 2 * w)
+    for step, part in enumerate(slices):
+        for (c, r, q), value in zip(slice_parts(step, m), part.split(m // 4, 1), strict=True):
+            y[:, c, r, q] = value
+    return y
 
 
 class LowerBound(torch.autograd.Function):

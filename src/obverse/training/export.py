@@ -70,8 +70,6 @@ def export_image(
     """
     model, steps = load_checkpoint(checkpoint)
     training, _ = split_files(image_files(data))
-    if not training:
-        raise InputError(f"no images to calibrate with under {', '.join(map(str, data))}")
     chosen = training[:: max(1, len(training) // 48)][:48]
     prior = export_exact(model.prior, calibration_samples(model, chosen, progress))
     tables = TableFamily.gaussian([scale(i) for i in range(SCALES)], precision=TABLE_PRECISION)

@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from obverse.data.patches import PatchSampler, image_files, split_files
+from obverse.errors import OutputError, TrainingError
 from obverse.training.image_model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
 from obverse.transforms.image import block_statistics
 
@@ -30,7 +31,7 @@ from obverse.transforms.image import block_statistics
 class ImageRecipe:
     """Everything that decides the result of a training run, saved beside its weights."""
 
-    steps: int = 60_000
+    steps: int = 40_000
     batch: int = 8
     patch: int = 128
     lr: float = 1e-3
@@ -124,21 +125,53 @@ def parameter_groups(model: ImageModel, recipe: ImageRecipe) -> list[dict[str, o
     return [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
 
 
+def check(recipe: ImageRecipe, device_name: str) -> None:
+    """Raise TrainingError for a recipe that cannot be run here."""
+    if recipe.steps < 1 or recipe.batch < 1 or not recipe.lr > 0:
+        raise TrainingError("steps, batch and lr must be above zero")
+    if recipe.patch < 64 or recipe.patch % 64:
+        raise TrainingError(f"a patch must be a multiple of 64 pixels, not {recipe.patch}")
+    if device_name != "cpu" and not (device_name.startswith("cuda") and torch.cuda.is_available()):
+        raise TrainingError(f"there is no device {device_name!r} here: use cpu")
+
+
+def plot_validation(out: Path) -> None:
+    """`out`/validation.png: validation loss over the steps, and the last rate-distortion curve."""
+    from matplotlib.figure import Figure
+
+    lines = [json.loads(line) for line in (out / "validation.jsonl").read_text().splitlines()]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([line["step"] for line in lines], [np.mean([r["loss"] for r in line["rows"]]) for line in lines])
+    left.set(xlabel="training step", ylabel="validation loss")
+    for line in (lines[0], lines[-1]):
+        rows = line["rows"]
+        right.plot([r["bpp"] for r in rows], [r["psnr"] for r in rows], "o-", label=f"step {line['step']}")
+    right.set(xlabel="bits per pixel (estimated)", ylabel="PSNR (dB)")
+    right.legend()
+    figure.savefig(out / "validation.png", dpi=100)
+
+
 def train(data: Sequence[Path], out: Path, recipe: ImageRecipe, config: ImageModelConfig, device_name: str) -> Path:
-    """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
+
+    device_name: "cpu" or "cuda". Raises InputError without images, TrainingError for what cannot be run.
+    """
+    check(recipe, device_name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
     device = torch.device(device_name)
     torch.manual_seed(recipe.seed)
     training, validation = split_files(image_files(data))
-    if not training:
-        raise FileNotFoundError(f"no images under {', '.join(map(str, data))}")
     sampler = PatchSampler(training, recipe.patch, recipe.seed, lambda i, n: None)
     crops = []
     for path in validation:
         image = np.asarray(Image.open(path).convert("RGB"))
         h, w = (min(384, side // 64 * 64) for side in image.shape[:2])
         top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
-        crops.append(image[top : top + h, left : left + w])
+        crops.append(image[top : top + h, left : left + w].copy())
     log(f"{len(training)} images to train on, {len(crops)} to validate")
 
     model = ImageModel(config).to(device, memory_format=torch.channels_last)
@@ -147,13 +180,19 @@ def train(data: Sequence[Path], out: Path, recipe: ImageRecipe, config: ImageMod
     checkpoint = out / "checkpoint.pt"
     step = 0
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        sampler.rng.bit_generator.state = json.loads(state["sampler"])
-        torch.set_rng_state(state["torch_rng"].cpu())
-        step = state["step"]
+        try:
+            state = torch.load(checkpoint, map_location=device, weights_only=True)
+            model.load_state_dict(state["model"])
+            average.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            sampler.rng.bit_generator.state = json.loads(state["sampler"])
+            torch.set_rng_state(state["torch_rng"].cpu())
+            step = state["step"]
+        except Exception as error:  # torch.load raises many kinds for a damaged file
+            raise TrainingError(
+                f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
+                "choose another --out, or delete it to start again"
+            ) from error
         log(f"resumed at step {step}")
     else:
         statistics = block_statistics(to_tensor(sampler.batch(1024), torch.device("cpu")))
@@ -180,7 +219,8 @@ def train(data: Sequence[Path], out: Path, recipe: ImageRecipe, config: ImageMod
 
     model.train()
     saved = started = time.monotonic()
-    first, running = step, {}
+    first = step
+    running: dict[str, float] = {}
     while step < recipe.steps:
         rate = learning_rate(recipe, step)
         for group in optimiser.param_groups:
@@ -188,8 +228,8 @@ def train(data: Sequence[Path], out: Path, recipe: ImageRecipe, config: ImageMod
         x = to_tensor(sampler.batch(recipe.batch), device)
         t = sample_quality(recipe.batch, sampler.rng).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
-            out_ = model(x, t)
-        loss, values = loss_of(out_, x, t)
+            result = model(x, t)
+        loss, values = loss_of(result, x, t)
         optimiser.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -204,12 +244,16 @@ def train(data: Sequence[Path], out: Path, recipe: ImageRecipe, config: ImageMod
             running[key] = 0.98 * running.get(key, value) + 0.02 * value
         if step % 100 == 0:
             speed = (time.monotonic() - started) / (step - first)
-            log(f"step {step} " + " ".join(f"{k} {v:.4f}" for k, v in running.items()) + f" lr {rate:.2e} {speed:.3f} s/step")
+            numbers = " ".join(f"{name} {value:.4f}" for name, value in running.items())
+            left = speed * (recipe.steps - step) / 60
+            log(f"step {step} of {recipe.steps}: {numbers} lr {rate:.2e} {speed:.3f} s/step, {left:.0f} min left")
         if step % recipe.validate_every == 0 or step == recipe.steps:
             rows = validate(average, crops, device)
-            log("validation " + "  ".join(f"{r['bpp']:.3f} bpp {r['psnr']:.2f} dB" for r in rows) + f"  loss {np.mean([r['loss'] for r in rows]):.4f}")
+            points = "  ".join(f"{r['bpp']:.3f} bpp {r['psnr']:.2f} dB" for r in rows)
+            log(f"validation: {points}  loss {np.mean([r['loss'] for r in rows]):.4f}")
             with open(out / "validation.jsonl", "a") as f:
                 f.write(json.dumps({"step": step, "rows": rows}) + "\n")
+            plot_validation(out)
         if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
             save()
             saved = time.monotonic()

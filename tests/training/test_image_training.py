@@ -1,0 +1,140 @@
+"""Training, resuming and exporting, with a model small enough to run in seconds."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import obverse
+from conftest import smooth_photo
+from obverse.codecs.image import ImageCodec
+from obverse.errors import InputError, TrainingError
+from obverse.training.export import export_image
+from obverse.training.image import ImageRecipe, learning_rate, loss_of, sample_quality, train
+from obverse.training.image_model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
+
+SMALL = ImageModelConfig(
+    latents=32, fine=1, coarse=1, fine_hidden=8, coarse_hidden=8, hyper=8, features=16, context=16, hidden=16
+)
+RECIPE = ImageRecipe(steps=6, batch=2, patch=64, warmup=2, validate_every=3, bf16=False)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for i in range(4):
+        Image.fromarray(smooth_photo(150, 140, seed=i)).save(data / f"{i}.png")
+    return data
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def test_resuming_gives_the_very_same_weights(folder, tmp_path, one_thread, monkeypatch):
+    straight = train([folder], tmp_path / "a", RECIPE, SMALL, "cpu")
+
+    class Stop(Exception):
+        pass
+
+    def stop_after_three(recipe, step, real=learning_rate):
+        if step == 3:
+            raise Stop
+        return real(recipe, step)
+
+    eager = ImageRecipe(**(vars(RECIPE) | {"checkpoint_seconds": 0.0}))
+    monkeypatch.setattr("obverse.training.image.learning_rate", stop_after_three)
+    with pytest.raises(Stop):
+        train([folder], tmp_path / "b", eager, SMALL, "cpu")
+    monkeypatch.undo()
+    resumed = train([folder], tmp_path / "b", eager, SMALL, "cpu")
+    a, b = weights(straight), weights(resumed)
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert (tmp_path / "a" / "recipe.json").exists() and (tmp_path / "a" / "validation.png").exists()
+
+
+def test_training_lowers_the_loss(folder, tmp_path, one_thread):
+    recipe = ImageRecipe(**(vars(RECIPE) | {"steps": 60, "validate_every": 30, "ema": 0.5}))
+    train([folder], tmp_path / "run", recipe, SMALL, "cpu")
+    import json
+
+    losses = [
+        np.mean([row["loss"] for row in json.loads(line)["rows"]])
+        for line in (tmp_path / "run" / "validation.jsonl").read_text().splitlines()
+    ]
+    assert losses[1] < losses[0]
+
+
+def test_an_exported_model_is_a_codec(folder, tmp_path, one_thread, monkeypatch):
+    train([folder], tmp_path / "run", RECIPE, SMALL, "cpu")
+    facts = export_image(tmp_path / "run" / "checkpoint.pt", [folder], tmp_path / "zoo" / "image")
+    assert (tmp_path / "zoo" / "image" / "card.md").read_text().startswith("# image")
+    shipped = obverse.open_codec("image").fingerprint.hex()
+    monkeypatch.setenv("OBVERSE_ZOO", str(tmp_path / "zoo"))
+    codec = ImageCodec()
+    assert codec.fingerprint.hex() == facts["fingerprint"] != shipped
+    photo = smooth_photo(100, 90, seed=9)
+    container = codec.encode(photo, quality=80)
+    assert codec.decode(container).shape == photo.shape
+
+
+def test_bad_recipes_and_folders(folder, tmp_path):
+    for changes in ({"patch": 100}, {"steps": 0}, {"batch": 0}, {"lr": 0.0}):
+        with pytest.raises(TrainingError):
+            train([folder], tmp_path / "x", ImageRecipe(**(vars(RECIPE) | changes)), SMALL, "cpu")
+    with pytest.raises(TrainingError, match="no device"):
+        train([folder], tmp_path / "x", RECIPE, SMALL, "tpu")
+    with pytest.raises(InputError, match="no folder"):
+        train([tmp_path / "nowhere"], tmp_path / "x", RECIPE, SMALL, "cpu")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no images"):
+        train([tmp_path / "empty"], tmp_path / "x", RECIPE, SMALL, "cpu")
+    (tmp_path / "x").mkdir(exist_ok=True)
+    (tmp_path / "x" / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(TrainingError, match="resumed"):
+        train([folder], tmp_path / "x", RECIPE, SMALL, "cpu")
+    with pytest.raises(InputError, match="not a checkpoint"):
+        export_image(tmp_path / "x" / "checkpoint.pt", [folder], tmp_path / "y")
+
+
+def test_learning_rate_warms_up_stays_and_falls():
+    recipe = ImageRecipe(steps=1000, warmup=10, decay=0.5, lr=1.0)
+    rates = [learning_rate(recipe, step) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == rates[499] == 1.0
+    assert all(a > b for a, b in zip(rates[500:], rates[501:], strict=False)) and rates[-1] < 0.01
+
+
+def test_qualities_are_spread_over_each_batch():
+    t = sample_quality(8, np.random.default_rng(0)).numpy()
+    assert sorted((t * 8).astype(int)) == list(range(8))
+
+
+def test_the_loss_is_rate_plus_lambda_distortion():
+    x = torch.zeros(1, 3, 8, 8)
+    t = torch.tensor([0.5])
+    out = {"x_hat": x + 0.1, "y_bits": torch.tensor([64.0]), "z_bits": torch.tensor([32.0])}
+    loss, values = loss_of(out, x, t)
+    lmbda = (LMBDA_MIN * LMBDA_MAX) ** 0.5
+    assert loss.item() == pytest.approx(96 / 64 + lmbda * 255**2 * 0.01, rel=1e-4)
+    assert values["psnr"] == pytest.approx(20, abs=1e-3)
+    assert lmbda_of(torch.tensor([0.0, 1.0])).tolist() == pytest.approx([LMBDA_MIN, LMBDA_MAX])
+
+
+def test_evaluation_rounds_and_training_adds_noise():
+    torch.manual_seed(0)
+    model = ImageModel(SMALL)
+    x = torch.rand(1, 3, 64, 64)
+    t = torch.tensor([0.5])
+    model.eval()
+    assert torch.equal(model(x, t)["y_bits"], model(x, t)["y_bits"])
+    model.train()
+    assert not torch.equal(model(x, t)["y_bits"], model(x, t)["y_bits"])
