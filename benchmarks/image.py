@@ -98,7 +98,10 @@ def show(lines: list[dict], image: Image.Image, options: argparse.Namespace, sta
         f"{platform.machine()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}, "
         f"Python {platform.python_version()}"
     )
-    print(f"import: {start_up[0]:.2f} s CPU, {start_up[1]:.2f} s wall, after NumPy and Pillow (the model loads in the first call)")
+    print(
+        f"import: {start_up[0]:.2f} s CPU, {start_up[1]:.2f} s wall, after NumPy and Pillow; "
+        "the model loads in the first call"
+    )
     print(f"x: ratio to the {UNIT[0]} speed-6 quality-{UNIT[1]} encode of this run, CPU / wall\n")
     print(
         f"{'codec':8}{'quality':>8}{'bpp':>7}{'PSNR':>7} | {'first encode':>13}{'encode CPU':>12}{'wall':>8}"

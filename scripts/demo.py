@@ -68,7 +68,16 @@ def main() -> None:
     ours = psnr(original, decoded)
 
     table = Table(title=f"{PHOTO.name}, {original.shape[1]}x{original.shape[0]}: files of the same PSNR")
-    for column in ("codec", "bytes", "times ours", "bpp", "PSNR dB", "MS-SSIM", "encode CPU s", "decode CPU s"):
+    for column in (
+        "codec",
+        "bytes",
+        "times ours",
+        "bpp",
+        "PSNR dB",
+        "MS-SSIM",
+        "encode CPU s",
+        "decode CPU s",
+    ):
         table.add_column(column, justify="left" if column == "codec" else "right")
 
     def row(name: str, size: int, result: np.ndarray, encode: float, decode: float) -> None:
@@ -94,7 +103,9 @@ def main() -> None:
         ("Obverse", f"{len(data):,} bytes, {ours:.1f} dB", decoded),
     ]
     result = np.asarray(Image.open(io.BytesIO(same_size)).convert("RGB"))
-    panels.append((f"JPEG, quality {quality}", f"{len(same_size):,} bytes, {psnr(original, result):.1f} dB", result))
+    panels.append(
+        (f"JPEG, quality {quality}", f"{len(same_size):,} bytes, {psnr(original, result):.1f} dB", result)
+    )
     figure, axes = plt.subplots(1, 3, figsize=(13.5, 3.6), layout="constrained")
     for axis, (title, text, panel) in zip(axes, panels, strict=True):
         axis.imshow(panel[crop])

@@ -95,5 +95,3 @@ def codec_of(container: Container, has_side_info: bool = False) -> Codec:
             "install the version of Obverse that wrote it"
         )
     return codec
-
-

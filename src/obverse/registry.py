@@ -1,6 +1,6 @@
 """Codec ids -> codec classes. Nothing is imported before it is opened.
 
-A third party registers a codec through an entry point of its own package:
+A third party registers a codec through an entry point of its own package (docs/how-to/add-a-codec.md):
 
     [project.entry-points."obverse.codecs"]
     my-codec = "my_package:MyCodec"
@@ -32,18 +32,26 @@ class CodecEntry:
     package: str
 
 
-def _third_party() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in BUILT_IN}
+def _third_party() -> list[EntryPoint]:
+    return [entry for entry in entry_points(group=GROUP) if entry.name not in BUILT_IN]
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.module
+
+
+def _summary(entry: EntryPoint) -> str:
+    if entry.dist is None or "Summary" not in entry.dist.metadata:
+        return ""
+    return entry.dist.metadata["Summary"]
 
 
 def list_codecs() -> list[CodecEntry]:
     """All codecs that can be opened here, by id; built-in ones cannot be replaced."""
     entries = [CodecEntry(name, summary, "obverse") for name, (_, summary) in BUILT_IN.items()]
-    for name, entry in _third_party().items():
-        package = entry.dist.name if entry.dist else entry.module
-        summary = (entry.dist.metadata["Summary"] if entry.dist else "") or ""
-        entries.append(CodecEntry(name, summary, package))
-    return sorted(entries, key=lambda entry: entry.id)
+    for entry in _third_party():
+        entries.append(CodecEntry(entry.name, _summary(entry), _package(entry)))
+    return sorted(entries, key=lambda entry: (entry.id, entry.package))
 
 
 @cache
@@ -52,13 +60,26 @@ def open_codec(codec_id: str) -> Codec:
     if codec_id in BUILT_IN:
         module, _, name = BUILT_IN[codec_id][0].partition(":")
         codec = getattr(importlib.import_module(module), name)()
-    elif codec_id in (others := _third_party()):
-        codec = others[codec_id].load()()
     else:
-        known = ", ".join(entry.id for entry in list_codecs())
+        codec = _open_third_party(codec_id)
+    if not isinstance(codec, Codec) or getattr(codec, "id", None) != codec_id:
+        raise UnknownCodecError(f"the entry point {codec_id!r} does not lead to a Codec of that id")
+    return codec
+
+
+def _open_third_party(codec_id: str) -> object:
+    found = [entry for entry in _third_party() if entry.name == codec_id]
+    if not found:
+        known = ", ".join(dict.fromkeys(entry.id for entry in list_codecs()))
         raise UnknownCodecError(
             f"there is no codec {codec_id!r} here (there are: {known}); install the package that brings it"
         )
-    if not isinstance(codec, Codec) or codec.id != codec_id:
-        raise UnknownCodecError(f"the entry point {codec_id!r} does not lead to a Codec of that id")
-    return codec
+    if len(found) > 1:
+        packages = " and ".join(sorted(map(_package, found)))
+        raise UnknownCodecError(f"{packages} both bring a codec {codec_id!r}; uninstall one of them")
+    try:
+        return found[0].load()()
+    except (ImportError, AttributeError, TypeError) as error:  # not there, or not a whole Codec
+        raise UnknownCodecError(
+            f"the codec {codec_id!r} of the package {_package(found[0])} cannot be loaded: {error}"
+        ) from error

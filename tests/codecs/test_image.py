@@ -1,5 +1,7 @@
 """The image codec with its shipped model: round trips, targets, windows, and what damaged files do."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,6 @@ from obverse.errors import (
     LimitError,
     ObverseError,
     RateTargetError,
-    UnsupportedInputError,
     WrongModelError,
 )
 from obverse.metrics.distortion import psnr
@@ -250,10 +251,8 @@ def test_any_message_decodes_or_raises_our_errors(data):
     """Bytes behind valid checksums: what a hostile writer could make."""
     codec = obverse.open_codec("image")
     blob = write(Container("image", {0: 600, 1: 3}, (70, 70), {"y": data}, codec.fingerprint))
-    try:
+    with contextlib.suppress(ObverseError):
         assert obverse.decompress(blob).shape == (70, 70, 3)
-    except ObverseError:
-        pass
 
 
 @settings(deadline=None, max_examples=50)

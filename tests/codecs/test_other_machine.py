@@ -56,11 +56,11 @@ def test_symbols_are_identical_in_every_setting():
                 shape = (codec.networks.prior.hyper, -(-200 // ALIGN), -(-140 // ALIGN))
                 index = np.broadcast_to(codec.networks.prior.z_tables(1200).numpy()[:, None, None], shape)
                 z = message.pop(codec.networks.tables, index)
-                slices = codec.networks.prior.run(
-                    torch.from_numpy(z)[None].float(),
-                    1200,
-                    lambda k, mean, index: torch.from_numpy(message.pop(codec.networks.tables, index.numpy())),  # noqa: B023
-                )
+
+                def coder(k, mean, index, message=message):
+                    return torch.from_numpy(message.pop(codec.networks.tables, index.numpy()))
+
+                slices = codec.networks.prior.run(torch.from_numpy(z)[None].float(), 1200, coder)
                 assert message.empty
                 hashes.add(hashlib.sha256(torch.cat(slices).numpy().tobytes()).hexdigest())
     assert len(hashes) == 1

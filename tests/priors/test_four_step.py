@@ -106,7 +106,11 @@ def test_windows_do_not_change_the_result(prior, monkeypatch):
     monkeypatch.setattr("obverse.priors.exact_four_step.WINDOW", 6)
     parts, y_parts = run(exact, y, 300)
     assert torch.equal(y_hat, y_parts)
-    assert all(torch.equal(a, b) for pair, other in zip(whole, parts, strict=True) for a, b in zip(pair, other, strict=True))
+    assert all(
+        torch.equal(a, b)
+        for pair, other in zip(whole, parts, strict=True)
+        for a, b in zip(pair, other, strict=True)
+    )
 
 
 def test_export_state_round_trip(prior):

@@ -1,5 +1,7 @@
 """Training, resuming and exporting, with a model small enough to run in seconds."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -110,7 +112,7 @@ def test_learning_rate_warms_up_stays_and_falls():
     recipe = ImageRecipe(steps=1000, warmup=10, decay=0.5, lr=1.0)
     rates = [learning_rate(recipe, step) for step in range(1000)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == rates[499] == 1.0
-    assert all(a > b for a, b in zip(rates[500:], rates[501:], strict=False)) and rates[-1] < 0.01
+    assert all(a > b for a, b in itertools.pairwise(rates[500:])) and rates[-1] < 0.01
 
 
 def test_qualities_are_spread_over_each_batch():

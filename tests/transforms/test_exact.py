@@ -38,7 +38,9 @@ def test_equals_int64_in_every_setting(kernel, top):
     layer = make(kernel=kernel, top=top)
     x = torch.randint(-top, top + 1, (8, 48, 10, 12), generator=torch.Generator().manual_seed(1)).float()
     expected = integer_reference(layer, x)
-    for threads, onednn, channels_last, batch in itertools.product((1, 2), (True, False), (True, False), (1, 8)):
+    for threads, onednn, channels_last, batch in itertools.product(
+        (1, 2), (True, False), (True, False), (1, 8)
+    ):
         inputs = x.to(memory_format=torch.channels_last) if channels_last else x
         with torch_setting(threads, onednn):
             result = torch.cat([layer(part) for part in inputs.split(batch)])

@@ -5,80 +5,181 @@ torch is imported by the commands that need it, when they run: `--help`, `info` 
 
 from __future__ import annotations
 
-import json
+import inspect
+import math
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Group, Parameter
 
 import obverse
-from obverse.cli.batch import STDIN, Job, plan, run_jobs
-from obverse.cli.console import human, out, parse_bytes, progress_bar, say
-from obverse.container import Limits, describe, read, write_atomically
-from obverse.errors import InputError
+from obverse.cli.batch import STDIN, Job, Row, plan, run_jobs
+from obverse.cli.console import (
+    UsageError,
+    human,
+    out,
+    out_bytes,
+    parse_bytes,
+    printable,
+    progress_bar,
+    say,
+    to_json,
+)
+from obverse.codec import Codec
+from obverse.container import Limits, describe, read, read_header, write_atomically
+from obverse.errors import InputError, OutputError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif"}
 
+HELP = """Learned data compression as real codecs: smaller files, decoded exactly anywhere.
+
+For example:
+
+- `obverse compress photo.png` writes photo.obv
+- `obverse decompress photo.obv` writes photo.png
+- `obverse info photo.obv` shows what it holds
+
+`obverse COMMAND --help` shows more. Exit codes: 0 done, 2 wrong command line, 3 to 5 the input cannot be
+used, 10 to 16 the file cannot be decoded, 17 over a limit, 23 the size asked for cannot be reached, 30 and 31
+the output cannot be written, 40 and 41 training, 50 a package is missing, 130 interrupted; 1 all else. Of
+several files, that of the first failure.
+"""
+
 app = App(
     name="obverse",
-    help="Learned data compression as real codecs: smaller files, decoded exactly anywhere.",
+    help=HELP,
     version=obverse.__version__,
     help_format="markdown",
+    suppress_keyboard_interrupt=False,  # `run` has its own sentence and exit code for it
 )
 train_app = App(name="train", help="Train a codec's model from a folder of data.")
 app.command(train_app)
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print what was done as JSON.")]
-Force = Annotated[bool, Parameter(name=["--force", "-f"], negative="", help="Overwrite files that exist.")]
-Output = Annotated[Path | None, Parameter(name=["--output", "-o"], help="A file, a folder for several, or -.")]
-Big = Annotated[bool, Parameter(name="--unlimited", negative="", help="No limits on pixels and memory: for data that you trust.")]
 targets = Group("Rate (one of)", sort_key=1)
 
+Inputs = Annotated[list[Path], Parameter(help="Files, folders, or - for standard input.")]
+Output = Annotated[
+    str | None,
+    Parameter(name=["--output", "-o"], help="A file, a folder for several (or end it in /), or -."),
+]
+Force = Annotated[bool, Parameter(name=["--force", "-f"], negative="", help="Overwrite files that exist.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print what was done as JSON.")]
+Big = Annotated[
+    bool,
+    Parameter(
+        name="--unlimited", negative="", help="No limits on pixels and memory: for data that you trust."
+    ),
+]
+Quality = Annotated[
+    float | None, Parameter(name=["--quality", "-q"], group=targets, help="1 to 100, default 50.")
+]
+Bpp = Annotated[float | None, Parameter(group=targets, help="Bits per pixel, met from below.")]
+MaxBytes = Annotated[
+    str | None,
+    Parameter(group=targets, help="Size of each file, met from below: 40000, 40k, 1.5M."),
+]
+Metadata = Annotated[
+    list[str] | None,
+    Parameter(negative="", help="KEY=TEXT to store in the file; repeat for several."),
+]
 
-def _limits(unlimited: bool) -> Limits:
-    return Limits.unlimited() if unlimited else Limits()
+
+@contextmanager
+def _no_pixel_limit(unlimited: bool) -> Iterator[None]:
+    """Lift Pillow's own limit on pixels as well."""
+    if not unlimited:
+        yield
+        return
+    from PIL import Image
+
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _read_stdin() -> bytes:
+    try:
+        return sys.stdin.buffer.read()
+    except (OSError, AttributeError) as error:  # sys.stdin is None where it is closed
+        raise InputError(f"standard input cannot be read: {error}") from error
 
 
 def _write(target: Path, data: bytes, force: bool) -> None:
-    if target == STDIN:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    else:
+    if target != STDIN:
         write_atomically(target, data, overwrite=force)
+    elif sys.stdout.isatty() and not force:
+        raise OutputError("standard output is a terminal: redirect it, name a file with -o, or use --force")
+    else:
+        out_bytes(data)
 
 
-def _report(done: list[dict[str, Any]], as_json: bool, to_stdout: bool) -> None:
+def _row(job: Job, before: int, after: int) -> Row:
+    return {"input": str(job.source), "output": str(job.target), "bytes_in": before, "bytes_out": after}
+
+
+def _report(rows: list[Row], as_json: bool, to_stdout: bool) -> None:
     """A line for each file and a total; on stderr when data goes to stdout."""
     show = say if to_stdout else out
     if as_json:
-        show(json.dumps(done, indent=2))
+        show(to_json(rows))
         return
+    done = [row for row in rows if "error" not in row]
     for row in done:
-        show(f"{row['input']} -> {row['output']}: {row['text']}")
+        text = f"{row['input']} -> {row['output']}: {human(row['bytes_in'])} -> {human(row['bytes_out'])}"
+        show(text + (f", {row['bpp']:.3f} bpp" if "bpp" in row else ""))
     if len(done) > 1:
         before, after = (sum(row[key] for row in done) for key in ("bytes_in", "bytes_out"))
         show(f"{len(done)} files: {human(before)} -> {human(after)} ({after / max(before, 1):.1%})")
 
 
+def _encode_options(codec: Codec, given: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, checked for what the codec takes. Raises UsageError."""
+    options = {name: value for name, value in given.items() if value is not None}
+    rates = [name for name in ("quality", "bpp", "max_bytes") if name in options]
+    if len(rates) > 1:
+        raise UsageError("give one of --quality, --bpp and --max-bytes")
+    if not 0 < options.get("bpp", 1) < math.inf:
+        raise UsageError(f"--bpp must be a number above 0, not {options['bpp']}")
+    parameters = inspect.signature(codec.encode).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        for name in options.keys() - parameters.keys():
+            option = "unlimited" if name == "limits" else name.replace("_", "-")
+            raise UsageError(f"codec {codec.id!r} has no use for --{option}")
+    return options
+
+
+def _pairs(texts: list[str] | None) -> dict[str, str] | None:
+    for text in texts or ():
+        if not text.partition("=")[0] or "=" not in text:
+            raise UsageError(f"--metadata takes KEY=TEXT, not {text!r}")
+    return dict(text.split("=", 1) for text in texts) if texts else None
+
+
 @app.command
 def compress(
-    inputs: Annotated[list[Path], Parameter(help="Files, folders, or - for standard input.")],
+    inputs: Inputs,
     /,
     *,
     output: Output = None,
     codec: Annotated[str, Parameter(help="Codec id; `obverse list` shows them.")] = "image",
-    quality: Annotated[float | None, Parameter(name=["--quality", "-q"], group=targets, help="1 to 100, default 50.")] = None,
-    bpp: Annotated[float | None, Parameter(group=targets, help="Bits per pixel, met from below.")] = None,
-    max_bytes: Annotated[str | None, Parameter(group=targets, help="Size of each file, met from below: 40000, 40k, 1.5M.")] = None,
+    quality: Quality = None,
+    bpp: Bpp = None,
+    max_bytes: MaxBytes = None,
+    metadata: Metadata = None,
     force: Force = False,
     json: Json = False,
     unlimited: Big = False,
 ) -> int:
     """Compress files to .obv.
 
-    Examples:
+    For example:
 
     - `obverse compress photo.png` writes photo.obv
     - `obverse compress photo.jpg -o small.obv --max-bytes 40k`
@@ -86,48 +187,46 @@ def compress(
     - `cat photo.png | obverse compress - > photo.obv`
     """
     from obverse.codec import compress as to_bytes
-    from obverse.registry import open_codec
 
-    chosen = open_codec(codec)
-    options: dict[str, Any] = {}
-    if quality is not None:
-        options["quality"] = quality
-    if bpp is not None:
-        options["bpp"] = bpp
-    if max_bytes is not None:
-        try:
-            options["max_bytes"] = parse_bytes(max_bytes)
-        except ValueError as error:
-            raise InputError(f"--max-bytes: {error}") from None
-    if len(options) > 1:
-        raise InputError("give one of --quality, --bpp and --max-bytes")
-    if unlimited:
-        options["limits"] = Limits.unlimited()
+    chosen = obverse.open_codec(codec)
+    options = _encode_options(
+        chosen,
+        {
+            "quality": quality,
+            "bpp": bpp,
+            "max_bytes": None if max_bytes is None else parse_bytes(max_bytes),
+            "metadata": _pairs(metadata),
+            "limits": Limits.unlimited() if unlimited else None,
+        },
+    )
 
-    def work(job: Job) -> dict[str, Any]:
+    def work(job: Job) -> Row:
         started = time.perf_counter()
-        data = chosen.load(sys.stdin.buffer if job.source == STDIN else job.source)
+        if job.source == STDIN:
+            raw = _read_stdin()
+            before, data = len(raw), chosen.load(BytesIO(raw))
+        else:
+            data = chosen.load(job.source)
+            before = job.source.stat().st_size
         packed = to_bytes(data, codec=codec, **options)
         _write(job.target, packed, force)
-        before = job.source.stat().st_size if job.source != STDIN else 0
-        row: dict[str, Any] = {"input": str(job.source), "output": str(job.target), "bytes_in": before, "bytes_out": len(packed)}
-        text = f"{human(before)} -> {human(len(packed))}" if before else human(len(packed))
+        row = _row(job, before, len(packed))
         size = getattr(data, "size", None)
         if isinstance(size, tuple) and len(size) == 2:
             row["bpp"] = len(packed) * 8 / (size[0] * size[1])
-            text += f", {row['bpp']:.3f} bpp"
-        row["seconds"] = round(time.perf_counter() - started, 3)
-        return row | {"text": text}
+        return row | {"seconds": round(time.perf_counter() - started, 3)}
 
-    jobs = plan(inputs, output, IMAGE_SUFFIXES, lambda path: path.stem + ".obv")
-    done, code = run_jobs(jobs, "compressing", work, force)
-    _report(done, json, any(job.target == STDIN for job in jobs))
+    suffixes = IMAGE_SUFFIXES if chosen.suffix in IMAGE_SUFFIXES else {chosen.suffix}
+    jobs = plan(inputs, output, suffixes, lambda path: path.stem + ".obv")
+    with _no_pixel_limit(unlimited):
+        rows, code = run_jobs(jobs, "compressing", work, force)
+    _report(rows, json, any(job.target == STDIN for job in jobs))
     return code
 
 
 @app.command
 def decompress(
-    inputs: Annotated[list[Path], Parameter(help="Files, folders, or - for standard input.")],
+    inputs: Inputs,
     /,
     *,
     output: Output = None,
@@ -135,9 +234,9 @@ def decompress(
     json: Json = False,
     unlimited: Big = False,
 ) -> int:
-    """Decompress .obv files; the name of the output says the kind of file (images: .png, .jpg, .webp, .npy, ...).
+    """Decompress .obv files. The name of the output says the kind of file: .png, .jpg, .webp, .npy, ...
 
-    Examples:
+    For example:
 
     - `obverse decompress photo.obv` writes photo.png
     - `obverse decompress photo.obv -o photo.webp`
@@ -145,85 +244,96 @@ def decompress(
     - `obverse decompress - -o - < photo.obv > photo.png`
     """
     from obverse.codec import codec_of
-    from obverse.registry import open_codec
 
-    limits = _limits(unlimited)
+    limits = Limits.unlimited() if unlimited else Limits()
 
-    def work(job: Job) -> dict[str, Any]:
-        data = sys.stdin.buffer.read() if job.source == STDIN else None
+    def work(job: Job) -> Row:
+        data = _read_stdin() if job.source == STDIN else None
         container = read(job.source if data is None else data, limits)
         chosen = codec_of(container)
         name = str(job.target) if job.target.suffix else f"x{chosen.suffix}"
         unpacked = chosen.save(container, name, limits)
         _write(job.target, unpacked, force)
-        before = job.source.stat().st_size if data is None else len(data)
-        row = {"input": str(job.source), "output": str(job.target), "bytes_in": before, "bytes_out": len(unpacked)}
-        return row | {"text": f"{human(before)} -> {human(len(unpacked))}"}
+        return _row(job, job.source.stat().st_size if data is None else len(data), len(unpacked))
 
     def rename(path: Path) -> str:
         try:
-            suffix = open_codec(read(path, limits).codec).suffix
+            suffix = obverse.open_codec(read_header(path, limits).codec).suffix
         except obverse.ObverseError:
             suffix = ".png"  # the job itself will say what is wrong
         return path.stem + suffix
 
     jobs = plan(inputs, output, {".obv"}, rename)
-    done, code = run_jobs(jobs, "decompressing", work, force)
-    _report(done, json, any(job.target == STDIN for job in jobs))
+    rows, code = run_jobs(jobs, "decompressing", work, force)
+    _report(rows, json, any(job.target == STDIN for job in jobs))
     return code
 
 
 @app.command
-def info(inputs: Annotated[list[Path], Parameter(help="Files, or - for standard input.")], /, *, json: Json = False) -> int:
+def info(
+    inputs: Annotated[list[Path], Parameter(help="Files, or - for standard input.")],
+    /,
+    *,
+    json: Json = False,
+) -> int:
     """Show what .obv files hold, and check their checksums; nothing is decoded.
 
-    Example: `obverse info photo.obv`
-    """
-    from json import dumps
+    For example:
 
-    def work(job: Job) -> dict[str, Any]:
-        facts = describe(sys.stdin.buffer.read() if job.source == STDIN else job.source)
+    - `obverse info photo.obv`
+    - `obverse info --json packed/*.obv`
+    """
+
+    def work(job: Job) -> Row:
+        facts = describe(_read_stdin() if job.source == STDIN else job.source)
         return {"input": str(job.source)} | facts
 
-    done, code = run_jobs([Job(path, STDIN) for path in inputs], "reading", work, force=True)
+    rows, code = run_jobs([Job(path, STDIN) for path in inputs], "reading", work, force=True)
     if json:
-        out(dumps(done, indent=2, default=lambda value: value.hex() if isinstance(value, bytes) else str(value)))
+        out(to_json(rows))
         return code
-    for facts in done:
-        out(f"{facts['input']}: {facts['file_bytes']} bytes, format version {facts['version']}, checksums hold")
-        out(f"  codec     {facts['codec']}" + (f", model {facts['model']}" if facts["model"] else ""))
-        out(f"  shape     {' x '.join(map(str, facts['shape']))}")
-        shape = facts["shape"]
-        if facts["codec"] == "image" and len(shape) == 2 and isinstance(level := facts["config"].get(0), int):
-            out(f"  quality   {1 + level / 20:g}, {'gray' if facts['config'].get(1) == 1 else 'colour'}")
-            out(f"  rate      {facts['file_bytes'] * 8 / (shape[0] * shape[1]):.4f} bits per pixel")
-        else:
-            out(f"  config    {facts['config']}")
-        if facts["items"] is not None:
-            out(f"  items     {facts['items']}, {facts['item_bytes']} bytes")
-        for name, size in facts["sections"].items():
-            out(f"  section   {name}: {size} bytes")
-        for name, value in facts["metadata"].items():
-            out(f"  metadata  {name}: {value}")
-        out(f"  overhead  {facts['file_bytes'] - sum(facts['sections'].values()) - (facts['item_bytes'] or 0)} bytes")
+    for facts in rows:
+        if "error" not in facts:
+            _show(facts)
     return code
+
+
+def _show(facts: Row) -> None:
+    """What `info` prints of one file."""
+    size, shape, config = facts["file_bytes"], facts["shape"], facts["config"]
+    model = f", model {facts['model']}" if facts["model"] else ""
+    out(f"{facts['input']}: {size} bytes, format version {facts['version']}, checksums hold")
+    out(f"  codec     {printable(facts['codec'])}{model}")
+    out(f"  shape     {' x '.join(map(str, shape))}")
+    level = config.get(0)
+    if facts["codec"] == "image" and len(shape) == 2 and min(shape) > 0 and type(level) is int:
+        out(f"  quality   {1 + level / 20:g}, {'gray' if config.get(1) == 1 else 'colour'}")
+        out(f"  rate      {size * 8 / (shape[0] * shape[1]):.4f} bits per pixel")
+    else:
+        out(f"  config    {printable(config)}")
+    if facts["items"] is not None:
+        out(f"  items     {facts['items']}, {facts['item_bytes']} bytes")
+    for name, length in facts["sections"].items():
+        out(f"  section   {printable(name)}: {length} bytes")
+    for name, value in facts["metadata"].items():
+        out(f"  metadata  {printable(name)}: {printable(value)}")
+    out(f"  overhead  {size - sum(facts['sections'].values()) - (facts['item_bytes'] or 0)} bytes")
 
 
 @app.command(name="list")
 def list_(*, json: Json = False) -> int:
     """List the codecs that can be used here.
 
-    Example: `obverse list --json`
+    For example: `obverse list --json`
     """
     from dataclasses import asdict
-    from json import dumps
 
     entries = obverse.list_codecs()
     if json:
-        out(dumps([asdict(entry) for entry in entries], indent=2))
+        out(to_json([asdict(entry) for entry in entries]))
     else:
         for entry in entries:
-            out(f"{entry.id:16} {entry.summary} ({entry.package})")
+            out(f"{entry.id:16} {printable(entry.summary)} ({entry.package})")
     return 0
 
 
@@ -242,9 +352,15 @@ def train_image(
 ) -> int:
     """Train the image codec; a run that was stopped goes on from its checkpoint.
 
-    Example: `obverse train image --data photos/ --out runs/mine`, then
-    `obverse export runs/mine --data photos/ --out zoo/image`
+    For example:
+
+    - `obverse train image --data photos/ --out runs/mine`
+    - then `obverse export runs/mine --data photos/ --out zoo/image`
     """
+    from obverse.data.patches import image_files
+
+    image_files(data)  # whether there are any, before torch is imported
+
     import torch
 
     from obverse.training.image import ImageRecipe, train
@@ -265,24 +381,27 @@ def export(
     run: Annotated[Path, Parameter(help="A training folder, or its checkpoint.")],
     /,
     *,
-    data: Annotated[list[Path], Parameter(help="The folders trained on, to calibrate integer ranges.", negative="")],
+    data: Annotated[
+        list[Path], Parameter(help="The folders trained on, to calibrate integer ranges.", negative="")
+    ],
     out: Annotated[Path, Parameter(help="Folder for the model: weights, config, card.")],
     json: Json = False,
 ) -> int:
     """Turn a training run into the model that ships: integer tables, exact networks, a card.
 
-    Example: `obverse export runs/mine --data photos/ --out zoo/image`, then
-    `OBVERSE_ZOO=zoo obverse compress photo.png`
-    """
-    from json import dumps
+    For example:
 
+    - `obverse export runs/mine --data photos/ --out zoo/image`
+    - then `OBVERSE_ZOO=zoo obverse compress photo.png`
+    """
     from obverse.cli.console import out as show
     from obverse.training.export import export_image
 
     checkpoint = run / "checkpoint.pt" if run.is_dir() else run
     with progress_bar("calibrating", 48) as advance:
         facts = export_image(checkpoint, data, out, lambda i, n: advance())
-    show(dumps(facts, indent=2) if json else f"{out}: model {facts['fingerprint']}, {human(int(str(facts['bytes'])))}")
+    text = f"{out}: model {facts['fingerprint']}, {human(int(str(facts['bytes'])))}"
+    show(to_json(facts) if json else text)
     return 0
 
 
@@ -291,40 +410,54 @@ def evaluate(
     inputs: Annotated[list[Path], Parameter(help="Images, or folders of them.")],
     /,
     *,
-    codec: str = "image",
-    against: Annotated[str, Parameter(help="Peers, comma-separated: jpeg, webp, avif, jxl.")] = "jpeg,webp,avif",
+    codec: Annotated[str, Parameter(help="Codec id; `obverse list` shows them.")] = "image",
+    against: Annotated[
+        str, Parameter(help="Peers, comma-separated: jpeg, webp, avif, jxl.")
+    ] = "jpeg,webp,avif",
     out: Annotated[Path, Parameter(help="Folder for the CSV files and the plot.")] = Path("report"),
     ms_ssim: Annotated[bool, Parameter(help="Measure MS-SSIM as well as PSNR.")] = True,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print the results as JSON.")] = False,
 ) -> int:
     """Compare a codec with others on real files: rates, PSNR, MS-SSIM, BD-rates, a plot.
 
-    Example: `obverse evaluate kodak/ --codec image --against jpeg,webp,avif,jxl --out report/`
+    For example: `obverse evaluate kodak/ --codec image --against jpeg,webp,avif,jxl --out report/`
     """
+    from dataclasses import asdict
+
     from obverse.cli.console import out as show
-    from obverse.evaluation import Failure, bd_rates, markdown_table, write_report
+    from obverse.evaluation import Failure, bd_rates, markdown_table, summarise, write_report
     from obverse.evaluation import evaluate as measure
 
-    peers = tuple(name for name in against.split(",") if name)
+    obverse.open_codec(codec)  # whether it is there, before anything is measured
+    peers = tuple(name.strip() for name in against.split(",") if name.strip())
     files: list[Path] = []
     for path in inputs:
-        files += [f for f in sorted(path.rglob("*")) if f.suffix.lower() in IMAGE_SUFFIXES] if path.is_dir() else [path]
+        found = sorted(path.rglob("*")) if path.is_dir() else [path]
+        files += [file for file in found if file == path or file.suffix.lower() in IMAGE_SUFFIXES]
     if not files:
         raise InputError(f"no images under {', '.join(map(str, inputs))}")
-    state: dict[str, Any] = {"last": time.monotonic()}
+
+    last = time.monotonic()
 
     def progress(done: int, total: int) -> None:
-        if done == total or time.monotonic() - state["last"] > 5:
-            state["last"] = time.monotonic()
+        nonlocal last
+        if done == total or time.monotonic() - last > 5:
+            last = time.monotonic()
             say(f"measured {done} of {total}")
 
     failures: list[Failure] = []
     rows = measure(files, codec, against=peers, ms_ssim=ms_ssim, progress=progress, failures=failures)
     for failure in failures:
-        say(f"error: {failure.path}: {failure.error}")
+        text = str(failure.error)
+        say(f"error: {text}" if str(failure.path) in text else f"error: {failure.path}: {text}")
     paths = write_report(rows, out)
-    show(markdown_table(rows))
-    for rate in bd_rates(rows):
-        if rate.test == codec:
+    rates = [rate for rate in bd_rates(rows) if rate.test == codec]
+    if json:
+        results = {"summary": summarise(rows), "bd_rates": rates}
+        show(to_json({name: [asdict(item) for item in items] for name, items in results.items()}))
+    else:
+        show(markdown_table(rows))
+        for rate in rates:
             show(f"BD-rate ({rate.metric}) of {rate.test} against {rate.anchor}: {rate.percent:+.1f} %")
     for path in paths.values():
         say(f"wrote {path}")

@@ -2,21 +2,101 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
+
+from obverse.errors import InputError, ObverseError, OutputError
+
+
+class UsageError(Exception):
+    """A wrong command line: what no file and no model can change. Ends with exit code 2."""
 
 
 def say(message: str) -> None:
-    """One line on stderr."""
-    sys.stderr.write(message + "\n")
-    sys.stderr.flush()
+    """One line on stderr; lost where stderr is closed."""
+    with suppress(OSError):
+        sys.stderr.write(message + "\n")
+        sys.stderr.flush()
 
 
 def out(text: str) -> None:
-    """One line on stdout."""
-    sys.stdout.write(text + "\n")
+    """One line on stdout; names that are no valid text are shown with escapes."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    safe = text.encode(encoding, "backslashreplace").decode(encoding)
+    _to_stdout(lambda: sys.stdout.write(safe + "\n"))
+
+
+def out_bytes(data: bytes) -> None:
+    """Data to stdout, all of it. Raises OutputError (disk full), BrokenPipeError."""
+    _to_stdout(lambda: sys.stdout.buffer.write(data))
+    flush()
+
+
+def flush() -> None:
+    """Hand everything on; only then is it known whether it arrived."""
+    _to_stdout(lambda: sys.stdout.flush())
+
+
+def _to_stdout(action: Callable[[], Any]) -> None:
+    try:
+        action()
+    except BrokenPipeError:
+        silence_stdout()
+        raise
+    except OSError as error:
+        silence_stdout()
+        raise OutputError(f"cannot write to standard output: {error.strerror}; write elsewhere") from error
+
+
+def silence_stdout() -> None:
+    """Point stdout to nowhere, so that Python does not try once more at exit what has just failed."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """The sentence and the exit code for an error that ended a command, or one file of it."""
+    if isinstance(error, ObverseError):
+        return str(error), error.exit_code
+    if isinstance(error, UsageError):
+        return str(error), 2
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return "out of memory: the data is too large for this machine", ObverseError.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'the system'}: {error.strerror}", InputError.exit_code
+    if os.environ.get("OBVERSE_TRACEBACK"):
+        raise error
+    hint = "a bug; set OBVERSE_TRACEBACK=1 to see where, and please report it"
+    return f"unexpected {type(error).__name__}: {error} ({hint})", ObverseError.exit_code
+
+
+def to_json(value: Any) -> str:
+    """Strict JSON: bytes as hex; NaN and infinities, which JSON lacks, as null."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def printable(text: object) -> str:
+    """Text of a file that nobody vouches for, without the control characters that move a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 class Advance(Protocol):
@@ -35,7 +115,8 @@ def progress_bar(title: str, total: int, shown: bool = True) -> Iterator[Advance
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    # stdout stays as it is: it may carry data
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as progress:
         task = progress.add_task(title, total=total)
         yield lambda steps=1: progress.advance(task, steps)
 
@@ -51,14 +132,14 @@ def human(size: int) -> str:
 
 
 def parse_bytes(text: str) -> int:
-    """'40k', '1.5M', '40000' -> bytes (k = 1,000, Ki = 1,024). Raises ValueError."""
+    """'40k', '1.5M', '40000' -> bytes (k = 1,000, Ki = 1,024). Raises UsageError."""
     units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
     body = text.strip().lower().removesuffix("b")
     number = body.rstrip("kmgi")
-    unit = body[len(number) :]
-    if unit not in units:
-        raise ValueError(f"{text!r} is not a number of bytes such as 40000, 40k or 1.5M")
-    value = float(number) * units[unit]
+    try:
+        value = float(number) * units[body[len(number) :]]
+    except (ValueError, KeyError):
+        raise UsageError(f"{text!r} is not a number of bytes such as 40000, 40k or 1.5M") from None
     if not 1 <= value < 2**62:
-        raise ValueError(f"{text!r} is not a number of bytes of at least 1")
+        raise UsageError(f"{text!r} is not a number of bytes of at least 1")
     return int(value)

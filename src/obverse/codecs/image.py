@@ -29,7 +29,7 @@ from obverse.codecs.rate_control import highest_level
 from obverse.coding import Message
 from obverse.container import Container, Limits
 from obverse.data.images import Photo, photo_of, read_photo, write_photo
-from obverse.errors import DamagedError, InputError
+from obverse.errors import DamagedError, InputError, MessageEmptyError
 from obverse.priors.exact_four_step import FRACTION, LEVELS, Z_MAX
 from obverse.priors.four_step import take_slice
 from obverse.zoo import StoredModel, load_model
@@ -105,9 +105,19 @@ class ImageCodec(Codec):
         limits = limits or Limits()
         level, channels = container.config.get(0), container.config.get(1)
         shape, sections = container.shape, container.sections
-        if container.items is not None or set(container.config) != {0, 1} or len(shape) != 2 or min(shape) < 1:
+        if (
+            container.items is not None
+            or set(container.config) != {0, 1}
+            or len(shape) != 2
+            or min(shape) < 1
+        ):
             raise DamagedError("not the header of an image")
-        if type(level) is not int or not 0 <= level <= LEVELS or type(channels) is not int or channels not in (1, 3):
+        if (
+            type(level) is not int
+            or not 0 <= level <= LEVELS
+            or type(channels) is not int
+            or channels not in (1, 3)
+        ):
             raise DamagedError("an image file with a quality or channels out of range")
         if "y" not in sections or not set(sections) <= {"y", "alpha", "icc", "exif"}:
             raise DamagedError("an image file with other sections than an image has")
@@ -116,7 +126,10 @@ class ImageCodec(Codec):
         limits.check_memory(height * width * PIXEL_BYTES)
         alpha = unpack_plane(sections["alpha"], height, width) if "alpha" in sections else None
         icc, exif = (inflate(sections.get(name, b""), limits.header * 64) for name in ("icc", "exif"))
-        pixels = decode_pixels(self.networks, Message.from_bytes(sections["y"]), level, height, width)
+        try:
+            pixels = decode_pixels(self.networks, Message.from_bytes(sections["y"]), level, height, width)
+        except MessageEmptyError:
+            raise DamagedError("the file holds less than its image") from None
         if channels == 1:
             pixels = pixels.mean(axis=2, dtype=np.float32).round().astype(np.uint8)
         return Photo(pixels, alpha, icc, exif)
@@ -150,7 +163,9 @@ def quantise_pixels(networks: ImageNetworks, pixels: np.ndarray, level: int) -> 
     if pixels.ndim == 2:
         pixels = np.broadcast_to(pixels[:, :, None], (*pixels.shape, 3))
     height, width = pixels.shape[:2]
-    y = networks.analyse(np.pad(pixels, ((0, -height % ALIGN), (0, -width % ALIGN), (0, 0)), mode="edge"), level)
+    y = networks.analyse(
+        np.pad(pixels, ((0, -height % ALIGN), (0, -width % ALIGN), (0, 0)), mode="edge"), level
+    )
     z = networks.hyper_analyse(y).round_().clamp_(-Z_MAX, Z_MAX)
     z_index = networks.prior.z_tables(level).to(torch.uint8)[:, None, None].expand(z.shape[1:])
     coded = [(z[0].to(torch.int32).numpy(), z_index.numpy())]
@@ -173,12 +188,14 @@ def encode_pixels(networks: ImageNetworks, pixels: np.ndarray, level: int) -> Me
 
 
 @torch.inference_mode()
-def decode_pixels(networks: ImageNetworks, message: Message, level: int, height: int, width: int) -> np.ndarray:
+def decode_pixels(
+    networks: ImageNetworks, message: Message, level: int, height: int, width: int
+) -> np.ndarray:
     """The mirror of `encode_pixels`: (height, width, 3) uint8."""
     rows, columns = -(-height // ALIGN), -(-width // ALIGN)
     index = networks.prior.z_tables(level).numpy()[:, None, None]
     z = message.pop(networks.tables, np.broadcast_to(index, (networks.prior.hyper, rows, columns)))
-    if np.abs(z).max() > Z_MAX:
+    if z.min() < -Z_MAX or z.max() > Z_MAX:
         raise DamagedError("hyper-latents out of range: the file is damaged")
 
     def coder(k: int, mean: Tensor, index: Tensor) -> Tensor:

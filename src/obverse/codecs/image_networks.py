@@ -1,8 +1,8 @@
 """The shipped networks of the image codec: what `training/export.py` wrote, ready to run.
 
-    analysis, hyper_analysis    floats, encoder only
-    prior                       exact integers, both sides
-    synthesis                   floats, paints what was parsed
+analysis, hyper_analysis    floats, encoder only
+prior                       exact integers, both sides
+synthesis                   floats, paints what was parsed
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def pack_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     packed = {}
     for name, value in state.items():
         value = value.detach().cpu()
-        branch = any(part in name for part in (".reduce.weight", ".spatial.weight", ".expand.weight", ".down"))
+        branch = any(
+            part in name for part in (".reduce.weight", ".spatial.weight", ".expand.weight", ".down")
+        )
         if branch and name.endswith(".weight"):
             step = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
             packed[name] = (value / step.view(-1, 1, 1, 1)).round().to(torch.int8)
@@ -48,7 +50,8 @@ def pack_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def unpack_weights(packed: dict[str, Tensor]) -> dict[str, Tensor]:
     """The float32 weights that `pack_weights` stored."""
     return {
-        name: value.float() * (packed[name + ROW_SCALE].view(-1, 1, 1, 1) if name + ROW_SCALE in packed else 1)
+        name: value.float()
+        * (packed[name + ROW_SCALE].view(-1, 1, 1, 1) if name + ROW_SCALE in packed else 1)
         for name, value in packed.items()
         if not name.endswith(ROW_SCALE)
     }

@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 from obverse.coding import rans
 from obverse.coding.tables import TableFamily
-from obverse.errors import CodingError, DamagedError, MessageEmptyError, TableError
+from obverse.errors import DamagedError, MessageEmptyError, TableError
 
 LANES_FROM = 16_384  # arrays of at least this many symbols use four states
 HEAD = 4_096  # of which so many go first on one state, to have words to open the others with
@@ -49,7 +49,7 @@ class Message:
 
     interleave: let long arrays use four states and threads. Switch it off, at both ends, for messages
         that are popped before they are pushed (bits-back): only the plain layout can be popped from
-        arbitrary bits.
+        arbitrary bits, and only with tables without escape, as not all bits are the code of an escape.
     """
 
     def __init__(self, interleave: bool = True):
@@ -107,7 +107,9 @@ class Message:
         if not 0 <= bits <= 31 or not 0 <= value < 1 << bits:
             raise TableError(f"{value} is not a number of {bits} bits, of which there may be 0 to 31")
         self._reserve(1)
-        x, n = rans.push_bits(np.uint64(self._state), self._words, self._count, np.uint64(value), np.uint64(bits))
+        x, n = rans.push_bits(
+            np.uint64(self._state), self._words, self._count, np.uint64(value), np.uint64(bits)
+        )
         self._state, self._count = int(x), int(n)
 
     def pop_bits(self, bits: int) -> int:
@@ -116,7 +118,7 @@ class Message:
             raise TableError(f"raw bits come 0 to 31 at a time, not {bits}")
         x, n, value = rans.pop_bits(np.uint64(self._state), self._words, self._count, np.uint64(bits))
         if n < 0:
-            raise _empty()
+            raise _unreadable(rans.EMPTY)
         self._state, self._count = int(x), int(n)
         return int(value)
 
@@ -148,10 +150,14 @@ class Message:
         tail = 5 + (len(data) - 5) % 4
         count = (len(data) - tail) // 4
         state = int.from_bytes(data[-tail:], "little") if count >= 0 else 0
-        if state < int(rans.LOW) or state.bit_length() <= 8 * (tail - 1) or (count == 0 and state == int(rans.LOW)):
+        if (
+            state < int(rans.LOW)
+            or state.bit_length() <= 8 * (tail - 1)
+            or (count == 0 and state == int(rans.LOW))
+        ):
             raise DamagedError(f"{len(data)} bytes that are not an ANS message")
-        message._words = np.frombuffer(data, "<u4", count).astype(np.uint32)
-        message._count, message._state = count, state
+        message._put(np.frombuffer(data, "<u4", count))
+        message._state = state
         return message
 
     @classmethod
@@ -159,8 +165,7 @@ class Message:
         """A message of 32 * words random bits to start bits-back coding from; not interleaved."""
         rng = np.random.default_rng(seed)
         message = cls(interleave=False)
-        message._words = rng.integers(0, 1 << 32, words, dtype=np.uint32)
-        message._count = words
+        message._put(rng.integers(0, 1 << 32, words, dtype=np.uint32))
         message._state = int(rng.integers(1 << 32, 1 << 64, dtype=np.uint64))
         return message
 
@@ -193,15 +198,20 @@ class Message:
             words[: self._count] = self._words[: self._count]
             self._words = words
 
+    def _put(self, words: npt.NDArray[np.uint32]) -> None:
+        self._reserve(len(words))
+        self._words[self._count : self._count + len(words)] = words
+        self._count += len(words)
+
     def _push_plain(self, values: Symbols, tables: TableFamily, index: Index, first: int, end: int) -> None:
         while True:
             self._reserve((end - first) // 2)
             code, position, x, n = rans.push_one_state(
                 np.uint64(self._state), self._words, self._count, values, index, first, end,
-                tables.lows, tables.sizes, tables.offsets, tables.escape, tables.cdf, np.uint64(tables.precision),
+                tables.rows, tables.padded, np.uint64(tables.precision), tables.escape,
             )  # fmt: skip
             if code not in (rans.OK, rans.NO_ROOM):
-                _raise_push(code, position, values, index, tables)
+                raise _impossible(values[position], index[position])
             self._state, self._count = int(x), int(n)
             if code == rans.OK:
                 return
@@ -210,10 +220,10 @@ class Message:
     def _pop_plain(self, symbols: Symbols, tables: TableFamily, index: Index, first: int, end: int) -> None:
         code, x, n = rans.pop_one_state(
             np.uint64(self._state), self._words, self._count, symbols, index, first, end,
-            tables.lows, tables.sizes, tables.offsets, tables.cdf, tables.first, np.uint64(tables.precision),
+            tables.rows, tables.padded, tables.first, np.uint64(tables.precision),
         )  # fmt: skip
         if code != rans.OK:
-            _raise_pop(code)
+            raise _unreadable(code)
         self._state, self._count = int(x), int(n)
 
     # -- four states --------------------------------------------------------------------------------
@@ -236,15 +246,16 @@ class Message:
             trial = states.copy()
             code, position, n = rans.push_lanes(
                 trial, self._words, self._count, values, index, end,
-                tables.lows, tables.sizes, tables.offsets, tables.escape, tables.cdf, np.uint64(tables.precision),
+                tables.rows, tables.padded, np.uint64(tables.precision), tables.escape,
             )  # fmt: skip
             if code == rans.OK:
                 break
             if code != rans.NO_ROOM:
-                _raise_push(code, position, values, index, tables)
+                raise _impossible(values[position], index[position])
             more *= 2
         self._count, self._state = int(n), int(trial[0])
-        for lane in range(1, rans.LANES):  # the high half of each state, 1 to 2**32 - 1, costs 5 bits more than its logarithm
+        for lane in range(1, rans.LANES):
+            # the high half of each state, 1 to 2**32 - 1, costs 5 bits more than its logarithm
             low, high = int(trial[lane]) & 0xFFFFFFFF, int(trial[lane]) >> 32
             self._reserve(4)
             self._words[self._count] = low
@@ -264,19 +275,19 @@ class Message:
                 length = self.pop_bits(5)
                 high = (1 << length) + self.pop_bits(length)
                 if self._count == 0:
-                    raise _empty()
+                    raise _unreadable(rans.EMPTY)
                 self._count -= 1
                 states[lane] = high << 32 | int(self._words[self._count])
             states[0] = self._state
             code, n = rans.pop_lanes(
                 states, self._words, self._count, symbols, index, end,
-                tables.lows, tables.sizes, tables.offsets, tables.cdf, tables.first, np.uint64(tables.precision),
+                tables.rows, tables.padded, tables.first, np.uint64(tables.precision),
             )  # fmt: skip
             if code != rans.OK:
-                _raise_pop(code)
+                raise _unreadable(code)
             self._count, self._state = int(n), int(states[0])
             if any(int(s) >> 32 != 1 for s in states[1:]):
-                raise DamagedError("the message is not what was pushed, or the tables are not those it was pushed with")
+                raise _unreadable(rans.BAD_DATA)
             self._reserve(rans.LANES)
             for lane in range(rans.LANES - 1, 0, -1):
                 self._words[self._count] = int(states[lane]) & 0xFFFFFFFF
@@ -299,9 +310,7 @@ class Message:
         for data in parts[::-1]:
             padding = -len(data) % 4
             words = np.frombuffer(data + bytes(padding), "<u4")
-            self._reserve(len(words))
-            self._words[self._count : self._count + len(words)] = words
-            self._count += len(words)
+            self._put(words)
             self.push_bits(padding, 2)
             self.push_bits(len(words), 31)
 
@@ -311,9 +320,11 @@ class Message:
             count = self.pop_bits(31)
             padding = self.pop_bits(2)
             if count > self._count:
-                raise _empty()
+                raise _unreadable(rans.EMPTY)
             self._count -= count
             data = self._words[self._count : self._count + count].astype("<u4").tobytes()
+            if any(data[len(data) - padding :]):
+                raise _unreadable(rans.BAD_DATA)
             parts.append(data[: len(data) - padding])
         cuts = _cuts(len(symbols))
 
@@ -338,11 +349,9 @@ def _as_symbols(symbols: npt.ArrayLike) -> Symbols:
         return np.empty(array.shape, np.int32)
     if array.dtype.kind not in "iub":
         raise TableError(f"symbols must be integers, not {array.dtype}; round and convert them first")
-    if array.dtype != np.int32:
-        if int(array.min()) < -(2**31) or int(array.max()) >= 2**31:
-            raise TableError("symbols must lie within int32")
-        array = array.astype(np.int32)
-    return np.ascontiguousarray(array)
+    if array.dtype != np.int32 and (int(array.min()) < -(2**31) or int(array.max()) >= 2**31):
+        raise TableError("symbols must lie within int32")
+    return _plain_array(array, np.int32)
 
 
 def _as_index(index: npt.ArrayLike, shape: tuple[int, ...] | None, tables: int) -> Index:
@@ -358,29 +367,23 @@ def _as_index(index: npt.ArrayLike, shape: tuple[int, ...] | None, tables: int) 
         return np.empty(array.shape, kind)
     if array.dtype.kind not in "iub":
         raise TableError(f"a table index must be integers, not {array.dtype}")
-    if array.dtype != kind:
-        if int(array.min()) < 0 or int(array.max()) >= tables:
-            raise TableError(f"table index outside of 0 to {tables - 1}")
-        array = array.astype(kind)
-    return np.ascontiguousarray(array)
+    if int(array.min()) < 0 or int(array.max()) >= tables:
+        raise TableError(f"table index outside of 0 to {tables - 1}")
+    return _plain_array(array, kind)
 
 
-def _empty() -> MessageEmptyError:
-    return MessageEmptyError("more was popped from the message than was pushed")
+def _plain_array(array: npt.NDArray[Any], kind: type[np.generic]) -> npt.NDArray[Any]:
+    """Contiguous, aligned and writable, so that Numba sees one type of array and compiles once."""
+    return np.require(array.astype(kind, copy=False), requirements=["C", "A", "W"])
 
 
-def _raise_push(code: int, position: int, values: Symbols, index: Index, tables: TableFamily) -> None:
-    if code == rans.BAD_INDEX:
-        raise TableError(f"table index outside of 0 to {len(tables) - 1}")
-    raise TableError(
-        f"symbol {position} is {values[position]}, to which table {index[position]} gives no probability"
-        " (a family with escape would code it)"
+def _impossible(symbol: np.int32, table: np.integer[Any]) -> TableError:
+    return TableError(
+        f"the value {symbol} has no probability in table {table} (a family with escape would code it)"
     )
 
 
-def _raise_pop(code: int) -> None:
+def _unreadable(code: int) -> MessageEmptyError | DamagedError:
     if code == rans.EMPTY:
-        raise _empty()
-    if code == rans.BAD_INDEX:
-        raise CodingError("table index out of range")
-    raise DamagedError("the message is not what was pushed, or the tables are not those it was pushed with")
+        return MessageEmptyError("more was popped from the message than was pushed")
+    return DamagedError("the message is not what was pushed, or the tables are not those it was pushed with")

@@ -10,7 +10,7 @@ are not the same everywhere).
     >>> family.frequencies(0).sum() == 2**family.precision
     np.True_
     >>> round(float(family.bits(np.array([0, 3]), np.array([0, 1])).sum()), 2)
-    3.88
+    4.28
 """
 
 from __future__ import annotations
@@ -41,14 +41,16 @@ def quantise(probabilities: npt.ArrayLike, precision: int = 16, allow_zero: bool
     numbers, an empty list, or more entries than 2**precision.
     """
     _check_precision(precision)
-    p = np.asarray(probabilities, np.float64)
+    p = _floats(probabilities, "probabilities")
     if p.ndim != 1 or p.size == 0:
         raise TableError(f"a table needs a list of at least one probability, not shape {p.shape}")
-    if not np.isfinite(p).all() or (p < 0).any() or p.sum() <= 0:
+    with np.errstate(over="ignore"):
+        weight = float(p.sum())
+    if not math.isfinite(weight) or (p < 0).any() or weight <= 0:
         raise TableError("probabilities must be finite, not negative, and not all zero")
     total = 1 << precision
-    p = p / p.sum()
     needed = (p > 0) if allow_zero else np.ones(p.size, bool)
+    p = p / weight
     if needed.sum() > total:
         raise TableError(f"{int(needed.sum())} symbols do not fit a precision of {precision} bits")
     f = np.where(needed, np.maximum(np.floor(p * total), 1), 0).astype(np.int64)
@@ -72,8 +74,25 @@ def quantise(probabilities: npt.ArrayLike, precision: int = 16, allow_zero: bool
 
 
 def _check_precision(precision: int) -> None:
-    if not PRECISION_MIN <= precision <= PRECISION_MAX:
+    if not isinstance(precision, int | np.integer) or not PRECISION_MIN <= precision <= PRECISION_MAX:
         raise TableError(f"precision must be {PRECISION_MIN} to {PRECISION_MAX} bits, not {precision}")
+
+
+def _floats(values: npt.ArrayLike, what: str) -> Floats:
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise TableError(f"{what} must be numbers: {error}") from error
+
+
+def _integers(values: npt.ArrayLike, what: str) -> Ints:
+    try:
+        array: npt.NDArray[Any] = np.asarray(values)
+    except ValueError as error:
+        raise TableError(f"{what} must be integers: {error}") from error
+    if array.size and (array.dtype.kind not in "iub" or int(array.max()) >= 2**63):
+        raise TableError(f"{what} must be integers, not {array.dtype}")
+    return array.astype(np.int64)
 
 
 class TableFamily:
@@ -90,35 +109,40 @@ class TableFamily:
         self, cdf: npt.ArrayLike, offsets: npt.ArrayLike, lows: npt.ArrayLike, precision: int, escape: bool
     ):
         _check_precision(precision)
-        self.precision = precision
+        self.precision = int(precision)
         self.escape = bool(escape)
-        self.cdf = np.ascontiguousarray(cdf, np.uint32)
-        ends = np.asarray(offsets, np.int64)
-        self.lows = np.ascontiguousarray(lows, np.int64)
-        count = len(self.lows)
-        if self.cdf.ndim != 1 or ends.shape != (count + 1,) or count == 0:
+        total = 1 << self.precision
+        sums, ends = _integers(cdf, "a cdf"), _integers(offsets, "offsets")
+        self.lows = np.ascontiguousarray(_integers(lows, "lows"))
+        count = len(self.lows) if self.lows.ndim == 1 else 0
+        if sums.ndim != 1 or ends.shape != (count + 1,) or count == 0 or len(sums) >= 2**32:
             raise TableError("a family needs one cdf array, T lows and T + 1 offsets, T at least 1")
-        if ends[0] != 0 or ends[-1] != len(self.cdf) or (np.diff(ends) < 2).any():
+        cut = ends[0] == 0 and ends[-1] == len(sums) and (ends <= len(sums)).all()
+        if not cut or (ends[1:] < ends[:-1] + 2).any():
             raise TableError("offsets must cut the cdf into tables of at least two entries")
-        steps = np.diff(self.cdf.astype(np.int64))
-        inside = np.ones(len(steps), bool)
+        inside = np.ones(len(sums) - 1, bool)
         inside[ends[1:-1] - 1] = False  # from the end of a table to the start of the next
-        if (steps[inside] < 0).any():
+        if (sums[1:] < sums[:-1])[inside].any():
             raise TableError("a cdf must not fall")
-        if (self.cdf[ends[:-1]] != 0).any() or (self.cdf[ends[1:] - 1] != 1 << precision).any():
+        if (sums[ends[:-1]] != 0).any() or (sums[ends[1:] - 1] != total).any():
             raise TableError(f"a cdf must start at 0 and end at 2**{precision}")
-        if (np.abs(self.lows) >= 2**31).any():
-            raise TableError("a support must lie within int32")
-        self.offsets = np.ascontiguousarray(ends[:-1], np.uint64)
-        self.sizes = np.diff(ends) - 1 - int(self.escape)
-        if self.escape and (self.cdf[ends[1:] - 2] == 1 << precision).any():
+        if self.escape and (sums[ends[1:] - 2] == total).any():
             raise TableError("the escape needs a frequency of at least 1")
-        # first[t, b]: the first interval that reaches into bucket b, where the linear search starts
-        edges = np.arange(1 << BUCKET_BITS, dtype=np.uint32) << np.uint32(precision - BUCKET_BITS)
-        self.first = np.empty((count, 1 << BUCKET_BITS), np.int32)
+        self.offsets = np.ascontiguousarray(ends[:-1])
+        self.sizes = np.diff(ends) - 1 - int(self.escape)
+        if (self.lows < -(2**31)).any() or (self.lows > 2**31 - self.sizes).any():
+            raise TableError("a support must lie within int32")
+        # what the loops read: see rans.py
+        self.padded = np.append(sums, 0).astype(np.uint32)
+        self.cdf = self.padded[:-1]
+        zeros = np.zeros(count, np.int64)
+        self.rows = np.stack([self.offsets, self.sizes, self.lows - self.offsets, zeros], axis=1)
+        edges = np.arange(1 << BUCKET_BITS) << (self.precision - BUCKET_BITS)
+        first = np.empty((count, 1 << BUCKET_BITS), np.uint32)
         for t in range(count):
-            table = self.cdf[ends[t] + 1 : ends[t + 1]]
-            self.first[t] = np.searchsorted(table, edges, side="right")
+            table = sums[ends[t] + 1 : ends[t + 1]]
+            first[t] = ends[t] + np.searchsorted(table, edges, side="right")
+        self.first = first.ravel()
 
     def __len__(self) -> int:
         """Number of tables."""
@@ -128,18 +152,21 @@ class TableFamily:
         """Frequencies of one table, escape last if there is one; they sum to 2**precision."""
         start = int(self.offsets[table])
         stop = start + int(self.sizes[table]) + 1 + int(self.escape)
-        return np.diff(self.cdf[start:stop].astype(np.int64))
+        sums = self.cdf[start:stop].astype(np.int64)
+        return sums[1:] - sums[:-1]
 
     def bits(self, symbols: npt.ArrayLike, index: npt.ArrayLike) -> Floats:
         """Ideal code length in bits of each symbol under its table, escapes included."""
-        v = np.asarray(symbols, np.int64)
-        t = np.broadcast_to(np.asarray(index, np.int64), v.shape)
+        v, t = _integers(symbols, "symbols"), _integers(index, "a table index")
+        if t.ndim and t.shape != v.shape:
+            raise TableError(f"index has shape {t.shape}, the symbols {v.shape}")
+        t = np.broadcast_to(t, v.shape)
         if t.size and (t.min() < 0 or t.max() >= len(self)):
             raise TableError(f"table index outside of 0 to {len(self) - 1}")
         relative = v - self.lows[t]
         size = self.sizes[t]
         inside = (relative >= 0) & (relative < size)
-        entry = self.offsets[t].astype(np.int64) + np.where(inside, relative, size - (0 if self.escape else 1))
+        entry = self.offsets[t] + np.where(inside, relative, size - (0 if self.escape else 1))
         freq = self.cdf[entry + 1].astype(np.float64) - self.cdf[entry]
         if not self.escape:
             freq = np.where(inside, freq, 0)
@@ -154,7 +181,7 @@ class TableFamily:
         cls, frequencies: Sequence[npt.ArrayLike], lows: npt.ArrayLike, precision: int, escape: bool
     ) -> TableFamily:
         """Tables from lists of integer frequencies, the escape's last."""
-        rows = [np.asarray(f, np.int64) for f in frequencies]
+        rows = [_integers(f, "frequencies") for f in frequencies]
         for row in rows:
             if row.ndim != 1 or row.size == 0 or (row < 0).any() or row.sum() != 1 << precision:
                 raise TableError(f"frequencies must not be negative and must sum to 2**{precision}")
@@ -167,7 +194,7 @@ class TableFamily:
     @classmethod
     def categorical(cls, probabilities: npt.ArrayLike, precision: int = 16, low: int = 0) -> TableFamily:
         """(K,) or (T, K) probabilities of the values low .. low + K - 1; zeros stay impossible; no escape."""
-        p = np.atleast_2d(np.asarray(probabilities, np.float64))
+        p = np.atleast_2d(_floats(probabilities, "probabilities"))
         if p.ndim != 2:
             raise TableError("categorical tables need (K,) or (T, K) probabilities")
         rows = [quantise(row, precision, allow_zero=True) for row in p]
@@ -209,11 +236,10 @@ class TableFamily:
         """survival: P(X > z) of the standard, symmetric distribution. The support ends where a tail holds
         less than half a unit of 2**-precision; the escape takes the rest."""
         _check_precision(precision)
-        s, m = np.broadcast_arrays(
-            np.atleast_1d(np.asarray(scales, np.float64)), np.atleast_1d(np.asarray(means, np.float64))
-        )
-        if s.ndim != 1 or s.size == 0:
+        s, m = np.atleast_1d(_floats(scales, "scales")), np.atleast_1d(_floats(means, "means"))
+        if s.ndim != 1 or m.ndim != 1 or s.size == 0 or (s.size != m.size and 1 not in (s.size, m.size)):
             raise TableError("scales and means must be numbers or lists of the same length")
+        s, m = np.broadcast_arrays(s, m)
         if not (np.isfinite(s).all() and np.isfinite(m).all()) or (s <= 0).any():
             raise TableError("scales must be positive and finite, means finite")
         tail = 0.5 * 2.0**-precision
@@ -232,7 +258,9 @@ class TableFamily:
             z = [(k - 0.5 - mean) / scale for k in range(low, high + 2)]
             upper = np.array([survival(a) for a in z])
             lower = np.array([survival(-a) for a in z])
-            p = np.where(np.array(z[:-1]) + np.array(z[1:]) > 0, upper[:-1] - upper[1:], lower[1:] - lower[:-1])
+            with np.errstate(invalid="ignore"):  # tiny scales: -inf + inf
+                right = np.array(z[:-1]) + np.array(z[1:]) > 0
+            p = np.where(right, upper[:-1] - upper[1:], lower[1:] - lower[:-1])
             escape = float(lower[0] + upper[-1])
             rows.append(quantise(np.append(np.maximum(p, 0), escape), precision))
             lows.append(low)
@@ -240,7 +268,7 @@ class TableFamily:
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """What must be stored to have the same family again: pass it to `from_state`."""
-        ends = np.append(self.offsets.astype(np.int64), len(self.cdf))
+        ends = np.append(self.offsets, len(self.cdf))
         return {
             "cdf": self.cdf,
             "offsets": ends,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 from dataclasses import dataclass
@@ -16,6 +17,19 @@ from PIL import Image, UnidentifiedImageError
 from obverse.errors import InputError, LimitError, UnsupportedInputError
 
 Bytes = npt.NDArray[np.uint8]
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_GRAY, PNG_RGB, PNG_GRAY_ALPHA = 0, 2, 4  # colour types
+
+# What Pillow raises, one or another, for a file that is not whole.
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError, TypeError)
+
+# TIFF tags that say where and how the pixels lie in the file (sizes, strips, tiles, tables) and those that
+# hold a profile or an editor's data: true of the file that was read, wrong in any other.
+_TIFF_LAYOUT = {*range(254, 270), 273, *range(277, 282), 284, 292, 293, *range(317, 326), 330}
+_TIFF_LAYOUT |= {*range(336, 342), 347, *range(512, 522), *range(529, 533), 700, 34377, 34675, 37724}
+
+_KEEPS_METADATA = {"PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF"}
 
 
 class ConversionWarning(UserWarning):
@@ -44,7 +58,7 @@ class Photo:
 def read_photo(source: Path | BinaryIO) -> Photo:
     """Read an image file. Raises InputError with one plain sentence for what is not a whole image."""
     name = str(source) if isinstance(source, Path) else "standard input"
-    if isinstance(source, Path) and source.is_dir():
+    if isinstance(source, Path) and os.path.isdir(source):
         raise InputError(f"{name} is a folder, not an image")
     try:
         data = source.read_bytes() if isinstance(source, Path) else source.read()
@@ -59,15 +73,33 @@ def read_photo(source: Path | BinaryIO) -> Photo:
             warnings.simplefilter("ignore")  # Pillow's own guesses about odd files; ours follow
             image = Image.open(io.BytesIO(data))
             image.load()
+        return photo_of(_as_stored(image, data, name), name)
     except UnidentifiedImageError:
         raise InputError(f"{name} is not an image of a known format") from None
     except Image.DecompressionBombError:
-        raise LimitError(f"{name} has more pixels than Pillow's limit; raise PIL.Image.MAX_IMAGE_PIXELS") from None
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError, TypeError) as error:
+        raise LimitError(
+            f"{name} has more pixels than Pillow's limit against decompression bombs; if you trust it, use "
+            "--unlimited, or in Python set PIL.Image.MAX_IMAGE_PIXELS = None"
+        ) from None
+    except _DAMAGE as error:
         raise InputError(f"{name} is damaged or cut short: {error}") from error
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24] == 16 and image.mode in ("RGB", "RGBA"):
-        warnings.warn(f"{name} has 16 bits a channel: coded with 8", ConversionWarning, stacklevel=2)
-    return photo_of(image, name)
+
+
+def _as_stored(image: Image.Image, data: bytes, name: str) -> Image.Image:
+    """Mend what Pillow loses of a PNG: 16 bits, gray with alpha, the scale of a transparency key."""
+    if image.format != "PNG" or len(data) < 26:
+        return image
+    bits, kind = data[24], data[25]
+    key = image.info.get("transparency")
+    if bits == 16 and image.mode in ("RGB", "RGBA"):
+        warnings.warn(f"{name} has 16 bits a channel: coded with 8", ConversionWarning, stacklevel=3)
+        if kind == PNG_GRAY_ALPHA:
+            image = image.convert("LA")
+        elif kind == PNG_RGB and key is not None:
+            image.info["transparency"] = tuple(value >> 8 for value in key)
+    elif bits in (2, 4) and kind == PNG_GRAY and key is not None:
+        image.info["transparency"] = key * 255 // (2**bits - 1)
+    return image
 
 
 def photo_of(data: Any, name: str = "the image") -> Photo:
@@ -101,27 +133,33 @@ def photo_of(data: Any, name: str = "the image") -> Photo:
 
 def _from_pillow(image: Image.Image, name: str) -> Photo:
     if getattr(image, "n_frames", 1) > 1:
-        warnings.warn(f"{name} has {image.n_frames} frames: the first is coded", ConversionWarning, stacklevel=3)
+        message = f"{name} has {image.n_frames} frames: the first is coded"
+        warnings.warn(message, ConversionWarning, stacklevel=3)
     icc = image.info.get("icc_profile") or b""
     exif = image.info.get("exif") or b""
     if not exif and (tags := image.getexif()):
-        exif = tags.tobytes()
+        for tag in _TIFF_LAYOUT & set(tags):
+            del tags[tag]
+        exif = tags.tobytes() if tags else b""
     mode = image.mode
     if mode.startswith("I;16") or mode == "I":
         values = np.asarray(image).astype(np.int64)
         if mode == "I" and (values.min() < 0 or values.max() > 65535):
             raise UnsupportedInputError(f"{name} has 32-bit pixels; convert it to 8 bits first")
         warnings.warn(f"{name} has 16 bits a pixel: coded with 8", ConversionWarning, stacklevel=3)
-        return Photo(((values * 255 + 32767) // 65535).astype(np.uint8), None, icc, exif)
+        key = image.info.get("transparency")
+        alpha = None if key is None else np.where(values == key, 0, 255).astype(np.uint8)
+        return Photo(((values * 255 + 32767) // 65535).astype(np.uint8), alpha, icc, exif)
     if mode == "F":
         raise UnsupportedInputError(f"{name} has floating-point pixels; convert it to 8 bits first")
     if mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        warnings.warn(f"{name} is {mode}: converted to RGB, its profile dropped", ConversionWarning, stacklevel=3)
+        message = f"{name} is {mode}: converted to RGB, its profile dropped"
+        warnings.warn(message, ConversionWarning, stacklevel=3)
         return Photo(np.asarray(image.convert("RGB")), None, b"", exif)
     if mode in ("P", "PA"):
-        image = image.convert("RGBA" if "transparency" in image.info or mode == "PA" else "RGB")
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif mode == "1":
-        image = image.convert("L")
+        image = image.convert("LA" if "transparency" in image.info else "L")
     elif mode in ("RGB", "L") and "transparency" in image.info:
         image = image.convert("RGBA" if mode == "RGB" else "LA")
     elif mode in ("RGBa", "La", "RGBX"):
@@ -151,11 +189,15 @@ def write_photo(photo: Photo, target: str) -> bytes:
         return buffer.getvalue()
     kind = Image.registered_extensions().get(suffix)
     if kind is None or kind not in Image.SAVE:
-        raise InputError(f"{target}: no image format is written to {suffix or 'a name without suffix'}; use .png")
+        what = suffix or "a name without suffix"
+        raise InputError(f"{target}: no image format is written to {what}; use .png")
     image, buffer = to_pillow(photo), io.BytesIO()
     if photo.alpha is not None and kind == "JPEG":
         raise InputError(f"{target}: JPEG has no alpha channel, the image has one; use .png")
     keep = {key: image.info[key] for key in ("icc_profile", "exif") if key in image.info}
+    if keep and kind not in _KEEPS_METADATA:
+        message = f"{target}: {kind} holds no colour profile and no EXIF data: left out"
+        warnings.warn(message, ConversionWarning, stacklevel=2)
     quality = {"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}
     try:
         image.save(buffer, kind, **keep, **quality)

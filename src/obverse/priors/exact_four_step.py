@@ -13,12 +13,10 @@ on it is interpolated between anchors in integers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from obverse.errors import ExportError
@@ -75,7 +73,12 @@ class ExactFourStep(nn.Module):
     """Tables for every latent, from what the decoder has already decoded."""
 
     def __init__(
-        self, conv1: ExactConv, quality: Tensor, conv2: ExactConv, slices: list[ExactSlicePrior], z_index: Tensor
+        self,
+        conv1: ExactConv,
+        quality: Tensor,
+        conv2: ExactConv,
+        slices: list[ExactSlicePrior],
+        z_index: Tensor,
     ):
         super().__init__()
         self.conv1, self.conv2 = conv1, conv2
@@ -148,7 +151,11 @@ class ExactFourStep(nn.Module):
 
         def conv(name: str) -> ExactConv | None:
             keys = [key for key in state if key.startswith(name + ".")]
-            return ExactConv.from_state({key.removeprefix(name + "."): state[key] for key in keys}) if keys else None
+            return (
+                ExactConv.from_state({key.removeprefix(name + "."): state[key] for key in keys})
+                if keys
+                else None
+            )
 
         def needed(name: str) -> ExactConv:
             layer = conv(name)
@@ -166,10 +173,6 @@ class ExactFourStep(nn.Module):
             for k in range(STEPS)
         ]
         return cls(needed("conv1"), state["quality"], needed("conv2"), slices, state["z_index"])
-
-    @classmethod
-    def load(cls, path: Path) -> ExactFourStep:
-        return cls.from_state(load_safetensors(path.read_bytes()))
 
 
 class Calibration:
@@ -208,20 +211,35 @@ def calibrate(model: FourStepHyperprior, samples: list[tuple[Tensor, Tensor]]) -
 
 
 @torch.no_grad()
-def export_exact(model: FourStepHyperprior, samples: list[tuple[Tensor, Tensor]], bits: int = 8) -> ExactFourStep:
-    """Quantise a trained prior: `bits`-bit weights with a step per output channel, 8-bit activations (0..255) with a
-    step per channel, from the ranges seen on `samples`. Raises ExportError if a bound cannot be proven."""
+def export_exact(
+    model: FourStepHyperprior, samples: list[tuple[Tensor, Tensor]], bits: int = 8, output_bits: int = 10
+) -> ExactFourStep:
+    """Quantise a trained prior, with the ranges of activations seen on `samples`.
+
+    Activations have 8 bits (0..255) and a step per channel, weights `bits` bits and a step per output channel,
+    but `output_bits` in the last two layers of each slice, where rounding costs most: measured at the lowest
+    rates 3.3 % more bits with 8, 1.0 % with 10. Raises ExportError if a bound cannot be proven.
+    """
     seen = calibrate(model, samples)
     top = 255
 
-    def hidden(conv: nn.Conv2d, scale_in: Tensor, name: str, max_input: int, extra: Tensor | None = None):  # type: ignore[no-untyped-def]
+    def hidden(
+        conv: nn.Conv2d,
+        scale_in: Tensor,
+        name: str,
+        max_input: int,
+        extra: Tensor | None = None,
+        wide: int = bits,
+    ) -> tuple[ExactConv, Tensor, Tensor]:
         scale = seen.top[name] / top
-        scale = scale.clamp(min=float(scale.max()) / 256)  # silent channels must not eat up the multiplier's bits
+        scale = scale.clamp(
+            min=float(scale.max()) / 256
+        )  # silent channels must not eat up the multiplier's bits
         if name == "conv1":  # depth_to_space mixes its groups of channels: they share one scale
             scale = scale.view(4, -1).amax(0).repeat(4)
-        layer, sums = quantise_conv(
-            conv.weight, conv.bias, scale_in, scale, torch.tensor(0.0), torch.tensor(float(top)), max_input, extra, bits
-        )
+        low, high = torch.tensor(0.0), torch.tensor(float(top))
+        bias = conv.bias if conv.bias is not None else torch.zeros(conv.out_channels)
+        layer, sums = quantise_conv(conv.weight, bias, scale_in, scale, low, high, max_input, extra, wide)
         return layer, sums, scale
 
     ones = torch.ones(model.hyper)
@@ -240,11 +258,12 @@ def export_exact(model: FourStepHyperprior, samples: list[tuple[Tensor, Tensor]]
             reduce, _, scale_r = hidden(prior.reduce, context, f"{k}.reduce", CONTEXT_MAX)
             spatial, _, scale_s = hidden(prior.spatial, scale_r, f"{k}.spatial", top)
             scale = torch.cat([scale, scale_s])
-        mix, _, scale = hidden(prior.mix, scale, f"{k}.mix", top)
+        mix, _, scale = hidden(prior.mix, scale, f"{k}.mix", top, wide=output_bits)
         output_scale = torch.cat([torch.full((m,), 1 / FRACTION), torch.ones(m)])
         low = torch.cat([torch.full((m,), -(2.0**19)), torch.zeros(m)])
         high = torch.cat([torch.full((m,), 2.0**19), torch.full((m,), SCALES - 1.0)])
-        head, _ = quantise_conv(prior.head.weight, prior.head.bias, scale, output_scale, low, high, top, None, bits)
+        weight, bias = prior.head.weight, prior.head.bias
+        head, _ = quantise_conv(weight, bias, scale, output_scale, low, high, top, None, output_bits)
         slices.append(ExactSlicePrior(reduce, spatial, mix, head))
     z_index = (model.z_index.anchors * 64).round()
     return ExactFourStep(conv1, quality, conv2, slices, z_index)

@@ -118,9 +118,9 @@ class HyperSynthesis(nn.Module):
 class SlicePrior(nn.Module):
     """Means and scale indices of one slice.
 
-        earlier slices ──► reduce 1x1 ──► ReLU ──► spatial 3x3 ──► ReLU ──┐
-        (k M, h/2, w/2)                                                  cat ──► mix 1x1 ──► ReLU ──► head 1x1 ──► mean, index
-        features (C, h/2, w/2) ──────────────────────────────────────────┘                                        (M, M)
+    earlier slices ──► reduce 1x1 ──► ReLU ──► spatial 3x3 ──► ReLU ──┐
+    (k M, h/2, w/2)                                                  cat ──► mix 1x1 ──► ReLU ──► head 1x1 ──► mean, index
+    features (C, h/2, w/2) ──────────────────────────────────────────┘                            mean, index
     """
 
     def __init__(self, step: int, latents: int, features: int, context: int, hidden: int):
@@ -151,9 +151,7 @@ class FourStepHyperprior(nn.Module):
         self.latents, self.hyper = latents, hyper
         self.analysis = HyperAnalysis(latents, hyper, features)
         self.synthesis = HyperSynthesis(hyper, features)
-        self.slices = nn.ModuleList(
-            SlicePrior(k, latents, features, context, hidden) for k in range(STEPS)
-        )
+        self.slices = nn.ModuleList(SlicePrior(k, latents, features, context, hidden) for k in range(STEPS))
         self.z_index = QualityVector(hyper, init=20.0)
 
     def forward(self, y: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -91,12 +91,19 @@ def validate(model: ImageModel, images: Sequence[np.ndarray], device: torch.devi
         for image in images:
             x = to_tensor(image[None], device)
             out = model(x, torch.tensor([quality], device=device))
-            _, values = loss_of({**out, "x_hat": out["x_hat"].clamp(0, 1)}, x, torch.tensor([quality], device=device))
+            _, values = loss_of(
+                {**out, "x_hat": out["x_hat"].clamp(0, 1)}, x, torch.tensor([quality], device=device)
+            )
             bpp.append(values["bpp"])
             psnr.append(values["psnr"])
             loss.append(values["loss"])
         rows.append(
-            {"t": quality, "bpp": float(np.mean(bpp)), "psnr": float(np.mean(psnr)), "loss": float(np.mean(loss))}
+            {
+                "t": quality,
+                "bpp": float(np.mean(bpp)),
+                "psnr": float(np.mean(psnr)),
+                "loss": float(np.mean(loss)),
+            }
         )
     model.train()
     return rows
@@ -142,7 +149,9 @@ def plot_validation(out: Path) -> None:
     lines = [json.loads(line) for line in (out / "validation.jsonl").read_text().splitlines()]
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot([line["step"] for line in lines], [np.mean([r["loss"] for r in line["rows"]]) for line in lines])
+    left.plot(
+        [line["step"] for line in lines], [np.mean([r["loss"] for r in line["rows"]]) for line in lines]
+    )
     left.set(xlabel="training step", ylabel="validation loss")
     for line in (lines[0], lines[-1]):
         rows = line["rows"]
@@ -152,7 +161,9 @@ def plot_validation(out: Path) -> None:
     figure.savefig(out / "validation.png", dpi=100)
 
 
-def train(data: Sequence[Path], out: Path, recipe: ImageRecipe, config: ImageModelConfig, device_name: str) -> Path:
+def train(
+    data: Sequence[Path], out: Path, recipe: ImageRecipe, config: ImageModelConfig, device_name: str
+) -> Path:
     """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
 
     device_name: "cpu" or "cuda". Raises InputError without images, TrainingError for what cannot be run.
@@ -200,7 +211,9 @@ def train(data: Sequence[Path], out: Path, recipe: ImageRecipe, config: ImageMod
         model.synthesis.initialise(*statistics)
         average.load_state_dict(model.state_dict())
     (out / "recipe.json").write_text(
-        json.dumps({"recipe": asdict(recipe), "model": config.as_dict(), "data": [str(d) for d in data]}, indent=2)
+        json.dumps(
+            {"recipe": asdict(recipe), "model": config.as_dict(), "data": [str(d) for d in data]}, indent=2
+        )
     )
 
     def save() -> None:
@@ -246,7 +259,9 @@ def train(data: Sequence[Path], out: Path, recipe: ImageRecipe, config: ImageMod
             speed = (time.monotonic() - started) / (step - first)
             numbers = " ".join(f"{name} {value:.4f}" for name, value in running.items())
             left = speed * (recipe.steps - step) / 60
-            log(f"step {step} of {recipe.steps}: {numbers} lr {rate:.2e} {speed:.3f} s/step, {left:.0f} min left")
+            log(
+                f"step {step} of {recipe.steps}: {numbers} lr {rate:.2e} {speed:.3f} s/step, {left:.0f} min left"
+            )
         if step % recipe.validate_every == 0 or step == recipe.steps:
             rows = validate(average, crops, device)
             points = "  ".join(f"{r['bpp']:.3f} bpp {r['psnr']:.2f} dB" for r in rows)

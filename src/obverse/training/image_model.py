@@ -41,8 +41,8 @@ class ImageModelConfig:
 class ImageModel(nn.Module):
     """Variable-rate image codec, every quality in one set of weights.
 
-        x ──► analysis ──► * gain(t) ──► prior: round, rate ──► / gain'(t) ──► synthesis ──► x̂
-                            y                 ŷ, bits
+    x ──► analysis ──► * gain(t) ──► prior: round, rate ──► / gain'(t) ──► synthesis ──► x̂
+                        y                 ŷ, bits
     """
 
     def __init__(self, config: ImageModelConfig):

@@ -53,8 +53,9 @@ class QualityVector(nn.Module):
 class ResidualBottleneck(nn.Module):
     """A residual branch, zero at initialisation, whose strength may depend on the quality.
 
-        x ──► * input_scale ──► reduce 1x1 ──► LReLU ──► spatial 3x3 ──► LReLU ──► * (1 + gain(t)) ──► expand 1x1 ──► + ──► out
-        └─────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
+        x ──► * input_scale ──► reduce ──► LReLU ──► spatial ──► LReLU ──► * (1 + gain(t)) ──► expand ──► + ──► out
+        │                        1x1                   3x3                                      1x1       │
+        └─────────────────────────────────────────────────────────────────────────────────────────────────┘
 
     `input_scale` brings channels of very different variance (DCT coefficients) to one scale for the
     branch; the residual stream itself keeps the units of the signal.

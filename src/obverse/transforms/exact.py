@@ -15,6 +15,8 @@ hold it float64 is used, and where that does not either the layer refuses to exi
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,25 +27,48 @@ FLOAT32_EXACT = 2**24
 FLOAT64_EXACT = 2**53
 
 
+@cache
+def conv2d_is_exact() -> bool:
+    """Whether this machine's float32 and float64 convolutions sum integers exactly, tried once.
+
+    Direct kernels and matrix products do; a build that chose Winograd or FFT kernels would not.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(-255, 256, (1, 64, 24, 24), generator=generator).double()
+    weight = torch.randint(-127, 128, (64, 64, 3, 3), generator=generator).double()
+    with torch.inference_mode():
+        wanted = (weight.flatten(1) @ F.unfold(x, 3, padding=1)).view(1, 64, 24, 24)
+        single = F.conv2d(x.float(), weight.float(), padding=1)
+        return torch.equal(single.double(), wanted) and torch.equal(F.conv2d(x, weight, padding=1), wanted)
+
+
 class ExactConv(nn.Module):
     """A convolution of integers, rescaled to integers. Zero padding of k // 2, stride 1.
 
     weight: (out, in, k, k) integers; bias: (out,) integers; multiplier: (out,) integers of at least 1;
     shift: rescaling by multiplier / 2**shift; low, high: the range that outputs are clipped to, numbers or
-    (out,) integers; max_input: the largest |x| that it will be given (inputs are the caller's to clip).
+    (out,) integers; max_input: the largest |x| that it will be given (inputs are the caller's to clip);
+    max_extra: the largest |extra_bias| that `forward` will be given.
     """
 
     def __init__(
-        self, weight: Tensor, bias: Tensor, multiplier: Tensor, shift: int, low: Tensor, high: Tensor, max_input: int
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        multiplier: Tensor,
+        shift: int,
+        low: Tensor,
+        high: Tensor,
+        max_input: int,
+        max_extra: int = 0,
     ):
         super().__init__()
         out = weight.shape[0]
         w = weight.to(torch.float64).round()
-        self.max_input, self.shift = int(max_input), int(shift)
-        bound = float((self.max_input * w.abs().sum(dim=(1, 2, 3)) + bias.double().abs()).max())
-        scaled = float(
-            ((self.max_input * w.abs().sum(dim=(1, 2, 3)) + bias.double().abs()) * multiplier.double()).max()
-        ) + 2.0 ** (shift - 1)
+        self.max_input, self.shift, self.max_extra = int(max_input), int(shift), int(max_extra)
+        largest = self.max_input * w.abs().sum(dim=(1, 2, 3)) + bias.double().abs() + self.max_extra
+        bound = float(largest.max())
+        scaled = float((largest * multiplier.double()).max()) + 2.0 ** (shift - 1)
         if not bound < FLOAT64_EXACT or not scaled < FLOAT64_EXACT or not 1 <= shift <= 60:
             raise ExportError(
                 f"a layer's sums may reach {max(bound, scaled):.3g}, above 2**53: fewer bits for its weights, "
@@ -62,9 +87,9 @@ class ExactConv(nn.Module):
         """The integer sums, without bias, in the layer's dtype."""
         x = x.to(self.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            if x.device.type == "cpu":
+            if x.device.type == "cpu" and conv2d_is_exact():
                 return F.conv2d(x, self.weight, padding=self.padding)
-            # other devices may pick Winograd or FFT kernels, or TF32, whose intermediates are not integers
+            # other kernels may be Winograd, FFT or TF32, whose intermediates are not integers
             b, _, h, w = x.shape
             columns = F.unfold(x.double(), self.weight.shape[2], padding=self.padding)
             product = self.weight.double().flatten(1) @ columns
@@ -73,7 +98,7 @@ class ExactConv(nn.Module):
     def forward(self, x: Tensor, extra_bias: Tensor | None = None) -> Tensor:
         """x: (B, in, H, W) integers, |x| <= max_input -> (B, out, H, W) integers in float64.
 
-        extra_bias: (1, out, 1, 1) integers added to the sums; its bound is part of `bias` at construction.
+        extra_bias: (1, out, 1, 1) integers within max_extra, added to the sums.
         """
         a = (self.accumulate(x) + self.bias).double()
         if extra_bias is not None:
@@ -89,14 +114,15 @@ class ExactConv(nn.Module):
             "multiplier": self.multiplier.flatten().to(torch.int64),
             "low": self.low.flatten().to(torch.int32),
             "high": self.high.flatten().to(torch.int32),
-            "shift_max_input": torch.tensor([self.shift, self.max_input]),
+            "limits": torch.tensor([self.shift, self.max_input, self.max_extra]),
         }
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor]) -> ExactConv:
         """The layer that `export_state` described; its bound is proven again."""
-        shift, max_input = state["shift_max_input"].tolist()
-        return cls(state["weight"], state["bias"], state["multiplier"], shift, state["low"], state["high"], max_input)
+        shift, max_input, max_extra = state["limits"].tolist()
+        tensors = (state["weight"], state["bias"], state["multiplier"])
+        return cls(*tensors, shift, state["low"], state["high"], max_input, max_extra)
 
 
 def quantise_conv(
@@ -129,11 +155,6 @@ def quantise_conv(
         shift += 1
     multiplier = (ratio * 2.0**shift).round().clamp(min=1)
     in_sums = (bias.double() / step).round()
-    extra = torch.empty(0)
-    margin = torch.zeros_like(in_sums)
-    if extra_bias is not None:
-        extra = (extra_bias.double() / step).round()
-        margin = extra.abs().amax(0)
-    # the proof must hold with the extra bias too
-    ExactConv(integers, in_sums.abs() + margin, multiplier, shift, low, high, max_input)
-    return ExactConv(integers, in_sums, multiplier, shift, low, high, max_input), extra
+    extra = torch.empty(0) if extra_bias is None else (extra_bias.double() / step).round()
+    max_extra = int(extra.abs().max()) if extra.numel() else 0
+    return ExactConv(integers, in_sums, multiplier, shift, low, high, max_input, max_extra), extra

@@ -53,8 +53,8 @@ def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
 class Analysis(nn.Module):
     """Image to latents, 1/16 of its size a side.
 
-        x ──► space_to_depth 8 ──► dct ──► fine blocks ──► space_to_depth 2 ──► merge ──► coarse blocks ──► y
-        (3, H, W)                 (192, H/8, W/8)                               (M, H/16, W/16)
+    x ──► space_to_depth 8 ──► dct ──► fine blocks ──► space_to_depth 2 ──► merge ──► coarse blocks ──► y
+    (3, H, W)                 (192, H/8, W/8)                               (M, H/16, W/16)
     """
 
     def __init__(self, latents: int, fine: int, coarse: int, fine_hidden: int, coarse_hidden: int):
@@ -89,8 +89,8 @@ class Analysis(nn.Module):
 class Synthesis(nn.Module):
     """Latents to image, the mirror of `Analysis`.
 
-        y ──► coarse blocks ──► split ──► depth_to_space 2 ──► fine blocks ──► idct ──► depth_to_space 8 ──► x
-        (M, H/16, W/16)                  (192, H/8, W/8)                                (3, H, W)
+    y ──► coarse blocks ──► split ──► depth_to_space 2 ──► fine blocks ──► idct ──► depth_to_space 8 ──► x
+    (M, H/16, W/16)                  (192, H/8, W/8)                                (3, H, W)
     """
 
     def __init__(self, latents: int, fine: int, coarse: int, fine_hidden: int, coarse_hidden: int):

@@ -1,4 +1,4 @@
-"""Trained models, shipped as data: one folder a model, with `model.safetensors`, `config.json` and `card.md`.
+"""Trained models, shipped as data: one folder a model, with `model.safetensors.xz`, `config.json` and `card.md`.
 
 `OBVERSE_ZOO`, when set, names a folder that is looked at first: that is how a model exported by
 `obverse export` is tried before it ships.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,12 @@ from typing import Any
 
 from obverse.errors import InputError
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
+WEIGHTS, CONFIG, CARD = "model.safetensors.xz", "config.json", "card.md"
 
 
 @dataclass(frozen=True)
 class StoredModel:
-    """Weights as bytes, the configuration, and the fingerprint: the first 8 bytes of SHA-256 of both."""
+    """Weights as the bytes of a safetensors file, the configuration, and the fingerprint of both."""
 
     name: str
     weights: bytes
@@ -44,9 +45,20 @@ def load_model(name: str) -> StoredModel:
         config_bytes = (folder / CONFIG).read_bytes()
     except OSError as error:
         raise InputError(f"model {name!r} is not in {folder}: {error.strerror}; reinstall obverse") from error
-    return StoredModel(name, weights, json.loads(config_bytes), fingerprint(weights, config_bytes))
+    try:
+        raw = lzma.decompress(weights)
+    except lzma.LZMAError as error:
+        raise InputError(
+            f"the weights of model {name!r} in {folder} are damaged; reinstall obverse"
+        ) from error
+    return StoredModel(name, raw, json.loads(config_bytes), fingerprint(raw, config_bytes))
+
+
+def pack(weights: bytes) -> bytes:
+    """What is stored: the safetensors bytes behind LZMA, since small integers leave room in their bytes."""
+    return lzma.compress(weights, preset=9)
 
 
 def fingerprint(weights: bytes, config: bytes) -> bytes:
-    """8 bytes that change with any change of a model."""
+    """8 bytes that change with any change of a model: the start of a SHA-256."""
     return hashlib.sha256(hashlib.sha256(weights).digest() + config).digest()[:8]

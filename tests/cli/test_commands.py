@@ -1,0 +1,389 @@
+"""What the commands do when all is well: files, folders, pipes, JSON, help."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import obverse
+from conftest import smooth_photo
+from obverse.cli import run
+from obverse.cli.console import UsageError, human, parse_bytes, printable, to_json
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def save(path: Path | str, seed: int = 0, height: int = 40, width: int = 48) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(smooth_photo(height, width, seed)).save(path)
+    return path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    def give(data: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+
+    return give
+
+
+# -- one file ---------------------------------------------------------------------------------------------
+
+
+def test_there_and_back(folder: Path, capsys: Capture) -> None:
+    save("photo.png")
+    assert run(["compress", "photo.png"]) == 0
+    line = capsys.readouterr()
+    assert re.fullmatch(r"photo\.png -> photo\.obv: [\d.]+ kB -> \d+ B, \d\.\d{3} bpp\n", line.out)
+    assert line.err == ""
+    assert run(["decompress", "photo.obv", "-o", "again.png"]) == 0
+    with Image.open("again.png") as image:
+        assert image.size == (48, 40) and image.mode == "RGB"
+    assert files(folder) == ["again.png", "photo.obv", "photo.png"]
+    assert Path("photo.obv").read_bytes() == obverse.compress("photo.png")
+
+
+def test_the_name_of_the_output_says_its_kind(folder: Path) -> None:
+    save("photo.png")
+    assert run(["compress", "photo.png"]) == 0
+    for name, kind in {"a.jpg": "JPEG", "a.webp": "WEBP", "a.tif": "TIFF", "a.bmp": "BMP"}.items():
+        assert run(["decompress", "photo.obv", "-o", name]) == 0
+        with Image.open(name) as image:
+            assert image.format == kind
+    assert run(["decompress", "photo.obv", "-o", "a.npy"]) == 0
+    assert np.load("a.npy").shape == (40, 48, 3)
+    assert run(["decompress", "photo.obv", "-o", "bare"]) == 0
+    with Image.open("bare") as image:
+        assert image.format == "PNG"
+
+
+def test_quality_sets_the_size(folder: Path) -> None:
+    save("photo.png")
+    sizes = []
+    for quality in ("5", "50", "95"):
+        assert run(["compress", "photo.png", "-q", quality, "-o", f"{quality}.obv"]) == 0
+        sizes.append(Path(f"{quality}.obv").stat().st_size)
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
+def test_rate_targets_are_met_from_below_within_2_percent(folder: Path, capsys: Capture) -> None:
+    save("photo.png", height=120, width=160)
+    for option, text, target in (
+        ("--max-bytes", "1.5k", 1500),
+        ("--max-bytes", "2Ki", 2048),
+        ("--bpp", "0.8", 0.8 * 120 * 160 / 8),
+    ):
+        assert run(["compress", "photo.png", option, text, "-f"]) == 0
+        assert 0.98 * target <= Path("photo.obv").stat().st_size <= target
+
+
+def test_metadata_and_info(folder: Path, capsys: Capture) -> None:
+    save("photo.png")
+    assert (
+        run(["compress", "photo.png", "--metadata", "author=Ada", "--metadata", "note=a=b", "-q", "60"]) == 0
+    )
+    capsys.readouterr()
+    assert run(["info", "photo.obv"]) == 0
+    text = capsys.readouterr().out
+    fingerprint = obverse.open_codec("image").fingerprint
+    size = Path("photo.obv").stat().st_size
+    assert fingerprint is not None
+    for part in (
+        f"photo.obv: {size} bytes, format version 1, checksums hold",
+        f"codec     image, model {fingerprint.hex()}",
+        "shape     40 x 48",
+        "quality   60, colour",
+        "bits per pixel",
+        "section   y: ",
+        "metadata  author: Ada",
+        "metadata  note: a=b",
+        "overhead ",
+    ):
+        assert part in text
+    assert run(["info", "--json", "photo.obv"]) == 0
+    (facts,) = json.loads(capsys.readouterr().out)
+    assert facts["shape"] == [40, 48] and facts["metadata"] == {"author": "Ada", "note": "a=b"}
+    assert facts["file_bytes"] == size and facts["model"] == fingerprint.hex()
+
+
+def test_info_does_not_hand_control_characters_to_the_terminal(folder: Path, capsys: Capture) -> None:
+    data = obverse.compress(smooth_photo(8, 8), metadata={"evil": "\x1b[2Jgone\nline", "nan": float("nan")})
+    Path("a.obv").write_bytes(data)
+    assert run(["info", "a.obv"]) == 0
+    assert "\\x1b[2Jgone\\nline" in capsys.readouterr().out
+    assert run(["info", "a.obv", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["metadata"]["nan"] is None
+
+
+def test_info_of_a_codec_that_is_not_installed(folder: Path, capsys: Capture) -> None:
+    container = obverse.Container("other", {"depth": 3}, (0, 5), items=(b"ab", b"c"))
+    Path("a.obv").write_bytes(obverse.container.write(container))
+    assert run(["info", "a.obv"]) == 0
+    text = capsys.readouterr().out
+    assert "codec     other\n" in text and "{'depth': 3}" in text and "items     2, 3 bytes" in text
+
+
+# -- many -------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_tree_keeps_its_shape(folder: Path, capsys: Capture) -> None:
+    save("in/a.png")
+    save("in/deep/er/b.PNG", 1)
+    save("in/deep/c.bmp", 2)
+    Path("in/notes.txt").write_text("not a picture")
+    assert run(["compress", "in", "-o", "packed"]) == 0
+    assert files(folder / "packed") == ["a.obv", "deep/c.obv", "deep/er/b.obv"]
+    report = capsys.readouterr().out
+    assert re.search(r"^3 files: [\d.]+ kB -> [\d.]+ k?B \([\d.]+%\)$", report, re.MULTILINE)
+    assert run(["decompress", "packed", "-o", "out"]) == 0
+    assert files(folder / "out") == ["a.png", "deep/c.png", "deep/er/b.png"]
+
+
+def test_without_output_results_lie_beside_their_sources(folder: Path) -> None:
+    save("in/a.png")
+    save("in/deep/b.png", 1)
+    save("c.png", 2)
+    assert run(["compress", "in", "c.png"]) == 0
+    assert files(folder) == ["c.obv", "c.png", "in/a.obv", "in/a.png", "in/deep/b.obv", "in/deep/b.png"]
+
+
+def test_a_folder_of_one_file_and_an_output_that_ends_in_a_slash(folder: Path) -> None:
+    save("in/a.png")
+    assert run(["compress", "in", "-o", "new/one"]) == 0
+    assert run(["compress", "in/a.png", "-o", "new/two/"]) == 0
+    assert run(["compress", "in/a.png", "-o", "new"]) == 0  # is a folder
+    assert files(folder / "new") == ["a.obv", "one/a.obv", "two/a.obv"]
+
+
+def test_json_of_a_batch(folder: Path, capsys: Capture) -> None:
+    save("a.png")
+    Path("b.png").write_text("text")
+    assert run(["compress", "a.png", "b.png", "--json"]) == 3
+    captured = capsys.readouterr()
+    done, failed = json.loads(captured.out)
+    size = Path("a.obv").stat().st_size
+    assert done["input"] == "a.png" and done["output"] == "a.obv" and done["bytes_out"] == size
+    assert done["bytes_in"] == Path("a.png").stat().st_size and done["bpp"] == size * 8 / (40 * 48)
+    assert failed["input"] == "b.png" and failed["exit_code"] == 3 and "b.png" in failed["error"]
+    assert run(["decompress", "a.obv", "--json", "-o", "c.png"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["bytes_out"] == Path("c.png").stat().st_size
+
+
+def test_a_bar_with_a_total_on_a_terminal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for name in "abc":
+        save(f"{name}.png")
+    Path("b.png").write_text("text")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert run(["compress", "a.png", "b.png", "c.png"]) == 3
+    shown = terminal.getvalue()
+    assert "compressing" in shown and "3/3" in shown and "b.png is not an image" in shown
+
+
+# -- pipes ------------------------------------------------------------------------------------------------
+
+
+def test_pipes_give_the_bytes_of_files(
+    folder: Path, stdin: Callable[[bytes], None], capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    save("photo.png")
+    assert run(["compress", "photo.png", "-o", "file.obv"]) == 0
+    assert run(["decompress", "file.obv", "-o", "file.png"]) == 0
+    capsysbinary.readouterr()
+
+    stdin(Path("photo.png").read_bytes())
+    assert run(["compress", "-"]) == 0
+    packed = capsysbinary.readouterr()
+    assert packed.out == Path("file.obv").read_bytes()
+    assert packed.err.startswith(b"- -> -: ")
+
+    stdin(packed.out)
+    assert run(["decompress", "-", "-o", "-"]) == 0
+    assert capsysbinary.readouterr().out == Path("file.png").read_bytes()
+
+    assert run(["compress", "photo.png", "-o", "-", "--json"]) == 0
+    captured = capsysbinary.readouterr()
+    assert captured.out == packed.out and json.loads(captured.err)[0]["bytes_out"] == len(packed.out)
+
+    stdin(packed.out)
+    assert run(["decompress", "-", "-o", "piped.png"]) == 0
+    assert Path("piped.png").read_bytes() == Path("file.png").read_bytes()
+
+    stdin(packed.out)
+    capsysbinary.readouterr()
+    assert run(["info", "-", "--json"]) == 0
+    assert json.loads(capsysbinary.readouterr().out)[0]["file_bytes"] == len(packed.out)
+
+
+def test_real_pipes(folder: Path) -> None:
+    save("photo.png")
+    assert run(["compress", "photo.png", "-o", "file.obv"]) == 0
+    obv = f'"{sys.executable}" -c "from obverse.cli import main; main()"'
+    script = f"{obv} compress - < photo.png | {obv} info --json -"
+    done = subprocess.run(script, shell=True, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["file_bytes"] == Path("file.obv").stat().st_size
+
+
+def test_no_data_to_a_terminal(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    save("photo.png")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert run(["compress", "photo.png", "-o", "-"]) == 30
+    assert "terminal" in capsys.readouterr().err
+
+
+# -- help, and what is not imported for it ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", ["compress", "decompress", "info", "list", "train image", "export", "evaluate"]
+)
+def test_help_with_examples(command: str, capsys: Capture) -> None:
+    assert run([*command.split(), "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"Usage: obverse {command}" in text
+    assert re.search(rf"For example:.*obverse {command}", text, re.DOTALL)
+
+
+def test_help_of_all(capsys: Capture) -> None:
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in ("compress", "decompress", "info", "list", "train", "export", "evaluate"):
+        assert re.search(rf"│ {command} ", text)
+    assert "Exit codes" in text
+    assert run([]) == 0
+    assert "compress" in capsys.readouterr().out
+    assert run(["train"]) == 0
+    assert "image" in capsys.readouterr().out
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == obverse.__version__
+
+
+def test_list(capsys: Capture) -> None:
+    assert run(["list"]) == 0
+    assert re.search(r"^image +photos.*\(obverse\)$", capsys.readouterr().out, re.MULTILINE)
+    assert run(["list", "--json"]) == 0
+    assert {"id", "summary", "package"} == set(json.loads(capsys.readouterr().out)[0])
+
+
+def test_help_list_and_info_import_neither_torch_nor_numba(folder: Path) -> None:
+    Path("a.obv").write_bytes(obverse.compress(smooth_photo(8, 8)))
+    script = (
+        "import sys; from obverse.cli import run\n"
+        "for words in (['--help'], ['compress', '--help'], ['list'], ['info', 'a.obv'], ['--version']):\n"
+        "    assert run(words) == 0\n"
+        "heavy = {'torch', 'numba', 'numpy', 'PIL', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+# -- evaluate, export, train ------------------------------------------------------------------------------
+
+
+def test_evaluate(folder: Path, capsys: Capture) -> None:
+    save("in/a.png", height=48, width=64)
+    save("in/b.bmp", 1, height=48, width=64)
+    words = ["evaluate", "in", "--against", "jpeg", "--no-ms-ssim", "--out", "report"]
+    assert run([*words, "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert {row["codec"] for row in results["summary"]} == {"image", "jpeg"}
+    assert results["summary"][0]["images"] == 2 and results["summary"][0]["ms_ssim"] is None
+    assert files(folder / "report") == ["bd_rates.csv", "images.csv", "rd.png", "summary.csv"]
+
+
+def test_evaluate_says_what_is_wrong(folder: Path, capsys: Capture) -> None:
+    Path("in").mkdir()
+    assert run(["evaluate", "in"]) == 3
+    assert "no images under in" in capsys.readouterr().err
+    assert run(["evaluate", "gone.png", "--against", "jpeg"]) == 3
+    assert "gone.png" in capsys.readouterr().err
+    assert run(["evaluate", "in", "--codec", "zip"]) == 15
+
+
+def test_train_and_export_say_what_is_wrong(folder: Path, capsys: Capture) -> None:
+    Path("in").mkdir()
+    assert run(["train", "image", "--data", "in", "--out", "runs"]) == 3
+    assert "no images under in" in capsys.readouterr().err
+    assert run(["train", "image", "--data", "gone", "--out", "runs"]) == 3
+    assert "gone" in capsys.readouterr().err
+    assert run(["export", "runs", "--data", "in", "--out", "zoo"]) == 3
+    assert "no checkpoint runs" in capsys.readouterr().err
+    Path("bad.pt").write_text("text")
+    assert run(["export", "bad.pt", "--data", "in", "--out", "zoo"]) == 3
+    assert "bad.pt is not a checkpoint" in capsys.readouterr().err
+    assert files(folder) == ["bad.pt"]
+
+
+# -- words and numbers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("40000", 40000), ("40k", 40000), ("1.5M", 1_500_000), ("2KiB", 2048), ("1 Gi", 2**30), ("7B", 7)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "k", "abc", "0", "-5", "nan", "inf", "1e30", "5 apples", "0.2"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(repr(text))):
+        parse_bytes(text)
+
+
+def test_human_sizes() -> None:
+    assert [human(n) for n in (0, 999, 1000, 1234567, 2 * 10**9)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "1.2 MB",
+        "2.00 GB",
+    ]
+
+
+def test_strict_json_and_printable_text() -> None:
+    value = {1: b"\xff", "x": (float("inf"), 1.5, None, True), "p": Path("a")}
+    assert json.loads(to_json(value)) == {"1": "ff", "x": [None, 1.5, None, True], "p": "a"}
+    assert printable("é\x07\u202e") == "é\\x07\\u202e"
+
+
+def test_a_name_that_is_no_text(folder: Path, capsys: Capture) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        save(folder / name)
+    except OSError:
+        pytest.skip("this file system takes names of valid text only")
+    assert run(["compress", name]) == 0
+    assert "caf\\udce9.png" in capsys.readouterr().out

@@ -1,0 +1,455 @@
+"""What the commands do when something is wrong: one sentence, its own exit code, nothing half-written."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import obverse
+from conftest import smooth_photo
+from obverse import errors
+from obverse.cli import run
+from obverse.cli.batch import Job, run_jobs
+from obverse.cli.console import explain
+from obverse.container import Container, files, read, write
+
+Capture = pytest.CaptureFixture[str]
+FULL = Path("/dev/full")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with good.png in it."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(smooth_photo(40, 48)).save("good.png")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def packed() -> bytes:
+    return obverse.compress(smooth_photo(40, 48))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def sentence(capsys: Capture) -> str:
+    """The one line on stderr; nothing on stdout."""
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1, captured
+    assert captured.err.startswith("error: ") and "Traceback" not in captured.err
+    return captured.err
+
+
+# -- what cannot be compressed ----------------------------------------------------------------------------
+
+
+def text_named_png() -> bytes:
+    return b"this is not a picture\n"
+
+
+def truncated_png() -> bytes:
+    return Path("good.png").read_bytes()[:-1500]
+
+
+def nothing() -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [(text_named_png, "not an image"), (truncated_png, "damaged or cut short"), (nothing, "empty (0 bytes)")],
+)
+def test_bad_input(folder: Path, capsys: Capture, make: Callable[[], bytes], words: str) -> None:
+    Path("bad.png").write_bytes(make())
+    assert run(["compress", "bad.png"]) == 3
+    line = sentence(capsys)
+    assert words in line and line.count("bad.png") == 1
+    assert names(folder) == ["bad.png", "good.png"]
+
+
+def test_missing_input(folder: Path, capsys: Capture) -> None:
+    for command in ("compress", "decompress", "info"):
+        assert run([command, "gone"]) == 3
+        assert "gone" in sentence(capsys)
+    assert names(folder) == ["good.png"]
+
+
+def test_float_pixels(folder: Path, capsys: Capture) -> None:
+    Image.new("F", (8, 8)).save("deep.tif")
+    assert run(["compress", "deep.tif"]) == errors.UnsupportedInputError.exit_code == 4
+    assert "floating-point" in sentence(capsys)
+
+
+def test_too_many_pixels(folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    assert run(["compress", "good.png"]) == 17
+    assert "--unlimited" in sentence(capsys)
+    assert run(["compress", "good.png", "--unlimited"]) == 0
+    assert Image.MAX_IMAGE_PIXELS == 900
+
+
+def test_unknown_codec(folder: Path, capsys: Capture) -> None:
+    assert run(["compress", "good.png", "--codec", "zip"]) == 15
+    assert "'zip'" in sentence(capsys)
+
+
+@pytest.mark.parametrize("target", [["--max-bytes", "20"], ["--bpp", "0.01"]])
+def test_a_size_that_cannot_be_reached(folder: Path, capsys: Capture, target: list[str]) -> None:
+    code = run(["compress", "good.png", *target])
+    line = sentence(capsys)
+    assert code == 23, line
+    assert "smallest file" in line
+    assert names(folder) == ["good.png"]
+
+
+def test_a_quality_that_does_not_exist(folder: Path, capsys: Capture) -> None:
+    assert run(["compress", "good.png", "--quality", "101"]) == 3
+    assert "between 1 and 100" in sentence(capsys)
+
+
+# -- what cannot be decompressed --------------------------------------------------------------------------
+
+
+def changed(packed: bytes, **changes: Any) -> bytes:
+    container = read(packed)
+    return write(Container(**{**container.__dict__, **changes}))
+
+
+BAD_FILES: dict[str, tuple[Callable[[bytes], bytes], int, str]] = {
+    "text": (lambda data: b"not a file of ours", 11, "not an .obv file"),
+    "empty": (lambda data: b"", 11, "empty"),
+    "newer": (lambda data: data[:4] + b"\x07" + data[5:], 12, "version 7"),
+    "short": (lambda data: data[:-20], 13, "ends early"),
+    "header": (lambda data: data[:8] + b"\xff" + data[9:], 14, "checksum of the header"),
+    "payload": (lambda data: data[:-30] + bytes([data[-30] ^ 1]) + data[-29:], 14, "damaged"),
+    "longer": (lambda data: data + b"x", 14, "more bytes"),
+    "codec": (lambda data: changed(data, codec="sound"), 15, "'sound'"),
+    "model": (lambda data: changed(data, model=b"8 bytes!"), 16, b"8 bytes!".hex()),
+    "none": (lambda data: changed(data, model=None), 16, "model none"),
+    "huge": (lambda data: changed(data, shape=(2**20, 2**20)), 17, "more than the limit"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_bad_obv(folder: Path, capsys: Capture, packed: bytes, kind: str) -> None:
+    make, code, words = BAD_FILES[kind]
+    Path("bad.obv").write_bytes(make(packed))
+    assert run(["decompress", "bad.obv"]) == code
+    line = sentence(capsys)
+    assert words in line and line.count("bad.obv") == 1
+    assert names(folder) == ["bad.obv", "good.png"]
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "newer", "short", "header", "payload", "longer"])
+def test_info_finds_damage_too(folder: Path, capsys: Capture, packed: bytes, kind: str) -> None:
+    make, code, words = BAD_FILES[kind]
+    Path("bad.obv").write_bytes(make(packed))
+    assert run(["info", "bad.obv"]) == code
+    assert words in sentence(capsys)
+
+
+def test_a_kind_of_image_that_is_not_written(folder: Path, capsys: Capture, packed: bytes) -> None:
+    Path("a.obv").write_bytes(packed)
+    for name in ("a.xyz", "a.txt"):
+        assert run(["decompress", "a.obv", "-o", name]) == 3
+        assert "use .png" in sentence(capsys)
+    photo = smooth_photo(8, 8)
+    Path("alpha.obv").write_bytes(obverse.compress(photo.repeat(2, axis=2)[:, :, :4]))
+    assert run(["decompress", "alpha.obv", "-o", "a.jpg"]) == 3
+    assert "alpha" in sentence(capsys)
+    assert names(folder) == ["a.obv", "alpha.obv", "good.png"]
+
+
+# -- a wrong command line ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["compress"],
+        ["compress", "good.png", "--colour"],
+        ["compress", "good.png", "--quality", "high"],
+        ["compress", "good.png", "--quality", "50", "--bpp", "1"],
+        ["compress", "good.png", "--bpp", "0"],
+        ["compress", "good.png", "--bpp", "nan"],
+        ["compress", "good.png", "--bpp", "inf"],
+        ["compress", "good.png", "--max-bytes", "many"],
+        ["compress", "good.png", "--metadata", "author"],
+        ["compress", "-", "-"],
+        ["compress", "-", "good.png", "-o", "out"],
+        ["compress", "good.png", "good.png", "-o", "-"],
+        ["train", "image"],
+        ["list", "good.png"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line(folder: Path, capsys: Capture, words: list[str]) -> None:
+    assert run(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.strip() and "Traceback" not in captured.err
+    assert names(folder) == ["good.png"]
+
+
+# -- where results go -------------------------------------------------------------------------------------
+
+
+def test_existing_files_are_kept_unless_forced(folder: Path, capsys: Capture) -> None:
+    Path("good.obv").write_text("mine")
+    assert run(["compress", "good.png"]) == 31
+    assert "--force" in sentence(capsys) and Path("good.obv").read_text() == "mine"
+    assert run(["compress", "good.png", "--force"]) == 0
+    assert obverse.decompress("good.obv").shape == (40, 48, 3)
+    capsys.readouterr()
+    assert run(["decompress", "good.obv"]) == 31
+    assert "good.png exists" in sentence(capsys)
+
+
+def test_two_results_of_one_name(folder: Path, capsys: Capture) -> None:
+    Path("sub").mkdir()
+    for name in ("good.bmp", "sub/good.png"):
+        Image.open("good.png").save(name)
+    for words in (
+        ["good.png", "good.bmp"],
+        ["good.png", "sub/good.png", "-o", "out"],
+        ["good.png", "./good.png"],
+    ):
+        assert run(["compress", *words]) == 3
+        line = sentence(capsys)
+        assert "two inputs" in line and "good.obv" in line
+    assert names(folder) == ["good.bmp", "good.png", "sub"]
+
+
+def test_an_input_is_never_overwritten(folder: Path, capsys: Capture) -> None:
+    before = Path("good.png").read_bytes()
+    assert run(["compress", "good.png", "-o", "./good.png", "--force"]) == 3
+    assert "is an input" in sentence(capsys)
+    assert Path("good.png").read_bytes() == before
+
+
+def test_an_output_folder_that_is_not_there_or_no_folder(folder: Path, capsys: Capture) -> None:
+    assert run(["compress", "good.png", "-o", "gone/a.obv"]) == 30
+    assert "does not exist" in sentence(capsys)
+    assert run(["compress", "good.png", "-o", "good.png/"]) == 30
+    assert "cannot be made" in sentence(capsys)
+    assert run(["compress", "good.png", "-o", "x" * 300]) == 30
+    assert "too long" in sentence(capsys)
+    assert names(folder) == ["good.png"]
+
+
+def test_an_empty_folder(folder: Path, capsys: Capture) -> None:
+    Path("empty").mkdir()
+    assert run(["compress", "empty"]) == 3
+    assert "empty holds no files" in sentence(capsys)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_folder_without_permission(folder: Path, capsys: Capture) -> None:
+    Path("locked").mkdir(mode=0o500)
+    assert run(["compress", "good.png", "-o", "locked/a.obv"]) == 30
+    assert "permission denied" in sentence(capsys)
+    assert run(["compress", "good.png", "-o", "locked/deep/"]) == 30
+    assert "cannot be made" in sentence(capsys)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(errno.EACCES, "permission denied"), (errno.EROFS, "read-only"), (errno.ENOSPC, "no space is left")],
+)
+def test_writing_fails(
+    folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, code: int, words: str
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.os, "fsync", fail)  # when the data is in the temporary file already
+    assert run(["compress", "good.png"]) == 30
+    line = sentence(capsys)
+    assert words in line and line.count("good.obv") == 1
+    assert names(folder) == ["good.png"]
+
+
+def test_opening_for_writing_fails(folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.open
+
+    def fail(file: Any, mode: str = "r", *more: Any, **options: Any) -> Any:
+        if "x" in mode:
+            raise PermissionError(errno.EACCES, "Permission denied", file)
+        return real(file, mode, *more, **options)
+
+    monkeypatch.setattr(files, "open", fail, raising=False)
+    assert run(["compress", "good.png"]) == 30
+    assert "permission denied" in sentence(capsys)
+
+
+def test_the_disk_fills_up_in_the_middle_of_a_batch(
+    folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = os.fsync, []
+
+    def full_at_second(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 3:  # each file takes two: its data, then its folder
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    for name in ("a.png", "b.png", "c.png"):
+        Image.open("good.png").save(name)
+    monkeypatch.setattr(files.os, "fsync", full_at_second)
+    assert run(["compress", "a.png", "b.png", "c.png"]) == 30
+    assert "2 of 3 files done, 1 failed" in capsys.readouterr().err
+    assert names(folder) == ["a.obv", "a.png", "b.png", "c.obv", "c.png", "good.png"]
+
+
+# -- batches ----------------------------------------------------------------------------------------------
+
+
+def test_the_others_of_a_batch_are_done_and_the_first_failure_counts(folder: Path, capsys: Capture) -> None:
+    Path("first.png").write_text("text")
+    Image.new("F", (8, 8)).save("second.tif")
+    Image.open("good.png").save("zlast.png")
+    assert run(["compress", "second.tif", "good.png", "first.png", "gone.png", "zlast.png"]) == 4
+    captured = capsys.readouterr()
+    assert captured.err.count("error: ") == 3
+    assert captured.err.endswith("2 of 5 files done, 3 failed\n")
+    assert "2 files: " in captured.out
+    assert {"good.obv", "zlast.obv"} <= set(names(folder))
+    assert not {"first.obv", "second.obv"} & set(names(folder))
+
+
+def test_a_batch_survives_a_bug_and_a_lack_of_memory(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    troubles = {
+        "a": RuntimeError("a bug in a codec"),
+        "b": MemoryError(),
+        "c": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        "d": PermissionError(errno.EACCES, "Permission denied", "d"),
+        "e": None,
+    }
+
+    def work(job: Job) -> dict[str, Any]:
+        if trouble := troubles[str(job.source)]:
+            raise trouble
+        return {"input": "e"}
+
+    jobs = [Job(Path(name), Path("-")) for name in troubles]
+    rows, code = run_jobs(jobs, "working", work, force=True)
+    assert [row.get("exit_code") for row in rows] == [1, 1, 1, 3, None] and code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert "a: unexpected RuntimeError: a bug in a codec" in lines[0] and "OBVERSE_TRACEBACK" in lines[0]
+    assert "out of memory" in lines[1] and "out of memory" in lines[2]
+    assert lines[3] == "error: d: Permission denied" and "1 of 5 files done" in lines[4]
+    monkeypatch.setenv("OBVERSE_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        explain(ZeroDivisionError())
+
+
+# -- interruption -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_interrupted_in_the_middle_of_a_batch(
+    folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    real, calls = os.fsync, []
+
+    def interrupt_at_second(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 3:
+            os.kill(os.getpid(), number)
+            time.sleep(5)  # the signal ends this
+        real(descriptor)
+
+    Path("in").mkdir()
+    for name in ("a", "b", "c"):
+        Image.open("good.png").save(f"in/{name}.png")
+    monkeypatch.setattr(files.os, "fsync", interrupt_at_second)
+    before = signal.getsignal(signal.SIGTERM)
+    assert run(["compress", "in", "-o", "out"]) == 130
+    captured = capsys.readouterr()
+    assert captured.err == "interrupted: 1 of 3 files done; nothing half-written was left behind\n"
+    assert names(folder / "out") == ["a.obv"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to processes in another way")
+def test_a_process_is_interrupted(folder: Path) -> None:
+    script = (
+        "import os, sys, time\n"
+        "from obverse.container import files\n"
+        "real = os.fsync\n"
+        "def slow(descriptor):\n"
+        "    print('writing', flush=True); time.sleep(30)\n"
+        "files.os.fsync = slow\n"
+        "from obverse.cli import main\n"
+        "main(['compress', 'good.png'])\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "writing\n"
+    assert any(name.endswith(".tmp") for name in names(folder))
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert told == "interrupted: 0 of 1 files done; nothing half-written was left behind\n"
+    assert names(folder) == ["good.png"]
+
+
+# -- pipes that break -------------------------------------------------------------------------------------
+
+
+def test_stdout_that_fails(folder: Path, packed: bytes) -> None:
+    """A full disk behind >, and a reader that went away: no traceback, not even at the end of the process."""
+    Path("a.obv").write_bytes(packed)
+    command = [sys.executable, "-c", "from obverse.cli import main; main()", "info", "a.obv"]
+    if FULL.exists():
+        with FULL.open("wb") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert done.returncode == 30
+        assert done.stderr.startswith("error: cannot write to standard output: No space left")
+        assert done.stderr.count("\n") == 1
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+def test_data_to_a_full_stdout(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    with FULL.open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert run(["compress", "good.png", "-o", "-"]) == 30
+        monkeypatch.undo()
+    assert "cannot write to standard output: No space left" in capsys.readouterr().err
+
+
+def test_a_closed_stdin(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert run(["compress", "-"]) == 3
+    assert "standard input cannot be read" in sentence(capsys)
+
+
+# -- the codes --------------------------------------------------------------------------------------------
+
+
+def test_every_error_has_its_own_exit_code() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = [kind.exit_code for kind in kinds if issubclass(kind, errors.ObverseError)]
+    assert len(set(codes)) == len(codes) > 20
+    assert not {0, 2, 130, 141} & set(codes)
