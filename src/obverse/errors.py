@@ -23,7 +23,7 @@
     └── MissingExtraError            50  an optional package is not installed
 
 A message says what was wrong and what to do. `exit_code` is what the command line ends with (2 is a
-wrong use of the command line itself, 130 an interruption).
+wrong use of the command line itself, 130 an interruption, 141 a reader of the output that went away).
 """
 
 from __future__ import annotations

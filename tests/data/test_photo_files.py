@@ -207,11 +207,9 @@ def test_gray_stays_gray_and_close(tmp_path: Path) -> None:
     assert through(tmp_path, stored(Image.fromarray(GRAY).convert("1"))).mode == "L"
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 65), (37, 3), (63, 65)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 65), (37, 3)])
 def test_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
-    for channels in (1, 3):
-        array = smooth_photo(*size, channels=channels)
-        assert through(tmp_path, stored(Image.fromarray(array))).size == size[::-1]
+    assert through(tmp_path, stored(Image.fromarray(smooth_photo(*size)))).size == size[::-1]
 
 
 def test_profile_and_exif_survive(tmp_path: Path) -> None:
@@ -222,8 +220,12 @@ def test_profile_and_exif_survive(tmp_path: Path) -> None:
     exif.get_ifd(0x8769)[0x829A] = 0.5
     for kind in ("PNG", "JPEG", "WEBP"):
         data = stored(Image.fromarray(COLOUR), kind, icc_profile=icc, exif=exif.tobytes())
+        Path(tmp_path / f"{kind}.img").write_bytes(data)
+        assert run(["compress", str(tmp_path / f"{kind}.img")]) == 0
         for name in ("out.png", "out.jpg", "out.webp", "out.tif"):
-            after = through(tmp_path, data, name)
+            assert run(["decompress", str(tmp_path / f"{kind}.obv"), "-o", str(tmp_path / name), "-f"]) == 0
+            with Image.open(tmp_path / name) as after:
+                after.load()
             tags = after.getexif()
             assert after.info["icc_profile"] == icc, (kind, name)
             assert tags[0x010E] == "a tower" and tags.get_ifd(0x8825)[1] == "N"

@@ -453,7 +453,7 @@ def evaluate(
     paths = write_report(rows, out)
     rates = [rate for rate in bd_rates(rows) if rate.test == codec]
     if json:
-        results = {"summary": summarise(rows), "bd_rates": rates}
+        results: dict[str, list[Any]] = {"summary": summarise(rows), "bd_rates": rates}
         show(to_json({name: [asdict(item) for item in items] for name, items in results.items()}))
     else:
         show(markdown_table(rows))

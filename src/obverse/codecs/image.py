@@ -14,6 +14,7 @@ that the decoder pops z, 0, 1, 2, 3.
 
 from __future__ import annotations
 
+import math
 import zlib
 from functools import cached_property
 from pathlib import Path
@@ -79,9 +80,9 @@ class ImageCodec(Codec):
         height, width = photo.size
         (limits or Limits()).check_pixels(height * width)
         if bpp is not None:
-            if not bpp > 0:
-                raise InputError(f"bpp must be above 0, not {bpp}")
-            max_bytes = int(bpp * height * width / 8)
+            if not 0 < bpp < math.inf:
+                raise InputError(f"bpp must be a number above 0, not {bpp}")
+            max_bytes = max(1, int(bpp * height * width / 8))
         if max_bytes is not None:
             return highest_level(lambda level: self._encode(photo, level, metadata), max_bytes, LEVELS)
         return self._encode(photo, level_of(50.0 if quality is None else quality), metadata)

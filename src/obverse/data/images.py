@@ -19,6 +19,7 @@ from obverse.errors import InputError, LimitError, UnsupportedInputError
 Bytes = npt.NDArray[np.uint8]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+EXIF_PREFIX = b"Exif\0\0"  # Pillow reads it with JPEG and PNG, not with WebP, and writes JPEG with it only
 PNG_GRAY, PNG_RGB, PNG_GRAY_ALPHA = 0, 2, 4  # colour types
 
 # What Pillow raises, one or another, for a file that is not whole.
@@ -69,11 +70,11 @@ def read_photo(source: Path | BinaryIO) -> Photo:
     if not data:
         raise InputError(f"{name} is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own guesses about odd files; ours follow
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
             image = Image.open(io.BytesIO(data))
             image.load()
-        return photo_of(_as_stored(image, data, name), name)
+            photo = photo_of(_as_stored(image, data, name), name)
     except UnidentifiedImageError:
         raise InputError(f"{name} is not an image of a known format") from None
     except Image.DecompressionBombError:
@@ -83,6 +84,10 @@ def read_photo(source: Path | BinaryIO) -> Photo:
         ) from None
     except _DAMAGE as error:
         raise InputError(f"{name} is damaged or cut short: {error}") from error
+    for warning in told:
+        if issubclass(warning.category, ConversionWarning):  # not Pillow's own guesses about odd files
+            warnings.warn(str(warning.message), ConversionWarning, stacklevel=2)
+    return photo
 
 
 def _as_stored(image: Image.Image, data: bytes, name: str) -> Image.Image:
@@ -132,8 +137,9 @@ def photo_of(data: Any, name: str = "the image") -> Photo:
 
 
 def _from_pillow(image: Image.Image, name: str) -> Photo:
-    if getattr(image, "n_frames", 1) > 1:
-        message = f"{name} has {image.n_frames} frames: the first is coded"
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        message = f"{name} has {frames} frames: the first is coded"
         warnings.warn(message, ConversionWarning, stacklevel=3)
     icc = image.info.get("icc_profile") or b""
     exif = image.info.get("exif") or b""
@@ -141,6 +147,8 @@ def _from_pillow(image: Image.Image, name: str) -> Photo:
         for tag in _TIFF_LAYOUT & set(tags):
             del tags[tag]
         exif = tags.tobytes() if tags else b""
+    if exif and not exif.startswith(EXIF_PREFIX):
+        exif = EXIF_PREFIX + exif
     mode = image.mode
     if mode.startswith("I;16") or mode == "I":
         values = np.asarray(image).astype(np.int64)

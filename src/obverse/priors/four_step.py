@@ -119,7 +119,7 @@ class SlicePrior(nn.Module):
     """Means and scale indices of one slice.
 
     earlier slices ──► reduce 1x1 ──► ReLU ──► spatial 3x3 ──► ReLU ──┐
-    (k M, h/2, w/2)                                                  cat ──► mix 1x1 ──► ReLU ──► head 1x1 ──► mean, index
+    (k M, h/2, w/2)                                                  cat ──► mix 1x1 ──► ReLU ──► head 1x1
     features (C, h/2, w/2) ──────────────────────────────────────────┘                            mean, index
     """
 

@@ -113,8 +113,7 @@ def export_image(
         "steps": steps,
         "exactness_cost": exactness_cost(model, prior, tables, validation[:6]),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "data": [Path(d).name for d in recipe.get("data", [])],
-        "recipe": recipe.get("recipe", {}),
+        "phases": recipe.get("phases", []),
     }
     write_atomically(out / CARD, card(facts).encode(), overwrite=True)
     return facts
@@ -145,7 +144,9 @@ def exactness_cost(
 
 
 def card(facts: dict[str, object]) -> str:
-    """The model card: where it comes from; measured results are appended by `obverse evaluate --card`."""
+    """The model card: what the model is and where it comes from. Results on test data are added by hand, with
+    the command that prints them."""
+    phases = facts["phases"]
     lines = [
         "# image",
         "",
@@ -153,11 +154,10 @@ def card(facts: dict[str, object]) -> str:
         "",
         f"- fingerprint `{facts['fingerprint']}`, {facts['bytes']} bytes, {facts['parameters']} parameters",
         f"- rate lost by exact integer networks, per cent: {facts['exactness_cost']}",
-        f"- trained {facts['steps']} steps on {', '.join(facts['data'])}",  # type: ignore[arg-type]
-        "- recipe:",
+        f"- trained {facts['steps']} steps; the phases of the run:",
         "",
         "```json",
-        json.dumps(facts["recipe"], indent=2),
+        json.dumps(phases, indent=2),
         "```",
         "",
     ]

@@ -142,6 +142,17 @@ def check(recipe: ImageRecipe, device_name: str) -> None:
         raise TrainingError(f"there is no device {device_name!r} here: use cpu")
 
 
+def record_phase(
+    path: Path, recipe: ImageRecipe, config: ImageModelConfig, data: Sequence[Path], step: int
+) -> None:
+    """Write the resolved recipe beside the weights. A run resumed with another recipe has several phases."""
+    phases = json.loads(path.read_text())["phases"] if path.exists() else []
+    names = [Path(folder).resolve().name for folder in data]
+    if not phases or phases[-1]["recipe"] != asdict(recipe):
+        phases.append({"from_step": step, "recipe": asdict(recipe), "data": names})
+    path.write_text(json.dumps({"model": config.as_dict(), "phases": phases}, indent=2))
+
+
 def plot_validation(out: Path) -> None:
     """`out`/validation.png: validation loss over the steps, and the last rate-distortion curve."""
     from matplotlib.figure import Figure
@@ -210,11 +221,7 @@ def train(
         model.analysis.initialise(*statistics)
         model.synthesis.initialise(*statistics)
         average.load_state_dict(model.state_dict())
-    (out / "recipe.json").write_text(
-        json.dumps(
-            {"recipe": asdict(recipe), "model": config.as_dict(), "data": [str(d) for d in data]}, indent=2
-        )
-    )
+    record_phase(out / "recipe.json", recipe, config, data, step)
 
     def save() -> None:
         save_atomically(
