@@ -346,6 +346,7 @@ def train_image(
     batch: Annotated[int, Parameter(help="Patches a step.")] = 8,
     patch: Annotated[int, Parameter(help="Side of a patch in pixels, a multiple of 64.")] = 128,
     lr: Annotated[float, Parameter(help="Learning rate of Adam, before its fall at the end.")] = 1e-3,
+    decay: Annotated[float, Parameter(help="Last part of the steps, over which lr falls to 0.")] = 0.3,
     seed: int = 1,
     device: Annotated[str, Parameter(help="cpu, cuda, or auto.")] = "auto",
     threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
@@ -370,7 +371,7 @@ def train_image(
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    recipe = ImageRecipe(steps=steps, batch=batch, patch=patch, lr=lr, seed=seed)
+    recipe = ImageRecipe(steps=steps, batch=batch, patch=patch, lr=lr, decay=decay, seed=seed)
     checkpoint = train(data, out, recipe, ImageModelConfig(), device)
     say(f"trained: {checkpoint}")
     return 0

@@ -208,7 +208,7 @@ class Message:
             self._reserve((end - first) // 2)
             code, position, x, n = rans.push_one_state(
                 np.uint64(self._state), self._words, self._count, values, index, first, end,
-                tables.rows, tables.intervals, np.uint64(tables.precision), tables.escape,
+                tables.rows, tables.padded, np.uint64(tables.precision), tables.escape,
             )  # fmt: skip
             if code not in (rans.OK, rans.NO_ROOM):
                 raise _impossible(values[position], index[position])
@@ -246,7 +246,7 @@ class Message:
             trial = states.copy()
             code, position, n = rans.push_lanes(
                 trial, self._words, self._count, values, index, end,
-                tables.rows, tables.intervals, np.uint64(tables.precision), tables.escape,
+                tables.rows, tables.padded, np.uint64(tables.precision), tables.escape,
             )  # fmt: skip
             if code == rans.OK:
                 break

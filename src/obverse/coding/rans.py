@@ -17,13 +17,17 @@ Where a processor could only guess a branch (does a word move? is it this interv
 are computed and one is selected: a wrong guess costs more than the arithmetic of a whole symbol. For the
 same reason the small functions are forced inline (three times faster than calls).
 
+Nothing here allocates, so Numba's runtime for that is off (`_nrt=False`). With it on, each symbol counts
+references to its arrays up and down, atomically, which takes twice as long as the coding itself.
+
 The loops trust their callers: indices of tables are within range, families are valid, `words` has at
 least one entry. Sources are compiled once and cached on disk. Return codes instead of exceptions keep
 the loops fast.
 
 The arguments that describe a family, as `TableFamily` prepares them:
 
-    rows       (T, 4) int64: offset of the table in the cdf; size of its support; value minus cdf entry; 0
+    rows       (4 T) int64, for each table: its offset in the cdf; size of its support; value minus cdf
+               entry; 0. Flat, as Numba multiplies by the strides of (T, 4) at run time
     cdf        uint32, all tables one after the other, and one more entry that is read but never used
     first      uint32: for table t and bucket b (the top bits of a slot), at t * 2**BUCKET_BITS + b, the first
                cdf entry whose interval reaches into the bucket: where the search for a slot starts
@@ -36,9 +40,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 OK, EMPTY, NO_ESCAPE, NO_ROOM, BAD_DATA = 0, 1, 2, 3, 4
 LOW = np.uint64(1 << 32)  # the smallest state, and the state of an empty message
@@ -54,37 +56,23 @@ _THREE = np.uint64(3)
 _BUCKET_BITS = np.uint64(BUCKET_BITS)
 _WORD = np.uint64(0xFFFFFFFF)
 
-
-@intrinsic
-def high_product(context, a, b):  # type: ignore[no-untyped-def]
-    """The upper 64 bits of the 128-bit product of two uint64: one instruction of most processors."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        wide = [builder.zext(argument, ir.IntType(128)) for argument in arguments]
-        product = builder.lshr(builder.mul(*wide), ir.Constant(ir.IntType(128), 64))
-        return builder.trunc(product, ir.IntType(64))
-
-    return types.uint64(types.uint64, types.uint64), generate
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
+compiled: Any = njit(**_OPTIONS)
+inline: Any = njit(forceinline=True, **_OPTIONS)
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def push_interval(x, words, n, start, freq, inverse, precision):  # type: ignore[no-untyped-def]
-    """One push of [start, start + freq) out of 2**precision. -> state, words used.
-
-    `inverse` is (2**64 - 1) // freq, with which the quotient q comes out right or one too small.
-    An interval of everything changes nothing: no x is too large, and q does not count.
-    """
+@inline
+def push_interval(x, words, n, start, freq, precision):  # type: ignore[no-untyped-def]
+    """One push of [start, start + freq) out of 2**precision; freq < 2**precision. -> state, words used."""
     words[np.uint64(n)] = np.uint32(x & _WORD)  # counts only if x is too large
-    large = x > (freq << (_U64 - precision)) - _ONE
+    large = x >= freq << (_U64 - precision)
     n += np.int64(large)
     x = x >> _U32 if large else x
-    rest = (_ONE << precision) - freq
-    q = high_product(x, inverse)
-    missed = x - q * freq >= freq
-    return x + start + q * rest + (rest if missed else _ZERO), n
+    q = x // freq
+    return (q << precision) + start + (x - q * freq), n
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@inline
 def refill(x, words, n):  # type: ignore[no-untyped-def]
     """A word comes back if x is too small. -> state, words left (negative: there was none)."""
     small = x < LOW
@@ -93,7 +81,7 @@ def refill(x, words, n):  # type: ignore[no-untyped-def]
     return ((x << _U32) | word if small else x), n
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@inline
 def push_bits(x, words, n, value, bits):  # type: ignore[no-untyped-def]
     """`value` < 2**bits as `bits` <= 31 raw bits."""
     if bits == 0:
@@ -105,7 +93,7 @@ def push_bits(x, words, n, value, bits):  # type: ignore[no-untyped-def]
     return (x << bits) | value, n
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@inline
 def pop_bits(x, words, n, bits):  # type: ignore[no-untyped-def]
     """-> state, words left (-1: the message is empty), value."""
     value = x & ((_ONE << bits) - _ONE)
@@ -113,7 +101,7 @@ def pop_bits(x, words, n, bits):  # type: ignore[no-untyped-def]
     return x, n, value
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def push_escape(x, words, n, value, low, size):  # type: ignore[no-untyped-def]
     """The distance of `value` from the support [low, low + size), as sign and Elias gamma code."""
     above = value >= low + size
@@ -130,7 +118,7 @@ def push_escape(x, words, n, value, low, size):  # type: ignore[no-untyped-def]
     return push_bits(x, words, n, np.uint64(above), _ONE)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def pop_escape(x, words, n, low, size):  # type: ignore[no-untyped-def]
     """-> state, words left (-1: empty, -2: not a code that `push_escape` writes), value."""
     x, n, above = pop_bits(x, words, n, _ONE)
@@ -155,24 +143,27 @@ def pop_escape(x, words, n, low, size):  # type: ignore[no-untyped-def]
     return x, n, value
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def push_symbol(x, words, n, value, t, rows, intervals, precision, escape):  # type: ignore[no-untyped-def]
+@inline
+def push_symbol(x, words, n, value, t, rows, cdf, precision, escape):  # type: ignore[no-untyped-def]
     """-> state, words used (-1: the table gives the value no probability)."""
-    offset, size, shift = rows[t, _ZERO], rows[t, _ONE], rows[t, _TWO]
+    row = t << _TWO
+    offset, size, shift = rows[row], rows[row + _ONE], rows[row + _TWO]
     at = np.uint64(np.int64(value) - shift)
     if at - np.uint64(offset) >= np.uint64(size):  # below the support wraps to a huge number
         if not escape:
             return x, -1
         x, n = push_escape(x, words, n, np.int64(value), offset + shift, size)
         at = np.uint64(offset + size)
-    both, inverse = intervals[at, _ZERO], intervals[at, _ONE]
-    start, freq = both & _WORD, both >> _U32
+    start = np.uint64(cdf[at])
+    freq = np.uint64(cdf[at + _ONE]) - start
     if freq == _ZERO:
         return x, -1
-    return push_interval(x, words, n, start, freq, inverse, precision)
+    if freq >> precision == _ZERO:  # else the only value of its table, which costs nothing
+        x, n = push_interval(x, words, n, start, freq, precision)
+    return x, n
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@inline
 def pop_symbol(x, words, n, t, rows, cdf, first, precision):  # type: ignore[no-untyped-def]
     """-> state, words left (-1: empty, -2: bad data), value."""
     slot = x & ((_ONE << precision) - _ONE)
@@ -186,7 +177,8 @@ def pop_symbol(x, words, n, t, rows, cdf, first, precision):  # type: ignore[no-
         end = np.uint64(cdf[at + _ONE])
     start = np.uint64(cdf[at])
     x, n = refill((end - start) * (x >> precision) + slot - start, words, n)
-    offset, size, shift = rows[t, _ZERO], rows[t, _ONE], rows[t, _TWO]
+    row = t << _TWO
+    offset, size, shift = rows[row], rows[row + _ONE], rows[row + _TWO]
     if np.int64(at) == offset + size:
         if n < 0:
             return x, n, shift
@@ -194,21 +186,21 @@ def pop_symbol(x, words, n, t, rows, cdf, first, precision):  # type: ignore[no-
     return x, n, np.int64(at) + shift
 
 
-@njit(cache=True, nogil=True, _nrt=False)
-def push_one_state(x, words, n, symbols, index, begin, end, rows, intervals, precision, escape):  # type: ignore[no-untyped-def]
+@compiled
+def push_one_state(x, words, n, symbols, index, begin, end, rows, cdf, precision, escape):  # type: ignore[no-untyped-def]
     """Push symbols[begin:end], last first, on one state. -> code, position, state, words used."""
     room = len(words) - 8
     for i in range(end - 1, begin - 1, -1):
         if n > room:
             return NO_ROOM, i, x, n
         at = np.uint64(i)
-        x, n = push_symbol(x, words, n, symbols[at], np.uint64(index[at]), rows, intervals, precision, escape)
+        x, n = push_symbol(x, words, n, symbols[at], np.uint64(index[at]), rows, cdf, precision, escape)
         if n < 0:
             return NO_ESCAPE, i, x, n
     return OK, begin, x, n
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def pop_one_state(x, words, n, symbols, index, begin, end, rows, cdf, first, precision):  # type: ignore[no-untyped-def]
     """Pop into symbols[begin:end], first first. -> code, state, words left."""
     for i in range(begin, end):
@@ -219,8 +211,8 @@ def pop_one_state(x, words, n, symbols, index, begin, end, rows, cdf, first, pre
     return OK, x, n
 
 
-@njit(cache=True, nogil=True, _nrt=False)
-def push_lanes(states, words, n, symbols, index, end, rows, intervals, precision, escape):  # type: ignore[no-untyped-def]
+@compiled
+def push_lanes(states, words, n, symbols, index, end, rows, cdf, precision, escape):  # type: ignore[no-untyped-def]
     """Push symbols[0:end], last first, symbol i on state i mod 4; end is a multiple of 4."""
     x0, x1, x2, x3 = states[0], states[1], states[2], states[3]
     room = len(words) - 32
@@ -229,23 +221,23 @@ def push_lanes(states, words, n, symbols, index, end, rows, intervals, precision
             return NO_ROOM, i, n
         a = np.uint64(i)
         b, c, d = a + _ONE, a + _TWO, a + _THREE
-        x3, n = push_symbol(x3, words, n, symbols[d], np.uint64(index[d]), rows, intervals, precision, escape)
+        x3, n = push_symbol(x3, words, n, symbols[d], np.uint64(index[d]), rows, cdf, precision, escape)
         if n < 0:
             return NO_ESCAPE, i + 3, n
-        x2, n = push_symbol(x2, words, n, symbols[c], np.uint64(index[c]), rows, intervals, precision, escape)
+        x2, n = push_symbol(x2, words, n, symbols[c], np.uint64(index[c]), rows, cdf, precision, escape)
         if n < 0:
             return NO_ESCAPE, i + 2, n
-        x1, n = push_symbol(x1, words, n, symbols[b], np.uint64(index[b]), rows, intervals, precision, escape)
+        x1, n = push_symbol(x1, words, n, symbols[b], np.uint64(index[b]), rows, cdf, precision, escape)
         if n < 0:
             return NO_ESCAPE, i + 1, n
-        x0, n = push_symbol(x0, words, n, symbols[a], np.uint64(index[a]), rows, intervals, precision, escape)
+        x0, n = push_symbol(x0, words, n, symbols[a], np.uint64(index[a]), rows, cdf, precision, escape)
         if n < 0:
             return NO_ESCAPE, i, n
     states[0], states[1], states[2], states[3] = x0, x1, x2, x3
     return OK, 0, n
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def pop_lanes(states, words, n, symbols, index, end, rows, cdf, first, precision):  # type: ignore[no-untyped-def]
     """Pop into symbols[0:end], the mirror of `push_lanes`."""
     x0, x1, x2, x3 = states[0], states[1], states[2], states[3]

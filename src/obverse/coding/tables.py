@@ -136,11 +136,7 @@ class TableFamily:
         self.padded = np.append(sums, 0).astype(np.uint32)
         self.cdf = self.padded[:-1]
         zeros = np.zeros(count, np.int64)
-        self.rows = np.stack([self.offsets, self.sizes, self.lows - self.offsets, zeros], axis=1)
-        freq = np.diff(self.padded[:-1].astype(np.int64), append=0)
-        freq = np.maximum(freq, 0).astype(np.uint64)
-        inverse = np.uint64(2**64 - 1) // np.maximum(freq, np.uint64(1))
-        self.intervals = np.stack([self.padded[:-1] | freq << np.uint64(32), inverse], axis=1)
+        self.rows = np.stack([self.offsets, self.sizes, self.lows - self.offsets, zeros], axis=1).ravel()
         edges = np.arange(1 << BUCKET_BITS) << (self.precision - BUCKET_BITS)
         first = np.empty((count, 1 << BUCKET_BITS), np.uint32)
         for t in range(count):

@@ -134,8 +134,8 @@ def parameter_groups(model: ImageModel, recipe: ImageRecipe) -> list[dict[str, o
 
 def check(recipe: ImageRecipe, device_name: str) -> None:
     """Raise TrainingError for a recipe that cannot be run here."""
-    if recipe.steps < 1 or recipe.batch < 1 or not recipe.lr > 0:
-        raise TrainingError("steps, batch and lr must be above zero")
+    if recipe.steps < 1 or recipe.batch < 1 or not recipe.lr > 0 or not 0 <= recipe.decay <= 1:
+        raise TrainingError("steps, batch and lr must be above zero, decay between 0 and 1")
     if recipe.patch < 64 or recipe.patch % 64:
         raise TrainingError(f"a patch must be a multiple of 64 pixels, not {recipe.patch}")
     if device_name != "cpu" and not (device_name.startswith("cuda") and torch.cuda.is_available()):
@@ -209,6 +209,8 @@ def train(
             optimiser.load_state_dict(state["optimiser"])
             sampler.rng.bit_generator.state = json.loads(state["sampler"])
             torch.set_rng_state(state["torch_rng"].cpu())
+            if device.type == "cuda":
+                torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
             step = state["step"]
         except Exception as error:  # torch.load raises many kinds for a damaged file
             raise TrainingError(
@@ -231,6 +233,7 @@ def train(
                 "optimiser": optimiser.state_dict(),
                 "sampler": json.dumps(sampler.rng.bit_generator.state),
                 "torch_rng": torch.get_rng_state(),
+                "cuda_rng": torch.cuda.get_rng_state_all() if device.type == "cuda" else [],
                 "step": step,
                 "config": config.as_dict(),
             },
