@@ -18,7 +18,7 @@ are computed and one is selected: a wrong guess costs more than the arithmetic o
 same reason the small functions are forced inline (three times faster than calls).
 
 Nothing here allocates, so Numba's runtime for that is off (`_nrt=False`). With it on, each symbol counts
-references to its arrays up and down, atomically, which takes twice as long as the coding itself.
+references to its arrays up and down, atomically, which takes up to twice as long as the coding itself.
 
 The loops trust their callers: indices of tables are within range, families are valid, `words` has at
 least one entry. Sources are compiled once and cached on disk. Return codes instead of exceptions keep
