@@ -36,7 +36,7 @@ from obverse.priors.four_step import take_slice
 from obverse.zoo import StoredModel, load_model
 
 ALIGN = 64  # pixels: one position of z
-PIXEL_BYTES = 14  # memory a pixel takes while it is coded, in bytes, windows apart
+PIXEL_BYTES = 36  # memory a pixel takes while it is coded, in bytes (benchmarks/large_image.py)
 
 
 class ImageCodec(Codec):

@@ -18,7 +18,7 @@ from obverse.coding import TableFamily
 from obverse.priors.exact_four_step import LEVELS, ExactFourStep
 from obverse.priors.four_step import HyperAnalysis
 from obverse.training.image_model import ImageModelConfig
-from obverse.transforms.blocks import QualityVector
+from obverse.transforms.blocks import QualityVector, ResidualBottleneck
 from obverse.transforms.image import Analysis, Synthesis
 from obverse.transforms.windows import scaled, windows
 from obverse.zoo import StoredModel
@@ -101,6 +101,9 @@ class ImageNetworks:
         for name, module in modules.items():
             module.load_state_dict(unpack_weights(groups[name]))
             module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+            for part in module.modules():
+                if isinstance(part, ResidualBottleneck):
+                    part.fold()
         prior = ExactFourStep.from_state(groups["prior"]).eval()
         tables = TableFamily.from_state({key: value.numpy() for key, value in groups["tables"].items()})
         return cls(config.latents, prior=prior, tables=tables, **modules)  # type: ignore[arg-type]

@@ -28,18 +28,23 @@ FLOAT64_EXACT = 2**53
 
 
 @cache
-def conv2d_is_exact() -> bool:
-    """Whether this machine's float32 and float64 convolutions sum integers exactly, tried once.
+def sums_are_exact() -> bool:
+    """Whether this machine's convolutions and matrix products sum integers exactly, tried once.
 
-    Direct kernels and matrix products do; a build that chose Winograd or FFT kernels would not.
+    Direct kernels do; Winograd or FFT kernels, or products in bfloat16 or TF32, would not.
     """
     generator = torch.Generator().manual_seed(0)
-    x = torch.randint(-255, 256, (1, 64, 24, 24), generator=generator).double()
-    weight = torch.randint(-127, 128, (64, 64, 3, 3), generator=generator).double()
+    x = torch.randint(-1023, 1024, (1, 32, 24, 24), generator=generator)
+    weight = torch.randint(-511, 512, (48, 32, 3, 3), generator=generator)
     with torch.inference_mode():
-        wanted = (weight.flatten(1) @ F.unfold(x, 3, padding=1)).view(1, 64, 24, 24)
-        single = F.conv2d(x.float(), weight.float(), padding=1)
-        return torch.equal(single.double(), wanted) and torch.equal(F.conv2d(x, weight, padding=1), wanted)
+        columns = F.unfold(x.double(), 3, padding=1).to(torch.int64)[0]
+        wanted = (weight.flatten(1) @ columns).double()
+        for dtype in (torch.float32, torch.float64):
+            convolved = F.conv2d(x.to(dtype), weight.to(dtype), padding=1).flatten(2)[0]
+            multiplied = weight.to(dtype).flatten(1) @ columns.to(dtype)
+            if not torch.equal(convolved.double(), wanted) or not torch.equal(multiplied.double(), wanted):
+                return False
+    return True
 
 
 class ExactConv(nn.Module):
@@ -78,21 +83,28 @@ class ExactConv(nn.Module):
         self.dtype = torch.float32 if bound < FLOAT32_EXACT else torch.float64
         self.padding = weight.shape[2] // 2
         self.weight = nn.Buffer(w.to(self.dtype))
-        self.bias = nn.Buffer(bias.double().round().to(self.dtype).view(1, out, 1, 1))
+        self.bias = nn.Buffer(bias.double().round().to(self.dtype))
         self.multiplier = nn.Buffer(multiplier.double().round().view(1, out, 1, 1))
         self.low = nn.Buffer(low.double().expand(out).reshape(1, out, 1, 1).clone())
         self.high = nn.Buffer(high.double().expand(out).reshape(1, out, 1, 1).clone())
 
     def accumulate(self, x: Tensor) -> Tensor:
-        """The integer sums, without bias, in the layer's dtype."""
+        """The integer sums with bias, in the layer's dtype; float64 where kernels cannot be relied on."""
         x = x.to(self.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            if x.device.type == "cpu" and conv2d_is_exact():
-                return F.conv2d(x, self.weight, padding=self.padding)
-            # other kernels may be Winograd, FFT or TF32, whose intermediates are not integers
             b, _, h, w = x.shape
+            if x.device.type == "cpu" and sums_are_exact():
+                if self.padding == 0:
+                    columns = x.contiguous().flatten(2)
+                    return (
+                        torch.matmul(self.weight.flatten(1), columns)
+                        .add_(self.bias[:, None])
+                        .view(b, -1, h, w)
+                    )
+                return F.conv2d(x, self.weight, self.bias, padding=self.padding)
+            # other kernels may be Winograd, FFT or TF32, whose intermediates are not integers
             columns = F.unfold(x.double(), self.weight.shape[2], padding=self.padding)
-            product = self.weight.double().flatten(1) @ columns
+            product = self.weight.double().flatten(1) @ columns + self.bias.double()[:, None]
             return product.view(b, -1, h, w)
 
     def forward(self, x: Tensor, extra_bias: Tensor | None = None) -> Tensor:
@@ -100,11 +112,12 @@ class ExactConv(nn.Module):
 
         extra_bias: (1, out, 1, 1) integers within max_extra, added to the sums.
         """
-        a = (self.accumulate(x) + self.bias).double()
+        a = self.accumulate(x).double()
         if extra_bias is not None:
             a = a + extra_bias
-        a = torch.floor((a * self.multiplier + 2.0 ** (self.shift - 1)) * 2.0**-self.shift)
-        return torch.maximum(torch.minimum(a, self.high), self.low)
+        # floor((a m + 2**(s - 1)) / 2**s): powers of two scale exactly, so half may be added after the division
+        a.mul_(self.multiplier * 2.0**-self.shift).add_(0.5).floor_()
+        return a.clamp_(self.low, self.high)
 
     def export_state(self) -> dict[str, Tensor]:
         """Integer tensors that `from_state` builds the same layer from."""
