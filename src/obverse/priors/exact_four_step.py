@@ -218,9 +218,8 @@ def export_exact(
 
     Activations have a step per channel, and 10 bits where a 1x1 convolution reads them; 8 where a 3x3 one does,
     so that float32 holds its sums. Weights have `bits` bits and a step per output channel, but `output_bits` in
-    the last two layers of each slice, where rounding costs most: at quality 6 the shipped model loses 1.1 % so;
-    with 8 bits for all activations 1.7 %, and with 10 for `output_bits` as well 2.4 %. Raises ExportError if a
-    bound cannot be proven.
+    the last two layers of each slice, which choose means and tables: there rounding costs most, at low rates
+    above all (`exactness_cost` in training/export.py measures it). Raises ExportError if a bound cannot be proven.
     """
     seen = calibrate(model, samples)
     narrow, wide = 255, 1023

@@ -1,0 +1,38 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif"}
+
+targets = Group("Rate (one of)", sort_key=1)
+
+Inputs = Annotated[list[Path], Parameter(help="Files, folders, or - for standard input.")]
+Output = Annotated[
+    str | None,
+    Parameter(name=["--output", "-o"], help="A file, a folder for several (or end it in /), or -."),
+]
+Force = Annotated[bool, Parameter(name=["--force", "-f"], negative="", help="Overwrite files that exist.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print what was done as JSON.")]
+Big = Annotated[
+    bool,
+    Parameter(
+        name="--unlimited", negative="", help="No limits on pixels and memory: for data that you trust."
+    ),
+]
+Quality = Annotated[
+    float | None, Parameter(name=["--quality", "-q"], group=targets, help="1 to 100, default 50.")
+]
+Bpp = Annotated[float | None, Parameter(group=targets, help="Bits per pixel, met from below.")]
+MaxBytes = Annotated[
+    str | None,
+    Parameter(group=targets, help="Size of each file, met from below: 40000, 40k, 1.5M."),
+]
+Metadata = Annotated[
+    list[str] | None,
+    Parameter(negative="", help="KEY=TEXT to store in the file; repeat for several."),
+]
