@@ -73,10 +73,10 @@ def has_native_bfloat16() -> bool:
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
-def native_precision() -> torch.autocast:
-    """The residual branches of the transforms in bfloat16 where that is native, twice as fast; their linear path
-    stays float32, as in training. What is painted changes by at most one grey level (0.001 dB on Kodak)."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=has_native_bfloat16())
+def branch_dtype() -> torch.dtype:
+    """What the residual branches of the transforms compute in: bfloat16 where that is native, which is twice as
+    fast. Their linear path is float32 always, as in training, so that pixels change by at most one grey level."""
+    return torch.bfloat16 if has_native_bfloat16() else torch.float32
 
 
 def quality_of(level: int) -> Tensor:
@@ -116,7 +116,7 @@ class ImageNetworks:
             module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
             for part in module.modules():
                 if isinstance(part, ResidualBottleneck):
-                    part.fold()
+                    part.fold(branch_dtype())
         prior = ExactFourStep.from_state(groups["prior"]).eval()
         tables = TableFamily.from_state({key: value.numpy() for key, value in groups["tables"].items()})
         return cls(config.latents, prior=prior, tables=tables, **modules)  # type: ignore[arg-type]
@@ -130,8 +130,7 @@ class ImageNetworks:
         y = torch.empty(1, self.latents, height // 16, width // 16, dtype=torch.float32)
         for win in windows(height, width, WINDOW, ANALYSIS_HALO):
             part = torch.from_numpy(np.array(pixels[win.padded])).float().div_(255)
-            with native_precision():
-                part = self.analysis(part.permute(2, 0, 1)[None], t) * gain
+            part = self.analysis(part.permute(2, 0, 1)[None], t) * gain
             rows, columns = scaled(win.core, 1, 16)
             inside = scaled(win.inside, 1, 16)
             y[:, :, rows, columns] = part[:, :, inside[0], inside[1]]
@@ -158,8 +157,7 @@ class ImageNetworks:
         out = np.empty((height, width, 3), np.uint8)
         for win in windows(y_hat.shape[2], y_hat.shape[3], WINDOW // 16, SYNTHESIS_HALO):
             part = y_hat[:, :, win.padded[0], win.padded[1]].contiguous(memory_format=torch.channels_last)
-            with native_precision():
-                x = self.synthesis(part * gain, t)[0].permute(1, 2, 0)
+            x = self.synthesis(part * gain, t)[0].permute(1, 2, 0)
             inside = scaled(win.inside, 16)
             x = x[inside[0], inside[1]].mul_(255).round_().clamp_(0, 255).to(torch.uint8)
             rows, columns = scaled(win.core, 16)

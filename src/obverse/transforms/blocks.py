@@ -74,14 +74,18 @@ class ResidualBottleneck(nn.Module):
         self.folded = False
 
     @torch.no_grad()
-    def fold(self) -> None:
-        """For inference: the weights of `reduce` take `input_scale` in, which saves a pass over x."""
+    def fold(self, dtype: torch.dtype) -> None:
+        """For inference: the weights of `reduce` take `input_scale` in, which saves a pass over x, and the branch
+        computes in `dtype`."""
         if not self.folded:
             self.reduce.weight.mul_(self.input_scale)
             self.folded = True
+        for conv in (self.reduce, self.spatial, self.expand):
+            conv.to(dtype)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        branch = F.leaky_relu_(self.reduce(x if self.folded else x * self.input_scale), 0.1)
+        branch = x.to(self.reduce.weight.dtype) if self.folded else x * self.input_scale
+        branch = F.leaky_relu_(self.reduce(branch), 0.1)
         branch = F.leaky_relu_(self.spatial(branch), 0.1)
         branch = branch * (1 + self.gain(t)).to(branch.dtype)
         return self.expand(branch).to(x.dtype).add_(x)
