@@ -83,19 +83,15 @@ class ImageCodec(Codec):
             if not 0 < bpp < math.inf:
                 raise InputError(f"bpp must be a number above 0, not {bpp}")
             max_bytes = max(1, int(bpp * height * width / 8))
-        if max_bytes is not None:
-            return highest_level(lambda level: self._encode(photo, level, metadata), max_bytes, LEVELS)
-        return self._encode(photo, level_of(50.0 if quality is None else quality), metadata)
+        level = level_of(50.0 if quality is None else quality)
+        lossless = lossless_sections(photo)
 
-    def _encode(self, photo: Photo, level: int, metadata: dict[str, Any] | None) -> Container:
-        sections = {"y": encode_pixels(self.networks, photo.pixels, level).to_bytes()}
-        if photo.alpha is not None:
-            sections["alpha"] = pack_plane(photo.alpha)
-        for name, value in (("icc", photo.icc), ("exif", photo.exif)):
-            if value:
-                sections[name] = zlib.compress(value, 9)
-        config = {0: level, 1: 1 if photo.pixels.ndim == 2 else 3}
-        return Container(self.id, config, photo.size, sections, self.fingerprint, metadata or {})
+        def at(level: int) -> Container:
+            sections = {"y": encode_pixels(self.networks, photo.pixels, level).to_bytes()} | lossless
+            config = {0: level, 1: 1 if photo.pixels.ndim == 2 else 3}
+            return Container(self.id, config, photo.size, sections, self.fingerprint, metadata or {})
+
+        return at(level) if max_bytes is None else highest_level(at, max_bytes, LEVELS)
 
     def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
         """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8."""
@@ -209,6 +205,15 @@ def decode_pixels(
 
 
 # -- planes and texts that travel losslessly ---------------------------------------------------------
+
+
+def lossless_sections(photo: Photo) -> dict[str, bytes]:
+    """The sections of a file that do not depend on the quality: alpha, ICC profile, EXIF data, where there are."""
+    sections = {} if photo.alpha is None else {"alpha": pack_plane(photo.alpha)}
+    for name, value in (("icc", photo.icc), ("exif", photo.exif)):
+        if value:
+            sections[name] = zlib.compress(value, 9)
+    return sections
 
 
 def pack_plane(plane: np.ndarray) -> bytes:

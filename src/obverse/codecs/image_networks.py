@@ -104,10 +104,9 @@ class ImageNetworks:
         for name, value in state.items():
             group, _, rest = name.partition("/")
             groups.setdefault(group, {})[rest] = value
-        sizes = (config.latents, config.fine, config.coarse, config.fine_hidden, config.coarse_hidden)
         modules = {
-            "analysis": Analysis(*sizes),
-            "synthesis": Synthesis(*sizes),
+            "analysis": Analysis(*config.transform_sizes),
+            "synthesis": Synthesis(*config.transform_sizes),
             "hyper_analysis": HyperAnalysis(config.latents, config.hyper, config.features),
             "gains": Gains(config.latents),
         }

@@ -41,6 +41,13 @@ def split_files(files: Sequence[Path], every: int = 40) -> tuple[list[Path], lis
     return [f for f in files if f not in held_out], validation
 
 
+def central_crop(image: np.ndarray, side: int) -> np.ndarray:
+    """The middle of (H, W, 3), at most `side` pixels a side, sides multiples of 64; a copy."""
+    h, w = (min(side, length // 64 * 64) for length in image.shape[:2])
+    top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
+    return image[top : top + h, left : left + w].copy()
+
+
 class PatchSampler:
     """Draws augmented square patches from images held in memory (uint8).
 

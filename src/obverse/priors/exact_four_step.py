@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from obverse.errors import ExportError
-from obverse.priors.four_step import STEPS, FourStepHyperprior, slice_parts, to_slices
+from obverse.priors.four_step import STEPS, FourStepHyperprior, from_slices, to_slices
 from obverse.priors.scales import SCALES
 from obverse.transforms.blocks import depth_to_space
 from obverse.transforms.exact import ExactConv, quantise_conv
@@ -130,12 +130,7 @@ class ExactFourStep(nn.Module):
     @staticmethod
     def join(slices: list[Tensor]) -> Tensor:
         """What `run` returned -> ŷ (1, M, 4 h, 4 w) float32, in steps of the quantiser."""
-        m, h, w = slices[0].shape[1:]
-        y_hat = torch.empty(1, m, 2 * h, 2 * w, dtype=torch.float32)
-        for step, part in enumerate(slices):
-            for (c, r, q), value in zip(slice_parts(step, m), part.split(m // 4, 1), strict=True):
-                y_hat[:, c, r, q] = value
-        return y_hat.div_(FRACTION)
+        return from_slices(slices, torch.float32).div_(FRACTION)
 
     def export_state(self) -> dict[str, Tensor]:
         """Flat dictionary of integer tensors for safetensors."""

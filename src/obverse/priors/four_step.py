@@ -47,10 +47,10 @@ def to_slices(y: Tensor) -> list[Tensor]:
     return [take_slice(y, step) for step in range(STEPS)]
 
 
-def from_slices(slices: list[Tensor]) -> Tensor:
-    """The inverse of `to_slices`."""
+def from_slices(slices: list[Tensor], dtype: torch.dtype | None = None) -> Tensor:
+    """The inverse of `to_slices`; in another dtype if one is given."""
     b, m, h, w = slices[0].shape
-    y = slices[0].new_empty(b, m, 2 * h, 2 * w)
+    y = slices[0].new_empty(b, m, 2 * h, 2 * w, dtype=dtype)
     for step, part in enumerate(slices):
         for (c, r, q), value in zip(slice_parts(step, m), part.split(m // 4, 1), strict=True):
             y[:, c, r, q] = value

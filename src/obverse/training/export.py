@@ -19,7 +19,7 @@ from torch import Tensor
 from obverse.codecs.image_networks import pack_weights
 from obverse.coding import TableFamily
 from obverse.container import write_atomically
-from obverse.data.patches import image_files, split_files
+from obverse.data.patches import central_crop, image_files, split_files
 from obverse.errors import ExportError, InputError
 from obverse.priors.exact_four_step import FRACTION, LEVELS, Z_MAX, ExactFourStep, export_exact
 from obverse.priors.four_step import take_slice
@@ -55,12 +55,7 @@ def calibration_samples(
     samples = []
     for i, path in enumerate(files):
         image = np.asarray(Image.open(path).convert("RGB"))
-        h, w = (min(512, side // 64 * 64) for side in image.shape[:2])
-        top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
-        x = (
-            torch.from_numpy(image[top : top + h, left : left + w].copy()).permute(2, 0, 1)[None].float()
-            / 255
-        )
+        x = torch.from_numpy(central_crop(image, 512)).permute(2, 0, 1)[None].float() / 255
         t = torch.tensor([(i + 0.5) / len(files) if quality is None else quality])
         samples.append((model.analysis(x, t) * torch.exp(model.log_gain(t)), t))
         progress(i + 1, len(files))
@@ -73,7 +68,7 @@ def export_image(
     out: Path,
     progress: Callable[[int, int], None] = lambda i, n: None,
 ) -> dict[str, object]:
-    """Write `out`/model.safetensors, config.json and card.md; returns what the card says.
+    """Write `out`/model.safetensors.xz, config.json and card.md; returns what the card says.
 
     data: folders of training images, to calibrate activation ranges on (validation files are left out).
     Raises ExportError when a layer cannot be proven exact or the result is larger than 8 MB.

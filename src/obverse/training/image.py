@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from obverse.data.patches import PatchSampler, image_files, split_files
+from obverse.data.patches import PatchSampler, central_crop, image_files, split_files
 from obverse.errors import OutputError, TrainingError
 from obverse.training.image_model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
 from obverse.transforms.image import block_statistics
@@ -191,9 +191,7 @@ def train(
     crops = []
     for path in validation:
         image = np.asarray(Image.open(path).convert("RGB"))
-        h, w = (min(384, side // 64 * 64) for side in image.shape[:2])
-        top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
-        crops.append(image[top : top + h, left : left + w].copy())
+        crops.append(central_crop(image, 384))
     log(f"{len(training)} images to train on, {len(crops)} to validate")
 
     model = ImageModel(config).to(device, memory_format=torch.channels_last)

@@ -34,6 +34,11 @@ class ImageModelConfig:
     context: int = 160
     hidden: int = 320
 
+    @property
+    def transform_sizes(self) -> tuple[int, int, int, int, int]:
+        """The arguments of `Analysis` and `Synthesis`."""
+        return self.latents, self.fine, self.coarse, self.fine_hidden, self.coarse_hidden
+
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
 
@@ -48,9 +53,8 @@ class ImageModel(nn.Module):
     def __init__(self, config: ImageModelConfig):
         super().__init__()
         self.config = config
-        sizes = (config.latents, config.fine, config.coarse, config.fine_hidden, config.coarse_hidden)
-        self.analysis = Analysis(*sizes)
-        self.synthesis = Synthesis(*sizes)
+        self.analysis = Analysis(*config.transform_sizes)
+        self.synthesis = Synthesis(*config.transform_sizes)
         self.prior = FourStepHyperprior(
             config.latents, config.hyper, config.features, config.context, config.hidden
         )
