@@ -125,9 +125,9 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     """Entry points to be found, beside none of the installed ones."""
     found: list[EntryPoint] = []
     monkeypatch.setattr(registry, "entry_points", lambda group: found)
-    registry.open_codec.cache_clear()
+    registry._open.cache_clear()
     yield found
-    registry.open_codec.cache_clear()
+    registry._open.cache_clear()
 
 
 def test_unknown_codec_names_those_there_are() -> None:

@@ -24,11 +24,13 @@ class Codec(ABC):
     id: the name in the file header and on the command line.
     suffix: what a decoded file is called when nobody says ('.png').
     needs_side_info: whether decoding needs side information; a codec that has no use for it refuses it.
+    takes_model: whether the class can be made with a model other than the shipped one, `Class(model)`.
     """
 
     id: ClassVar[str]
     suffix: ClassVar[str] = ".npy"
     needs_side_info: ClassVar[bool] = False
+    takes_model: ClassVar[bool] = False
 
     @property
     def fingerprint(self) -> bytes | None:
@@ -47,16 +49,24 @@ class Codec(ABC):
     def load(self, source: Path | BinaryIO) -> Any:
         """Read a file of the kind that this codec codes. Raises InputError."""
 
+    def load_side_info(self, source: Path | BinaryIO) -> Any:
+        """Read a file of side information; the kind that `load` reads unless a codec says otherwise."""
+        return self.load(source)
+
     @abstractmethod
-    def save(self, container: Container, target: str, limits: Limits | None = None) -> bytes:
-        """Decode to the bytes of a file whose name ends in `target`'s suffix."""
+    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
+        """Decode to the bytes of a file whose name ends in `target`'s suffix.
+
+        A codec that needs side information is given it as the keyword `side_info`, others are not.
+        """
 
 
 def compress(data: Any, codec: str = "image", **options: Any) -> bytes:
     """The bytes of an .obv file.
 
-    data: an array, a Pillow image, or the path of a file to read. options: those of the codec's `encode`
-    (for images `quality`, `bpp` or `max_bytes`).
+    data: an array, a Pillow image, or the path of a file to read. codec: the id of a codec, or the name or
+    the folder of a trained model. options: those of the codec's `encode` (for images `quality`, `bpp` or
+    `max_bytes`).
     """
     from obverse.registry import open_codec
 
@@ -66,32 +76,52 @@ def compress(data: Any, codec: str = "image", **options: Any) -> bytes:
     return write(chosen.encode(data, **options))
 
 
-def decompress(source: bytes | str | Path, side_info: Any = None, limits: Limits | None = None) -> Any:
+def decompress(
+    source: bytes | str | Path,
+    side_info: Any = None,
+    limits: Limits | None = None,
+    model: str | Path | None = None,
+) -> Any:
     """The data in an .obv file, given as its bytes or its path.
 
-    limits: what a file may ask for; pass Limits.unlimited() for files that you trust.
+    side_info: what the codec decodes with, as an array or the path of a file, if it needs that. limits: what
+    a file may ask for; pass Limits.unlimited() for files that you trust. model: name or folder of the model
+    that wrote the file; by default it is looked for among those that are installed.
     Raises DecodeError for what cannot be decoded, SideInformationError when side information is missing or
     not wanted, WrongModelError when another model wrote the file.
     """
     limits = limits or Limits()
     container = read(Path(source) if isinstance(source, str) else source, limits)
-    return codec_of(container, side_info is not None).decode(container, side_info, limits)
+    codec = codec_of(container, side_info is not None, model)
+    if isinstance(side_info, str | Path):
+        side_info = codec.load_side_info(Path(side_info))
+    return codec.decode(container, side_info, limits)
 
 
-def codec_of(container: Container, has_side_info: bool = False) -> Codec:
+def codec_of(container: Container, has_side_info: bool = False, model: str | Path | None = None) -> Codec:
     """The codec that can decode this container, checked for its model and its need of side information."""
     from obverse.registry import open_codec
 
     codec = open_codec(container.codec)
     if codec.needs_side_info and not has_side_info:
-        raise SideInformationError(f"codec {codec.id!r} decodes with side information only: pass side_info")
+        raise SideInformationError(
+            f"codec {codec.id!r} decodes with side information only: pass side_info (--side-info FILE)"
+        )
     if has_side_info and not codec.needs_side_info:
         raise SideInformationError(f"codec {codec.id!r} has no use for side information: do not pass it")
-    if container.model != codec.fingerprint:
+    if model is not None:
+        codec = open_codec(str(model))
+    elif container.model != codec.fingerprint and container.model and codec.takes_model:
+        from obverse.zoo import find_model
+
+        stored = find_model(codec.id, container.model)
+        codec = type(codec)(stored) if stored else codec  # type: ignore[call-arg]
+    if codec.id != container.codec or container.model != codec.fingerprint:
         written = container.model.hex() if container.model else "none"
         here = codec.fingerprint.hex() if codec.fingerprint else "none"
         raise WrongModelError(
-            f"the file was written with model {written} of codec {codec.id!r}, here is model {here}: "
-            "install the version of Obverse that wrote it"
+            f"the file was written with model {written} of codec {container.codec!r}, here is model {here} of "
+            f"{codec.id!r}: name the model that wrote it (--model FOLDER), or install the version of Obverse "
+            "that did"
         )
     return codec

@@ -12,6 +12,7 @@ import importlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 from obverse.codec import Codec
 from obverse.errors import UnknownCodecError
@@ -54,9 +55,27 @@ def list_codecs() -> list[CodecEntry]:
     return sorted(entries, key=lambda entry: (entry.id, entry.package))
 
 
+def open_codec(name: str) -> Codec:
+    """The codec of this id, or that of a trained model given by its name or folder, ready to use.
+
+    Raises UnknownCodecError, listing the codecs that there are, and InputError for a damaged model.
+    """
+    from obverse.zoo import CONFIG, load_model, load_model_from, own_models
+
+    if name not in BUILT_IN and (Path(name) / CONFIG).is_file():
+        model = load_model_from(Path(name))
+    elif name not in BUILT_IN and name in own_models():
+        model = load_model(name)
+    else:
+        return _open(name)
+    codec = _open(model.codec)
+    if not codec.takes_model:
+        raise UnknownCodecError(f"the codec {codec.id!r} takes no model but its own; {name} cannot be used")
+    return type(codec)(model)  # type: ignore[call-arg]
+
+
 @cache
-def open_codec(codec_id: str) -> Codec:
-    """The codec of this id, ready to use. Raises UnknownCodecError, listing those there are."""
+def _open(codec_id: str) -> Codec:
     if codec_id in BUILT_IN:
         module, _, name = BUILT_IN[codec_id][0].partition(":")
         codec = getattr(importlib.import_module(module), name)()

@@ -43,7 +43,7 @@ from obverse.cli.options import (
     Quality,
 )
 from obverse.codec import Codec
-from obverse.container import Limits, describe, read, read_header, write_atomically
+from obverse.container import Limits, describe, read, read_header, write, write_atomically
 from obverse.errors import InputError, OutputError
 
 HELP = """Learned data compression as real codecs: smaller files, decoded exactly anywhere.
@@ -150,7 +150,9 @@ def compress(
     /,
     *,
     output: Output = None,
-    codec: Annotated[str, Parameter(help="Codec id; `obverse list` shows them.")] = "image",
+    codec: Annotated[
+        str, Parameter(help="Codec id (`obverse list` shows them), or name or folder of a model.")
+    ] = "image",
     quality: Quality = None,
     bpp: Bpp = None,
     max_bytes: MaxBytes = None,
@@ -168,8 +170,6 @@ def compress(
     - `obverse compress holiday/ -o packed/ --quality 60`
     - `cat photo.png | obverse compress - > photo.obv`
     """
-    from obverse.codec import compress as to_bytes
-
     chosen = obverse.open_codec(codec)
     options = _encode_options(
         chosen,
@@ -190,7 +190,7 @@ def compress(
         else:
             data = chosen.load(job.source)
             before = job.source.stat().st_size
-        packed = to_bytes(data, codec=codec, **options)
+        packed = write(chosen.encode(data, **options))
         _write(job.target, packed, force)
         row = _row(job, before, len(packed))
         size = getattr(data, "size", None)
@@ -212,6 +212,13 @@ def decompress(
     /,
     *,
     output: Output = None,
+    side_info: Annotated[
+        Path | None, Parameter(help="Side information, for codecs that decode with it: .npy, .png, ...")
+    ] = None,
+    model: Annotated[
+        str | None,
+        Parameter(help="Name or folder of the model that wrote the file; found by itself if installed."),
+    ] = None,
     force: Force = False,
     json: Json = False,
     unlimited: Big = False,
@@ -224,6 +231,7 @@ def decompress(
     - `obverse decompress photo.obv -o photo.webp`
     - `obverse decompress packed/ -o pictures/`
     - `obverse decompress - -o - < photo.obv > photo.png`
+    - `obverse decompress x.obv --side-info y.npy`
     """
     from obverse.codec import codec_of
 
@@ -232,9 +240,10 @@ def decompress(
     def work(job: Job) -> Row:
         data = _read_stdin() if job.source == STDIN else None
         container = read(job.source if data is None else data, limits)
-        chosen = codec_of(container)
+        chosen = codec_of(container, side_info is not None, model)
         name = str(job.target) if job.target.suffix else f"x{chosen.suffix}"
-        unpacked = chosen.save(container, name, limits)
+        side = {} if side_info is None else {"side_info": chosen.load_side_info(side_info)}
+        unpacked = chosen.save(container, name, limits, **side)
         _write(job.target, unpacked, force)
         return _row(job, job.source.stat().st_size if data is None else len(data), len(unpacked))
 
@@ -310,12 +319,17 @@ def list_(*, json: Json = False) -> int:
     """
     from dataclasses import asdict
 
-    entries = obverse.list_codecs()
+    from obverse.zoo import own_models
+
+    entries, own = obverse.list_codecs(), own_models()
     if json:
-        out(to_json([asdict(entry) for entry in entries]))
+        models = [{"model": name, "codec": codec} for name, codec in own.items()]
+        out(to_json([asdict(entry) for entry in entries] + models))
     else:
         for entry in entries:
             out(f"{entry.id:16} {printable(entry.summary)} ({entry.package})")
+        for name, codec in own.items():
+            out(f"{printable(name):16} a model of yours for codec {printable(codec)}")
     return 0
 
 

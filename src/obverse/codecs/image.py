@@ -44,11 +44,15 @@ class ImageCodec(Codec):
 
     id: ClassVar[str] = "image"
     suffix: ClassVar[str] = ".png"
+    takes_model: ClassVar[bool] = True
+
+    def __init__(self, model: StoredModel | None = None):
+        self._given = model
 
     @cached_property
     def model(self) -> StoredModel:
         """The stored model; its weights are read here, the networks are built at first use."""
-        return load_model("image")
+        return self._given or load_model("image")
 
     @cached_property
     def networks(self) -> ImageNetworks:
@@ -134,7 +138,7 @@ class ImageCodec(Codec):
     def load(self, source: Path | BinaryIO) -> Photo:
         return read_photo(source)
 
-    def save(self, container: Container, target: str, limits: Limits | None = None) -> bytes:
+    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
         return write_photo(self.decode_photo(container, limits), target)
 
 

@@ -1,7 +1,9 @@
-"""Trained models, shipped as data: one folder a model, with `model.safetensors.xz`, `config.json` and `card.md`.
+"""Trained models as data: one folder a model, with `model.safetensors.xz`, `config.json` and `card.md`.
 
-`OBVERSE_ZOO`, when set, names a folder that is looked at first: that is how a model exported by
-`obverse export` is tried before it ships.
+Models ship in this folder; those that a user trains lie in `models_home()`, or wherever `--out` said. A model
+is asked for by its name or its folder when compressing, and found by its fingerprint when decompressing.
+`OBVERSE_ZOO`, when set, names a folder that is looked at before the shipped one: that is how a model
+exported by `obverse export` is tried before it ships.
 """
 
 from __future__ import annotations
@@ -10,13 +12,16 @@ import hashlib
 import json
 import lzma
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from obverse.errors import InputError
+from obverse.container import write_atomically
+from obverse.errors import InputError, OutputError
 
 WEIGHTS, CONFIG, CARD = "model.safetensors.xz", "config.json", "card.md"
+LARGEST = 2**30  # bytes of unpacked weights: more is no model of ours
 
 
 @dataclass(frozen=True)
@@ -28,30 +33,107 @@ class StoredModel:
     config: dict[str, Any]
     fingerprint: bytes
 
+    @property
+    def codec(self) -> str:
+        """The id of the codec whose model this is: what the configuration says, or the model's name."""
+        return str(self.config.get("codec", self.name))
+
+
+def models_home() -> Path:
+    """Where models that a user trains are kept: OBVERSE_ZOO, or obverse/models in the user's data folder."""
+    override = os.environ.get("OBVERSE_ZOO")
+    if override:
+        return Path(override)
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "obverse" / "models"
+
 
 def model_folder(name: str) -> Path:
-    """Where model `name` is stored."""
-    override = os.environ.get("OBVERSE_ZOO")
-    if override and (Path(override) / name / WEIGHTS).exists():
-        return Path(override) / name
-    return Path(__file__).parent / name
+    """Where model `name` is stored: a folder of `OBVERSE_ZOO`, the shipped one, or one of the user's."""
+    shipped = Path(__file__).parent / name
+    own = models_home() / name
+    if (own / WEIGHTS).exists() and (os.environ.get("OBVERSE_ZOO") or not (shipped / WEIGHTS).exists()):
+        return own
+    return shipped
 
 
 def load_model(name: str) -> StoredModel:
-    """Read a stored model. Raises InputError when it is not there."""
-    folder = model_folder(name)
+    """Read a model by its name. Raises InputError when it is not there."""
+    return load_model_from(model_folder(name))
+
+
+def load_model_from(folder: Path) -> StoredModel:
+    """Read a model by its folder. Raises InputError when it is not there or damaged."""
+    name = folder.resolve().name
     try:
         weights = (folder / WEIGHTS).read_bytes()
         config_bytes = (folder / CONFIG).read_bytes()
     except OSError as error:
-        raise InputError(f"model {name!r} is not in {folder}: {error.strerror}; reinstall obverse") from error
-    try:
-        raw = lzma.decompress(weights)
-    except lzma.LZMAError as error:
         raise InputError(
-            f"the weights of model {name!r} in {folder} are damaged; reinstall obverse"
+            f"model {name!r} is not in {folder}: {error.strerror}; name another folder, or reinstall obverse"
         ) from error
-    return StoredModel(name, raw, json.loads(config_bytes), fingerprint(raw, config_bytes))
+    damaged = f"the model {name!r} in {folder} is damaged; make or install it again"
+    try:
+        stream = lzma.LZMADecompressor()
+        raw = stream.decompress(weights, LARGEST)
+        config = json.loads(config_bytes)
+    except (lzma.LZMAError, ValueError) as error:
+        raise InputError(damaged) from error
+    if not stream.eof or not isinstance(config, dict):
+        raise InputError(damaged)
+    return StoredModel(name, raw, config, fingerprint(raw, config_bytes))
+
+
+def find_model(codec: str, wanted: bytes) -> StoredModel | None:
+    """The model of this codec with this fingerprint, among the shipped ones and the user's; or None."""
+    for folder in _model_folders():
+        try:
+            if _codec_of(folder) == codec:
+                model = load_model_from(folder)
+                if model.fingerprint == wanted:
+                    return model
+        except (InputError, OSError, ValueError):
+            continue  # a broken model beside the one looked for is not this file's concern
+    return None
+
+
+def own_models() -> dict[str, str]:
+    """Names of the models in `models_home()`, each with the id of its codec."""
+    found = {}
+    for folder in _model_folders(shipped=False):
+        try:
+            found[folder.name] = _codec_of(folder)
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _model_folders(shipped: bool = True) -> Iterator[Path]:
+    for base in (models_home(), Path(__file__).parent)[: 2 if shipped else 1]:
+        if base.is_dir():
+            yield from sorted(path.parent for path in base.glob(f"*/{WEIGHTS}"))
+
+
+def _codec_of(folder: Path) -> str:
+    config = json.loads((folder / CONFIG).read_bytes())
+    return str(config.get("codec", folder.name)) if isinstance(config, dict) else folder.name
+
+
+def store_model(folder: Path, weights: bytes, config: dict[str, Any], card: str) -> StoredModel:
+    """Write a model's three files, each whole or not at all; returns the model as it would be loaded.
+
+    weights: the bytes of a safetensors file. config: plain values; its "codec" is the id of the codec.
+    Raises OutputError.
+    """
+    text = json.dumps(config, indent=2).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    write_atomically(folder / WEIGHTS, pack(weights), overwrite=True)
+    write_atomically(folder / CONFIG, text, overwrite=True)
+    write_atomically(folder / CARD, card.encode(), overwrite=True)
+    return StoredModel(folder.resolve().name, weights, json.loads(text), fingerprint(weights, text))
 
 
 def pack(weights: bytes) -> bytes:

@@ -1,0 +1,39 @@
+"""Arrays: .npy files in, .npy bytes out. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from obverse.errors import InputError
+
+
+def read_array(source: Path | BinaryIO, what: str = "data") -> npt.NDArray[np.generic]:
+    """The array of a .npy file. what: what the array is for, as errors name it. Raises InputError."""
+    name = str(source) if isinstance(source, Path) else "standard input"
+    try:
+        raw = source.read_bytes() if isinstance(source, Path) else source.read()
+    except FileNotFoundError:
+        raise InputError(f"there is no file {name}") from None
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror}") from error
+    try:
+        array = np.load(io.BytesIO(raw), allow_pickle=False)
+    except (ValueError, EOFError, OSError, MemoryError) as error:
+        raise InputError(
+            f"{name} ({what}) is not a .npy array of numbers: {error}; write it with numpy.save"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{name} ({what}) holds several arrays; give one .npy array")
+    return array
+
+
+def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
+    """The bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
