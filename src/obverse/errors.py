@@ -10,7 +10,8 @@
     │   ├── TruncatedError           13  ends too early
     │   ├── DamagedError             14  a checksum or a field is wrong
     │   ├── UnknownCodecError        15  names a codec that is not installed
-    │   └── WrongModelError          16  written with other model weights
+    │   ├── WrongModelError          16  written with other model weights
+    │   └── UnrecoverableBlockError  18  a block cannot be found with this side information
     ├── LimitError                   17  larger than the limits set for reading or coding
     ├── CodingError                  20  the entropy coder was used wrongly
     │   ├── MessageEmptyError        21  more was popped than was pushed
@@ -93,6 +94,19 @@ class WrongModelError(DecodeError):
     """The file was written with other model weights than those installed."""
 
     exit_code = 16
+
+
+class UnrecoverableBlockError(DecodeError):
+    """A block of Slepian-Wolf code does not decode with this side information: the wrong one, or too noisy.
+
+    block: the number of the block, from 0.
+    """
+
+    exit_code = 18
+
+    def __init__(self, message: str, block: int):
+        super().__init__(message)
+        self.block = block
 
 
 class LimitError(ObverseError):

@@ -55,9 +55,9 @@ For example:
 - `obverse info photo.obv` shows what it holds
 
 `obverse COMMAND --help` shows more. Exit codes: 0 done, 2 wrong command line, 3 to 5 the input cannot be
-used, 10 to 16 the file cannot be decoded, 17 over a limit, 23 the size asked for cannot be reached, 30 and 31
-the output cannot be written, 40 and 41 training, 50 a package is missing, 130 interrupted; 1 all else. Of
-several files, that of the first failure.
+used, 10 to 16 the file cannot be decoded, 17 over a limit, 18 not decodable with this side information, 23 the
+size asked for cannot be reached, 30 and 31 the output cannot be written, 40 and 41 training, 50 a package is
+missing, 130 interrupted; 1 all else. Of several files, that of the first failure.
 """
 
 app = App(
