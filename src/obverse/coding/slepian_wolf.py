@@ -329,7 +329,7 @@ def _find(plane: Plane, b: int, below: Indices, rows: Rows, sent: Bits, check: i
         found, _ = polar.list_decode(odds, order[: len(sent)], sent, plane.log2_mean, lists)
         for k in range(len(found)):
             if _checksum(found[k]) & 0xFFFF == check:
-                return found[k].copy()
+                return np.array(found[k], np.uint8)
     return None
 
 
