@@ -122,7 +122,7 @@ def log2_mean_of(entropy_bits: float) -> int:
 # -- list decoding -----------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, inline="always", error_model="numpy")
 def _softplus_tail(t: Any) -> Any:
     """ln(1 + exp(-t)) for t >= 0 within 0.0002, by a rational function that vectorises."""
     p = np.float32(1.0) + t * (
@@ -133,7 +133,7 @@ def _softplus_tail(t: Any) -> Any:
     return np.float32(0.6931472) / (p * p)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _check(a: Any, b: Any, out: Any, n: int) -> None:
     """Log-odds of the sum of two bits."""
     for i in range(n):
@@ -143,7 +143,7 @@ def _check(a: Any, b: Any, out: Any, n: int) -> None:
         out[i] = sign * least + _softplus_tail(abs(x + y)) - _softplus_tail(abs(x - y))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _bit(a: Any, b: Any, left: Any, out: Any, n: int) -> None:
     """Log-odds of the second bit once the sum is known."""
     for i in range(n):
@@ -219,7 +219,7 @@ def _fork(
     return taken
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _decode(top: Any, kinds: Any, known: Any, m: int, lists: int, found: Any, metric: Any) -> int:
     """Follow up to `lists` paths through the tree, depth first; fills found (lists, n) and metric (lists,), the
     -ln P of each path, in nats; returns how many paths there are.

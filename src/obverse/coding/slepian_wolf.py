@@ -42,6 +42,7 @@ from obverse.errors import CodingError, DamagedError, UnrecoverableBlockError
 BLOCK = 65_536
 SMALLEST = 1_024  # indices of a block that is coded; shorter rests go raw
 RAW_FROM = 0.985  # planes of which more than this part would be sent go raw
+ALL_BUT_RAW = RAW_FROM - 0.005  # planes of more entropy than this are not worth a code
 CHECK_BITS = 16  # a polar plane's own checksum, by which the path is chosen
 LISTS = (8, 32, 128, 512)  # paths followed: more only where fewer did not lead to the checksum
 CHUNK = 8_192  # rows of soft information held at once
@@ -213,13 +214,15 @@ class SlepianWolfCode:
         alphabet: int | None = None,
         failure: float = 0.005,
         block: int = BLOCK,
+        lists: int = 32,
         seed: int = 0,
     ) -> SlepianWolfCode:
         """The code for a source of which samples are given.
 
         u: (n,) indices, some ten thousand at least. log_q: as for `decode`. alphabet: needed if log_q is a
         function. failure: how often at most a block may fail, planes taken together, as estimated from the bits
-        that sample blocks need (a normal distribution fitted to them). Raises CodingError.
+        that sample blocks need if `lists` paths are followed (decoding follows up to 512; designing with more takes
+        longer and makes shorter files). Raises CodingError.
         """
         if block < SMALLEST or block & (block - 1):
             raise CodingError(f"a block is a power of two of at least {SMALLEST} indices, not {block}")
@@ -231,20 +234,19 @@ class SlepianWolfCode:
             )
         draft = cls(size, (), block)
         rows = draft._rows(log_q, indices.size)
-        count = (size - 1).bit_length()
+        entropies = bits_of_planes(indices, rows, size)
+        uncertain = sum(1e-3 < entropy <= ALL_BUT_RAW for entropy in entropies)  # the others hardly ever fail
         rng = np.random.default_rng(seed)
         planes = []
-        for b in range(count):
+        for b, entropy in enumerate(entropies):
             x, odds = _plane(indices, b), _all_odds(rows, indices, b)
-            nats = np.logaddexp(0, np.where(x == 1, odds, -odds).astype(np.float64))
-            entropy = float(nats.mean() / math.log(2))
             log2_mean = polar.log2_mean_of(min(max(entropy, 1e-5), 0.999))
-            if entropy > RAW_FROM - 0.005:
+            if entropy > ALL_BUT_RAW:
                 planes.append(Plane(1.0, log2_mean, 1e-3, 1e-3))
                 continue
             gaps = [
-                _needed_gap(x, odds, entropy, log2_mean, n, tries, failure / count, rng)
-                for n, tries in ((block, 24), (SMALLEST, 48))
+                _needed_gap(x, odds, entropy, log2_mean, n, lists, failure / max(1, uncertain), rng)
+                for n in (block, SMALLEST)
             ]
             planes.append(Plane(entropy, log2_mean, *gaps))
         return cls(size, tuple(planes), block)
@@ -280,6 +282,21 @@ class SlepianWolfCode:
 
 def _plane(u: Indices, b: int) -> Bits:
     return ((u >> b) & 1).astype(np.uint8)
+
+
+def bits_of_planes(u: npt.ArrayLike, log_q: Rows, alphabet: int) -> list[float]:
+    """Conditional entropy, in bits, of each plane given y and the planes below: what an ideal code would send.
+
+    u: (n,) samples of the indices. log_q: as for `SlepianWolfCode.decode`.
+    """
+    indices = np.asarray(u, np.int64)
+    planes = range((alphabet - 1).bit_length())
+    return [_entropy(_plane(indices, b), _all_odds(log_q, indices, b)) for b in planes]
+
+
+def _entropy(x: Bits, odds: Odds) -> float:
+    nats = np.logaddexp(0, np.where(x == 1, odds, -odds).astype(np.float64))
+    return float(nats.mean() / math.log(2))
 
 
 def _unreliable(x: Bits, plane: Plane, first: int, last: int) -> Bits:
@@ -334,27 +351,39 @@ def _find(plane: Plane, b: int, below: Indices, rows: Rows, sent: Bits, check: i
 
 
 def _needed_gap(
-    x: Bits, odds: Odds, entropy: float, log2_mean: int, n: int, tries: int, failure: float,
+    x: Bits, odds: Odds, entropy: float, log2_mean: int, n: int, lists: int, failure: float,
     rng: np.random.Generator,
 ) -> float:  # fmt: skip
-    """Bits a bit beyond the entropy with which a block of n bits fails at this rate; 32 paths are followed."""
+    """Bits a bit beyond the entropy with which a block of n bits fails at this rate."""
+    if entropy < 1e-7:
+        return 16 / n  # not one bit in a hundred blocks
     order = polar.order(log2_mean, n.bit_length() - 1)
+    tries = 64 if entropy < 0.05 else 32
     needs = []
     for _ in range(tries):
         chosen = rng.integers(0, x.size, n) if x.size < n else rng.permutation(x.size)[:n]
         block, soft = x[chosen], odds[chosen]
         u = polar.transform(block)
-        low, high = 0, n
+
+        def decodes(count: int, block: Bits = block, soft: Odds = soft, u: Bits = u) -> bool:
+            sent = order[:count]
+            found, _ = polar.list_decode(soft, sent, u[sent], log2_mean, lists)
+            return any(np.array_equal(candidate, block) for candidate in found)
+
+        low = high = int(n * max(0.0, entropy - 0.02))
+        width = max(1, n // 16)
+        while high < n and not decodes(high):
+            low, high = high, min(n, high + width)
+        if low == high:
+            low = 0
         while high - low > max(1, n // 2048):
             middle = (low + high) // 2
-            sent = order[:middle]
-            found, _ = polar.list_decode(soft, sent, u[sent], log2_mean, 32)
-            if any(np.array_equal(candidate, block) for candidate in found):
-                high = middle
-            else:
-                low = middle
+            low, high = (low, middle) if decodes(middle) else (middle, high)
         needs.append(high / n - entropy)
-    gap = float(np.mean(needs)) + _deviations(failure) * float(np.std(needs, ddof=1))
+    # the quantile of a new block's need, mean and deviation being themselves estimates (Student's t)
+    z, freedom = _deviations(failure), tries - 1
+    z *= (1 + (z * z + 1) / (4 * freedom)) * math.sqrt(1 + 1 / tries)
+    gap = max(float(np.mean(needs)) + z * float(np.std(needs, ddof=1)), max(needs) if tries > 32 else 0.0)
     return max(gap, 16 / n)
 
 

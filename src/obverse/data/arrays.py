@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,3 +38,20 @@ def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
+
+
+def read_pairs(path: Path) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
+    """The arrays x and y of a .npz file (numpy.savez(path, x=..., y=...)). Raises InputError."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if not isinstance(arrays, np.lib.npyio.NpzFile) or not {"x", "y"} <= set(arrays.files):
+                raise InputError(
+                    f"{path} does not hold the arrays x and y; write it with numpy.savez(path, x=x, y=y)"
+                )
+            return arrays["x"], arrays["y"]
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}") from None
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, MemoryError, AttributeError) as error:
+        raise InputError(
+            f"{path} is not a .npz file of numbers: {error}; write it with numpy.savez"
+        ) from error

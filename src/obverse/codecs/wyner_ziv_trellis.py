@@ -1,0 +1,205 @@
+"""Wyner-Ziv coding near the limit: a trellis quantises, Slepian-Wolf coding sends what y does not tell.
+
+    sender     x ──► trellis ──► points j = low + modulus * m ──┬─► branches of the trellis, raw ──► file
+                                                                └─► labels m mod K ──► Slepian-Wolf code ──► file
+    receiver   y ──► p(x|y)
+               branches ──► low ;  labels, given p(x|y) ──► m ──► j ──► E[x | j, y] = x̂
+
+The binning of Wyner and Ziv (1976) is done by algebra: labels repeat after K points, and of each label only the
+bits of a polar code are sent that y leaves open. Yang, Stankovic, Xiong, Zhao, "On multiterminal source code
+design" (2008) build TCQ and LDPC codes for a known Gaussian in this way; here p(x|y) is learned from pairs.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_safetensors
+
+from obverse.codec import Codec
+from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
+from obverse.container import Container, Limits
+from obverse.data.arrays import npy_bytes, read_array
+from obverse.errors import (
+    DamagedError,
+    InputError,
+    SideInformationError,
+    UnrecoverableBlockError,
+    UnsupportedInputError,
+)
+from obverse.priors.mixture import MixturePrior
+from obverse.quantization.labels import Labels
+from obverse.quantization.trellis import Trellis
+from obverse.zoo import StoredModel, load_model
+
+TYPES = ("<f4", "<f8")
+SAMPLE_BYTES = 400  # memory that a sample takes while it is decoded
+
+
+class WynerZivTrellisCodec(Codec):
+    """Scalars x (n,), given side information y (n,) or (n, inputs) at the decoder; squared error."""
+
+    id: ClassVar[str] = "wyner-ziv-trellis"
+    suffix: ClassVar[str] = ".npy"
+    needs_side_info: ClassVar[bool] = True
+    takes_model: ClassVar[bool] = True
+
+    def __init__(self, model: StoredModel | None = None):
+        self._given = model
+
+    @cached_property
+    def model(self) -> StoredModel:
+        return self._given or load_model("wyner-ziv-trellis")
+
+    @property
+    def fingerprint(self) -> bytes:
+        return self.model.fingerprint
+
+    @cached_property
+    def trellis(self) -> Trellis:
+        return Trellis.of(self.model.config["states"], self.model.config["dimensions"])
+
+    @cached_property
+    def code(self) -> SlepianWolfCode:
+        return SlepianWolfCode.from_state(self.model.config["slepian_wolf"])
+
+    @cached_property
+    def prior(self) -> MixturePrior:
+        sizes = self.model.config["prior"]
+        prior = MixturePrior(sizes["inputs"], sizes["components"], sizes["hidden"])
+        prior.load_state_dict(load_safetensors(self.model.weights))
+        return prior.double().eval()
+
+    def encode(self, data: Any, *, metadata: dict[str, Any] | None = None) -> Container:
+        """(n,) float32 or float64. Raises InputError; never sees side information."""
+        x = scalars_of(data)
+        kind = "<f4" if x.dtype == np.float32 else "<f8"
+        values = x.astype(np.float64) / self.model.config["step"]
+        labels = np.empty(x.size, np.int64)
+        states, branches, checks = [], [], []
+        for first in range(0, x.size, BLOCK):
+            state, path, points = self.trellis.quantise(values[first : first + BLOCK])
+            labels[first : first + points.size] = points // self.trellis.modulus % self.code.alphabet
+            states.append(state)
+            branches.append(np.packbits(path).tobytes())
+            checks.append(check_of(points))
+        sections = {
+            "states": np.array(states, "<u2").tobytes(),
+            "branches": b"".join(branches),
+            "labels": self.code.encode(labels),
+            "checks": np.array(checks, "<u4").tobytes(),
+        }
+        return Container(
+            self.id, {0: TYPES.index(kind)}, (x.size,), sections, self.fingerprint, metadata or {}
+        )
+
+    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
+        """(n,) of the type that was encoded: E[x | j, y], the best guess in squared error.
+
+        side_info: (n,) or (n, inputs) numbers. Raises SideInformationError if it does not fit the file,
+        UnrecoverableBlockError if it is not what the model expects.
+        """
+        limits = limits or Limits()
+        kind, shape, sections = container.config.get(0), container.shape, container.sections
+        if (
+            container.items is not None or set(container.config) != {0} or type(kind) is not int
+            or not 0 <= kind < len(TYPES) or len(shape) != 1
+            or set(sections) != {"states", "branches", "labels", "checks"}
+        ):  # fmt: skip
+            raise DamagedError("not the header of a file of this codec")
+        n = shape[0]
+        limits.check_memory(n * SAMPLE_BYTES)
+        blocks = -(-n // BLOCK)
+        if len(sections["states"]) != 2 * blocks or len(sections["checks"]) != 4 * blocks:
+            raise DamagedError("a Wyner-Ziv file with other blocks than its length")
+        if len(sections["branches"]) != -(-self.trellis.steps(n) // 8):
+            raise DamagedError("a Wyner-Ziv file with other branches than its length")
+        y = side_information_of(side_info, n, self.prior.inputs)
+        low = self._low_bits(sections, n)
+        points, x = self._recover(sections["labels"], y, low)
+        checks = np.frombuffer(sections["checks"], "<u4").tolist()
+        for block, check in enumerate(checks):
+            if check_of(points[block * BLOCK : (block + 1) * BLOCK]) != check:
+                raise UnrecoverableBlockError(
+                    f"block {block} cannot be recovered: x lies further from what the side information says than "
+                    "in the pairs that the model was trained with; give the right side information",
+                    block,
+                )
+        return x.astype(TYPES[kind])
+
+    def _low_bits(self, sections: dict[str, bytes], n: int) -> np.ndarray:
+        """(n,) j modulo the trellis' modulus, block after block."""
+        low = np.empty(n, np.int64)
+        for block, state in enumerate(np.frombuffer(sections["states"], "<u2").tolist()):
+            first = block * BLOCK
+            size = min(BLOCK, n - first)
+            if state >= self.trellis.states:
+                raise DamagedError("a Wyner-Ziv file with a state that its trellis does not have")
+            steps, place = self.trellis.steps(size), self.trellis.steps(first) // 8
+            packed = np.frombuffer(sections["branches"], np.uint8, -(-steps // 8), place)
+            path = np.unpackbits(packed, count=steps)
+            low[first : first + size] = self.trellis.low(state, path, size)
+        return low
+
+    @torch.inference_mode()
+    def _recover(self, coded: bytes, y: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) points j and (n,) E[x | j, y]."""
+        config = self.model.config
+        mixture = self.prior(torch.from_numpy(y))
+        labels = Labels(
+            mixture.weights.numpy(), mixture.means.numpy(), mixture.scales.numpy(), low, self.trellis.modulus,
+            config["step"], config["noise"], self.code.alphabet,
+        )  # fmt: skip
+        found = self.code.decode(coded, len(low), labels.log_q)
+        points = labels.points(found)
+        return points, labels.expectation(points)
+
+    def load(self, source: Path | BinaryIO) -> np.ndarray:
+        return read_array(source)
+
+    def load_side_info(self, source: Path | BinaryIO) -> np.ndarray:
+        return read_array(source, "side information")
+
+    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
+        return npy_bytes(self.decode(container, side.get("side_info"), limits))
+
+
+def check_of(points: np.ndarray) -> int:
+    """A checksum of whole points: labels alone repeat."""
+    return zlib.crc32(points.astype("<i8").tobytes())
+
+
+def scalars_of(data: Any) -> np.ndarray:
+    """(n,) float32 or float64, finite. Raises InputError."""
+    x = np.asarray(data)
+    if x.dtype.kind not in "fiu" or x.ndim != 1:
+        raise UnsupportedInputError(
+            f"this codec codes lists of numbers (n,), not {x.dtype} of shape {x.shape}; reshape x, and y with it"
+        )
+    if x.size == 0:
+        raise InputError("there is nothing to code: the array is empty")
+    if not np.isfinite(x).all():
+        raise InputError("the array holds NaN or infinite values; replace them first")
+    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
+
+
+def side_information_of(side_info: Any, n: int, inputs: int) -> np.ndarray:
+    """(n, inputs) float64. Raises SideInformationError."""
+    if side_info is None:
+        raise SideInformationError("this codec decodes with side information only: pass side_info")
+    y = np.asarray(side_info)
+    if y.dtype.kind not in "fiub":
+        raise SideInformationError(f"side information must be numbers, not {y.dtype}")
+    y = y.reshape(-1, 1) if y.ndim == 1 else y
+    if y.shape != (n, inputs):
+        raise SideInformationError(
+            f"the side information has shape {np.shape(side_info)}; this file and its model need ({n}, {inputs})"
+        )
+    if not np.isfinite(y).all():
+        raise SideInformationError("the side information holds NaN or infinite values")
+    return y.astype(np.float64)

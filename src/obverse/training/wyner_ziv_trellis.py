@@ -1,0 +1,286 @@
+"""Train the trellis Wyner-Ziv codec on pairs (x, y): `obverse train wyner-ziv-trellis --data pairs.npz`.
+
+    pairs ──► p(x|y) by maximum likelihood ──► step for the rate asked for ──► Slepian-Wolf code ──► model
+
+Nothing about the source is assumed. Nine tenths of the pairs train p(x|y); the rest choose the step, and measure
+the model for its card from whole files. The Slepian-Wolf code is designed on all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from obverse.codecs.wyner_ziv_trellis import WynerZivTrellisCodec
+from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode, bits_of_planes
+from obverse.container import write
+from obverse.errors import InputError, TrainingError, UnrecoverableBlockError
+from obverse.priors.mixture import MixturePrior, nats
+from obverse.quantization.labels import Labels
+from obverse.quantization.trellis import STATES, Trellis
+from obverse.zoo import StoredModel, store_model
+
+FEWEST = 10_000  # pairs
+DESIGN = 8 * BLOCK  # pairs at most that the Slepian-Wolf code is designed on
+LARGEST_ALPHABET = 4_096
+
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # weights, means, scales of mixtures, each (n, components)
+
+
+@dataclass(frozen=True)
+class TrellisRecipe:
+    """Everything that decides the result.
+
+    rate_bits: bits a sample that files should take. states: of the trellis. components, hidden: of p(x|y); one
+    component and hidden = 0 is the linear-Gaussian model. failure: share of blocks that may fail. lists: paths
+    followed when the code is designed (`SlepianWolfCode.design`).
+    """
+
+    rate_bits: float = 2.0
+    states: int = 1024
+    components: int = 4
+    hidden: int = 64
+    steps: int = 3000
+    batch: int = 2048
+    lr: float = 2e-3
+    failure: float = 0.005
+    lists: int = 32
+    block: int = BLOCK
+    seed: int = 1
+
+
+def check(recipe: TrellisRecipe) -> None:
+    """Raises TrainingError for what cannot be run."""
+    if recipe.states not in STATES:
+        raise TrainingError(f"a trellis has {', '.join(map(str, STATES))} states, not {recipe.states}")
+    if not 0.6 <= recipe.rate_bits <= 12:
+        raise TrainingError(
+            f"this codec works at 0.6 to 12 bits a sample, not {recipe.rate_bits}; the trellis alone takes half a bit, "
+            "for less use the codec wyner-ziv"
+        )
+    if not (1 <= recipe.components <= 64 and 0 <= recipe.hidden <= 1024 and recipe.steps >= 0):
+        raise TrainingError("give 1 to 64 components, a hidden width of 0 to 1024, and 0 or more steps")
+    if not 0 < recipe.failure < 0.5:
+        raise TrainingError(
+            f"the share of blocks that may fail is a number between 0 and 0.5, not {recipe.failure}"
+        )
+
+
+def check_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) and (n, inputs) float64. Raises InputError."""
+    if x.dtype.kind not in "fiub" or y.dtype.kind not in "fiub":
+        raise InputError(f"x and y must be numbers, not {x.dtype} and {y.dtype}")
+    if x.ndim != 1 or y.ndim not in (1, 2):
+        raise InputError(f"x must be (n,) and y (n,) or (n, inputs), not {x.shape} and {y.shape}")
+    if len(x) != len(y):
+        raise InputError(f"x has {len(x)} samples, y has {len(y)}: they must be pairs")
+    if len(x) < FEWEST:
+        raise InputError(f"{len(x)} pairs are too few to learn from: give at least {FEWEST:,}")
+    x, y = x.astype(np.float64), y.astype(np.float64).reshape(len(y), -1)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise InputError("the pairs hold NaN or infinite values; drop those pairs first")
+    if x.min() == x.max():
+        raise InputError("x is constant: there is nothing to code")
+    return x, y
+
+
+def fit_prior(x: Tensor, y: Tensor, recipe: TrellisRecipe, log: Callable[[str], None]) -> MixturePrior:
+    """p(x|y) by maximum likelihood (Adam, cosine)."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    prior = MixturePrior(y.shape[1], recipe.components, recipe.hidden)
+    prior.fit_linear(x, y, generator)
+    if recipe.components == 1 and recipe.hidden == 0:
+        return prior  # least squares is the maximum already
+    optimiser = torch.optim.Adam(prior.parameters(), lr=recipe.lr)
+    running = 0.0
+    for step in range(recipe.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.lr * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+        chosen = torch.randint(0, len(x), (recipe.batch,), generator=generator)
+        loss = nats(prior(y[chosen]), x[chosen]).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
+        optimiser.step()
+        running = loss.item() if step == 0 else 0.99 * running + 0.01 * loss.item()
+        if (step + 1) % 500 == 0:
+            log(f"step {step + 1} of {recipe.steps}: -log2 p(x|y) {running / math.log(2):.4f} bits")
+    return prior
+
+
+@torch.no_grad()
+def mixture_arrays(prior: MixturePrior, y: np.ndarray) -> Arrays:
+    """Weights, means, scales (n, components) as the decoder computes them."""
+    double = MixturePrior(prior.inputs, prior.components, prior.hidden)
+    double.load_state_dict(prior.state_dict())
+    parts = [double.double()(part) for part in torch.from_numpy(y).split(BLOCK)]
+    return tuple(
+        torch.cat([getattr(p, name) for p in parts]).numpy() for name in ("weights", "means", "scales")
+    )
+
+
+def alphabet_for(mixture: Arrays, period: float) -> int:
+    """The smallest power of two of labels whose points, a period apart, cover p(x|y): eight standard deviations
+    of every component."""
+    weights, means, scales = mixture
+    centre = (weights * means).sum(1, keepdims=True)
+    reach = np.where(weights > 1e-6, np.abs(means - centre) + 8 * scales, 0).max(1)
+    needed = 2 * float(np.quantile(reach, 0.9999)) / period + 2
+    size = 4
+    while size < needed:
+        size *= 2
+    if size > LARGEST_ALPHABET:
+        raise TrainingError(
+            f"at this rate {size} labels are needed, more than {LARGEST_ALPHABET}: ask for a lower rate, or give side "
+            "information that says more about x"
+        )
+    return size
+
+
+def quantised(x: np.ndarray, mixture: Arrays, step: float, trellis: Trellis) -> tuple[np.ndarray, Labels]:
+    """(n,) labels of x, and what a receiver knows of them."""
+    parts = [trellis.quantise(part / step)[2] for part in np.split(x, range(BLOCK, len(x), BLOCK))]
+    points = np.concatenate(parts)
+    noise = float(np.mean((x - points * step) ** 2))
+    alphabet = alphabet_for(mixture, trellis.modulus * step)
+    known = Labels(*mixture, points % trellis.modulus, trellis.modulus, step, noise, alphabet)
+    return points // trellis.modulus % alphabet, known
+
+
+def step_for(rate_bits: float, x: np.ndarray, mixture: Arrays, trellis: Trellis, block: int) -> float:
+    """The step at which raw branches, the labels' entropies and a usual loss of their codes make rate_bits."""
+    spread = float(np.std(x))
+    low, high = math.log(1e-6 * spread), math.log(10 * spread)
+    for _ in range(14):
+        step = math.exp((low + high) / 2)
+        try:
+            labels, known = quantised(x, mixture, step, trellis)
+            planes = bits_of_planes(labels, known.log_q, known.alphabet)
+            rate = 1 / trellis.dimensions + sum(min(1.0, bits + usual_gap(bits, block)) for bits in planes)
+        except TrainingError:  # more labels than there may be: too fine
+            rate = math.inf
+        low, high = ((low + high) / 2, high) if rate > rate_bits else (low, (low + high) / 2)
+    return math.exp(high)
+
+
+def usual_gap(entropy_bits: float, block: int) -> float:
+    """About what a polar code takes beyond a plane's entropy (benchmarks/slepian_wolf.py)."""
+    spread = math.sqrt(entropy_bits * (1 - entropy_bits)) if 0 < entropy_bits < 1 else 0.0
+    return 0.095 * spread * (BLOCK / block) ** 0.25
+
+
+def best_trellis(recipe: TrellisRecipe, x: np.ndarray, mixture: Arrays) -> tuple[Trellis, float]:
+    """The trellis, of one or two dimensions, that is expected to have the smaller error at the rate asked for, and
+    its step. Candidates are compared with few states, since those differ in time but hardly in order."""
+    found = []
+    for dimensions in (1, 2):
+        if recipe.rate_bits > 1 / dimensions + 0.05:
+            step = step_for(
+                recipe.rate_bits, x, mixture, Trellis.of(min(recipe.states, 256), dimensions), recipe.block
+            )
+            error = quantised(x, mixture, step, Trellis.of(min(recipe.states, 256), dimensions))[1].noise
+            found.append((error, dimensions, step))
+    _, dimensions, step = min(found)
+    return Trellis.of(recipe.states, dimensions), step
+
+
+def train(
+    x: np.ndarray, y: np.ndarray, out: Path, recipe: TrellisRecipe, log: Callable[[str], None] | None = None
+) -> StoredModel:
+    """Train on pairs x (n,), y (n,) or (n, inputs); writes the model to the folder `out`.
+
+    Raises InputError for pairs that cannot be learned from, TrainingError for a recipe that cannot be run.
+    """
+    tell = log or (lambda message: None)
+    check(recipe)
+    x, y = check_pairs(x, y)
+    rng = np.random.default_rng(recipe.seed)
+    shuffled = rng.permutation(len(x))
+    held, used = shuffled[: max(1000, len(x) // 10)], shuffled[max(1000, len(x) // 10) :]
+    prior = fit_prior(torch.from_numpy(x[used]).float(), torch.from_numpy(y[used]).float(), recipe, tell)
+
+    sample = held[:BLOCK]
+    trellis, step = best_trellis(recipe, x[sample], mixture_arrays(prior, y[sample]))
+    chosen = rng.permutation(shuffled)[:DESIGN]
+    mixture = mixture_arrays(prior, y[chosen])
+    for attempt in range(2):  # the second time with what the codes really take
+        tell(f"trellis in {trellis.dimensions} dimensions, step {step:.6g}: designing the Slepian-Wolf code")
+        labels, known = quantised(x[chosen], mixture, step, trellis)
+        code = SlepianWolfCode.design(
+            labels, known.log_q, known.alphabet, recipe.failure, recipe.block, recipe.lists, recipe.seed
+        )
+        rate = 1 / trellis.dimensions + code.total_bytes(recipe.block) * 8 / recipe.block
+        planes = ", ".join(f"{plane.entropy:.4f} + {plane.gap:.4f}" for plane in code.planes)
+        tell(f"{rate:.4f} bits a sample, planes of {planes}")
+        if abs(rate - recipe.rate_bits) < 0.01:
+            break
+        if attempt == 0:
+            step *= 2.0 ** (rate - recipe.rate_bits)
+    config = {
+        "codec": WynerZivTrellisCodec.id,
+        "recipe": asdict(recipe),
+        "prior": {"inputs": prior.inputs, "components": prior.components, "hidden": prior.hidden},
+        "dimensions": trellis.dimensions,
+        "states": trellis.states,
+        "step": step,
+        "noise": known.noise,
+        "slepian_wolf": code.state(),
+    }
+    weights = save_safetensors({k: v.contiguous() for k, v in prior.state_dict().items()})
+    draft = store_model(out, weights, config, "")
+    facts = measure(WynerZivTrellisCodec(draft), x[held], y[held], prior)
+    tell(", ".join(f"{name} {value:.5g}" for name, value in facts.items()))
+    return store_model(out, weights, config, card(facts, recipe, draft))
+
+
+@torch.no_grad()
+def measure(
+    codec: WynerZivTrellisCodec, x: np.ndarray, y: np.ndarray, prior: MixturePrior
+) -> dict[str, float]:
+    """From a file of whole blocks of held-out pairs, if there are: rate in bits a sample, mean squared error, and
+    how far the rate lies above the conditional Shannon lower bound h(X|Y) - 1/2 log2(2 pi e D), with h(X|Y) as
+    p(x|y) estimates it."""
+    whole = len(x) // codec.code.block * codec.code.block or len(x)
+    x, y = x[:whole], y[:whole]
+    entropy = float(nats(prior(torch.from_numpy(y).float()), torch.from_numpy(x).float()).mean()) / math.log(
+        2
+    )
+    container = codec.encode(x)
+    rate = len(write(container)) * 8 / len(x)
+    try:
+        error = float(np.mean((codec.decode(container, y) - x) ** 2))
+    except UnrecoverableBlockError:  # as rare as the recipe allows
+        return {"rate_bits": rate}
+    bound = entropy - 0.5 * math.log2(2 * math.pi * math.e * error)
+    return {
+        "rate_bits": rate,
+        "mse": error,
+        "gap_bits": rate - bound,
+        "gap_db": 20 * math.log10(2) * (rate - bound),
+    }
+
+
+def card(facts: dict[str, float], recipe: TrellisRecipe, model: StoredModel) -> str:
+    """The model card."""
+    lines = [
+        f"# {model.name}",
+        "",
+        f"Wyner-Ziv coding of scalars: a trellis of {recipe.states} states, Slepian-Wolf coding by polar codes, p(x|y)",
+        f"learned from pairs ({recipe.components} Gaussians, hidden width {recipe.hidden}).",
+        "",
+        "Measured from a file of the pairs held out:",
+        "",
+        *[f"- {name}: {value:.5g}" for name, value in facts.items()],
+        "",
+        "gap: above the conditional Shannon lower bound h(X|Y) - 1/2 log2(2 pi e D), with h(X|Y) as p(x|y) has it.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,165 @@
+"""The trellis Wyner-Ziv codec: what the sender writes without y, a receiver with y reads."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from obverse.codecs.wyner_ziv_trellis import WynerZivTrellisCodec
+from obverse.container import Container, Limits, read, write
+from obverse.errors import (
+    DamagedError,
+    InputError,
+    LimitError,
+    SideInformationError,
+    UnrecoverableBlockError,
+    UnsupportedInputError,
+)
+from obverse.training.wyner_ziv_trellis import TrellisRecipe, train
+from obverse.zoo import load_model_from
+
+RECIPE = TrellisRecipe(rate_bits=2.2, states=16, components=1, hidden=0, block=4096, lists=8, failure=0.001)
+
+
+def gaussian_pairs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=n)
+    return y + math.sqrt(0.1) * rng.normal(size=n), y
+
+
+@pytest.fixture(scope="module")
+def codec(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "gaussian"
+    train(*gaussian_pairs(60_000, 1), folder, RECIPE)
+    return WynerZivTrellisCodec(load_model_from(folder))
+
+
+@pytest.fixture(scope="module")
+def coded(codec):
+    x, y = gaussian_pairs(50_000, 2)
+    return x, y, codec.encode(x)
+
+
+def test_rate_and_error_lie_near_the_limit(codec, coded):
+    x, y, container = coded
+    rate = len(write(container)) * 8 / x.size
+    error = np.mean((codec.decode(container, y) - x) ** 2)
+    limit = 0.5 * math.log2(0.1 / error)
+    assert limit < rate < limit + 0.3  # blocks of 4,096 and 16 states; experiments/ has the real figures
+    assert rate < 0.5 * math.log2(1.1 / error)  # less than R(D) of x without side information
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 1023, 1024, 4096, 5001, 66_001])
+def test_every_length_comes_back(codec, n):
+    x, y = gaussian_pairs(n, 3 + n)
+    again = codec.decode(read(write(codec.encode(x))), y)
+    assert again.shape == x.shape
+    assert np.abs(again - x).max() < 3 * codec.model.config["step"] * codec.trellis.modulus
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_type_comes_back(codec, dtype):
+    x, y = gaussian_pairs(3000, 4)
+    assert codec.decode(codec.encode(x.astype(dtype)), y).dtype == dtype
+
+
+def test_it_is_deterministic(codec, coded):
+    x, _, container = coded
+    assert write(codec.encode(x)) == write(container)
+
+
+def test_nearly_right_side_information_is_enough_and_wrong_one_is_an_error(codec, coded):
+    _, y, container = coded
+    exact = codec.decode(container, y)
+    near = codec.decode(container, y + 1e-6)
+    assert np.abs(near - exact).max() < 1e-3
+    rng = np.random.default_rng(5)
+    with pytest.raises(UnrecoverableBlockError) as caught:
+        codec.decode(container, rng.permutation(y))
+    assert caught.value.block == 0
+    late = np.concatenate([y[:20_480], rng.normal(size=y.size - 20_480)])
+    with pytest.raises(UnrecoverableBlockError, match="block 5"):
+        codec.decode(container, late)
+
+
+def test_an_outlier_that_labels_alone_cannot_tell_is_an_error(codec):
+    """A whole period of the labels away, x has the label of a likely point: the checksum of points notices."""
+    x, y = gaussian_pairs(4096, 6)
+    config = codec.model.config
+    x[100] += codec.code.alphabet * codec.trellis.modulus * config["step"]
+    with pytest.raises(UnrecoverableBlockError, match="block 0"):
+        codec.decode(codec.encode(x), y)
+
+
+@pytest.mark.parametrize(
+    ("side", "sentence"),
+    [
+        (None, "side information only"),
+        (np.zeros(10), "shape"),
+        (np.zeros((50_000, 2)), "shape"),
+        (np.full(50_000, np.nan), "NaN"),
+        (np.array(["a"] * 50_000), "numbers"),
+    ],
+)
+def test_side_information_that_does_not_fit(codec, coded, side, sentence):
+    with pytest.raises(SideInformationError, match=sentence):
+        codec.decode(coded[2], side)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (np.zeros((4, 4)), UnsupportedInputError),
+        (np.array(["a"]), UnsupportedInputError),
+        (np.zeros(0), InputError),
+        (np.array([1.0, np.nan]), InputError),
+        (np.array([1.0, np.inf]), InputError),
+        (np.array([1e300]), InputError),
+    ],
+)
+def test_data_that_cannot_be_coded(codec, data, error):
+    with pytest.raises(error):
+        codec.encode(data)
+
+
+def changed(container: Container, **fields) -> Container:
+    return replace(container, **fields)
+
+
+def test_containers_that_nobody_encoded(codec, coded):
+    _, y, good = coded
+    sections = dict(good.sections)
+    bad = [
+        changed(good, config={}),
+        changed(good, config={0: 7}),
+        changed(good, config={0: "1"}),
+        changed(good, shape=(50_000, 1)),
+        changed(good, shape=(49_000,)),
+        changed(good, sections={k: v for k, v in sections.items() if k != "checks"}),
+        *[changed(good, sections={**sections, name: sections[name][:-1]}) for name in sections],
+        changed(good, sections={**sections, "states": b"\xff" * len(sections["states"])}),
+    ]
+    for container in bad:
+        size = container.shape[0]
+        with pytest.raises((DamagedError, UnrecoverableBlockError)):
+            codec.decode(container, y[:size])
+    with pytest.raises(LimitError):
+        codec.decode(changed(good, shape=(2**40,)), y, Limits())
+
+
+@pytest.mark.parametrize("name", ["branches", "labels", "checks"])
+def test_changed_bits_are_an_error_or_change_nothing(codec, coded, name):
+    """Behind valid checksums of the container, as an attacker would write them."""
+    _, y, good = coded
+    expected = codec.decode(good, y)
+    rng = np.random.default_rng(7)
+    for _ in range(4):
+        data = bytearray(good.sections[name])
+        data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+        container = changed(good, sections={**good.sections, name: bytes(data)})
+        with suppress(UnrecoverableBlockError):
+            assert np.array_equal(codec.decode(container, y), expected)

@@ -1,0 +1,98 @@
+"""Training the trellis Wyner-Ziv codec on sources that nobody told it about."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from obverse.codecs.wyner_ziv_trellis import WynerZivTrellisCodec
+from obverse.container import write
+from obverse.errors import InputError, TrainingError
+from obverse.priors.mixture import nats
+from obverse.training.wyner_ziv_trellis import TrellisRecipe, alphabet_for, fit_prior, train
+
+SMALL = TrellisRecipe(
+    rate_bits=2.0, states=8, components=3, hidden=16, steps=400, block=4096, lists=8, failure=0.001
+)
+
+
+def test_linear_gaussian_prior_is_the_regression():
+    rng = np.random.default_rng(1)
+    y = rng.normal(size=(50_000, 2)) * [1.0, 3.0] + [0.0, 5.0]
+    x = 2 * y[:, 0] - 0.5 * y[:, 1] + 1 + 0.3 * rng.normal(size=50_000)
+    recipe = TrellisRecipe(components=1, hidden=0)
+    prior = fit_prior(torch.from_numpy(x).float(), torch.from_numpy(y).float(), recipe, lambda text: None)
+    entropy = nats(prior(torch.from_numpy(y).float()), torch.from_numpy(x).float()).mean().item()
+    assert entropy == pytest.approx(0.5 * math.log(2 * math.pi * math.e * 0.09), abs=0.01)
+
+
+def test_mixture_learns_what_no_line_can_tell():
+    """x = +-y: linear regression sees nothing, two components everything but the sign."""
+    rng = np.random.default_rng(2)
+    y = rng.normal(size=40_000) + 3
+    x = np.where(rng.random(y.size) < 0.5, y, -y) + 0.1 * rng.normal(size=y.size)
+    recipe = TrellisRecipe(components=2, hidden=32, steps=800)
+    xs, ys = torch.from_numpy(x).float(), torch.from_numpy(y).float()[:, None]
+    entropy = nats(fit_prior(xs, ys, recipe, lambda text: None)(ys), xs).mean().item()
+    best = 0.5 * math.log(2 * math.pi * math.e * 0.01) + math.log(2)
+    assert entropy < best + 0.3
+
+
+@pytest.mark.parametrize("rate", [0.9, 2.0])
+def test_rate_asked_for_is_met_on_a_mixture(tmp_path, rate):
+    rng = np.random.default_rng(3)
+    n = 70_000
+    y = rng.integers(0, 3, n)
+    x = y + np.where(rng.random(n) < 0.5, 0.1, 0.4) * rng.normal(size=n)
+    recipe = TrellisRecipe(**{**SMALL.__dict__, "rate_bits": rate})
+    codec = WynerZivTrellisCodec(train(x[:50_000], y[:50_000], tmp_path / "mixture", recipe))
+    x, y = x[50_000 : 50_000 + 16_384], y[50_000 : 50_000 + 16_384]
+    container = codec.encode(x)
+    assert len(write(container)) * 8 / x.size == pytest.approx(rate, abs=0.08)
+    assert np.mean((codec.decode(container, y) - x) ** 2) < 0.045  # of 0.085 without any bits
+    assert (tmp_path / "mixture" / "card.md").read_text().startswith("# mixture")
+
+
+def test_training_is_repeatable(tmp_path):
+    rng = np.random.default_rng(4)
+    y = rng.normal(size=20_000)
+    x = y + 0.2 * rng.laplace(size=20_000)
+    recipe = TrellisRecipe(**{**SMALL.__dict__, "steps": 20, "block": 1024, "lists": 1})
+    first, second = (train(x, y, tmp_path / name, recipe) for name in ("a", "b"))
+    assert first.fingerprint == second.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "sentence"),
+    [
+        (np.zeros(20_000), np.zeros(20_000), "constant"),
+        (np.arange(20_000.0), np.zeros(19_999), "pairs"),
+        (np.arange(100.0), np.zeros(100), "too few"),
+        (np.r_[np.nan, np.arange(19_999.0)], np.zeros(20_000), "NaN"),
+        (np.zeros((20_000, 2)), np.zeros(20_000), "x must be"),
+        (np.array(["a"] * 20_000), np.zeros(20_000), "numbers"),
+    ],
+)
+def test_pairs_that_cannot_be_learned_from(tmp_path, x, y, sentence):
+    with pytest.raises(InputError, match=sentence):
+        train(x, y, tmp_path / "m", SMALL)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"states": 9}, {"rate_bits": 0.2}, {"rate_bits": 50.0}, {"components": 0}, {"failure": 0.0}]
+)
+def test_recipes_that_cannot_be_run(tmp_path, change):
+    recipe = TrellisRecipe(**{**SMALL.__dict__, **change})
+    with pytest.raises(TrainingError):
+        train(np.arange(20_000.0), np.zeros(20_000), tmp_path / "m", recipe)
+
+
+def test_too_many_labels_are_refused():
+    weights, means, scales = np.ones((100, 1)), np.zeros((100, 1)), np.ones((100, 1))
+    assert alphabet_for((weights, means, scales), 4.0) == 8
+    with pytest.raises(TrainingError, match="labels"):
+        alphabet_for((weights, means, scales), 1e-4)
