@@ -42,6 +42,7 @@ from obverse.cli.options import (
     Output,
     Quality,
 )
+from obverse.cli.trellis import train_trellis
 from obverse.codec import Codec
 from obverse.container import Limits, describe, read, read_header, write, write_atomically
 from obverse.errors import InputError, OutputError
@@ -334,5 +335,6 @@ def list_(*, json: Json = False) -> int:
 
 
 train_app.command(train_image, name="image")
+train_app.command(train_trellis, name="wyner-ziv-trellis")
 app.command(export)
 app.command(evaluate)
