@@ -17,7 +17,9 @@ import pytest
 
 from conftest import REPOSITORY
 from obverse import registry
-from obverse.errors import UnknownCodecError
+from obverse.codec import compress, decompress
+from obverse.errors import InputError, UnknownCodecError, WrongModelError
+from obverse.zoo import load_model, store_model
 
 PAGE = REPOSITORY / "docs" / "how-to" / "add-a-codec.md"
 
@@ -140,7 +142,7 @@ def test_unknown_codec_names_those_there_are() -> None:
 )
 def test_a_package_that_does_not_load_is_told_in_one_sentence(entries: list[EntryPoint], where: str) -> None:
     entries.append(EntryPoint("odd", where, registry.GROUP))
-    assert [entry.id for entry in registry.list_codecs()] == ["image", "odd"]
+    assert [entry.id for entry in registry.list_codecs()] == sorted([*registry.BUILT_IN, "odd"])
     with pytest.raises(UnknownCodecError, match=r"'odd'.* cannot be loaded"):
         registry.open_codec("odd")
 
@@ -166,7 +168,8 @@ def test_two_packages_of_one_id_are_refused(entries: list[EntryPoint]) -> None:
 def test_a_built_in_codec_cannot_be_replaced(entries: list[EntryPoint]) -> None:
     entries.append(EntryPoint("image", "builtins:dict", registry.GROUP))
     assert type(registry.open_codec("image")).__name__ == "ImageCodec"
-    assert [(entry.id, entry.package) for entry in registry.list_codecs()] == [("image", "obverse")]
+    listed = [(entry.id, entry.package) for entry in registry.list_codecs()]
+    assert listed == [(name, "obverse") for name in sorted(registry.BUILT_IN)]
 
 
 def test_a_package_without_a_summary_is_listed(entries: list[EntryPoint], tmp_path: Path) -> None:
@@ -176,3 +179,42 @@ def test_a_package_without_a_summary_is_listed(entries: list[EntryPoint], tmp_pa
     (info / "entry_points.txt").write_text(f"[{registry.GROUP}]\nodd = odd:X\n")
     entries += list(importlib.metadata.Distribution.at(info).entry_points)
     assert registry.list_codecs()[1].summary == ""
+
+
+# -- trained models -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A model of the user's: the shipped one, trained a little differently."""
+    monkeypatch.setenv("OBVERSE_ZOO", str(tmp_path / "models"))
+    shipped = load_model("wyner-ziv-trellis")
+    store_model(tmp_path / "models" / "mine", shipped.weights, shipped.config | {"note": "mine"}, "# mine\n")
+    return tmp_path / "models" / "mine"
+
+
+def test_models_are_opened_by_name_and_by_folder(own_model: Path) -> None:
+    by_name, by_folder = registry.open_codec("mine"), registry.open_codec(str(own_model))
+    assert by_name.id == by_folder.id == "wyner-ziv-trellis"
+    assert by_name.fingerprint == by_folder.fingerprint
+    assert by_name.fingerprint != registry.open_codec("wyner-ziv-trellis").fingerprint
+
+
+def test_files_find_the_model_that_wrote_them(own_model: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    y = rng.normal(size=2000)
+    data = compress(y + 0.3 * rng.normal(size=2000), codec="mine")
+    there = decompress(data, side_info=y)
+    own_model.rename(tmp_path / "elsewhere")
+    with pytest.raises(WrongModelError, match="name the model"):
+        decompress(data, side_info=y)
+    assert np.array_equal(decompress(data, side_info=y, model=tmp_path / "elsewhere"), there)
+    with pytest.raises(WrongModelError):
+        decompress(data, side_info=y, model="image")
+
+
+def test_a_damaged_model_is_told(own_model: Path) -> None:
+    weights = own_model / "model.safetensors.xz"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    with pytest.raises(InputError, match="damaged"):
+        registry.open_codec("mine")

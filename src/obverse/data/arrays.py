@@ -43,15 +43,16 @@ def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
 def read_pairs(path: Path) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
     """The arrays x and y of a .npz file (numpy.savez(path, x=..., y=...)). Raises InputError."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if not isinstance(arrays, np.lib.npyio.NpzFile) or not {"x", "y"} <= set(arrays.files):
-                raise InputError(
-                    f"{path} does not hold the arrays x and y; write it with numpy.savez(path, x=x, y=y)"
-                )
+        arrays = np.load(path, allow_pickle=False)
+        if isinstance(arrays, np.ndarray) or not {"x", "y"} <= set(arrays.files):
+            raise InputError(
+                f"{path} does not hold the arrays x and y; write it with numpy.savez(path, x=x, y=y)"
+            )
+        with arrays:
             return arrays["x"], arrays["y"]
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, MemoryError, AttributeError) as error:
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, MemoryError) as error:
         raise InputError(
             f"{path} is not a .npz file of numbers: {error}; write it with numpy.savez"
         ) from error
