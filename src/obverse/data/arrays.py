@@ -43,7 +43,7 @@ def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
 def read_pairs(path: Path) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
     """The arrays x and y of a .npz file (numpy.savez(path, x=..., y=...)). Raises InputError."""
     try:
-        arrays = np.load(path, allow_pickle=False)
+        arrays = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
         if isinstance(arrays, np.ndarray) or not {"x", "y"} <= set(arrays.files):
             raise InputError(
                 f"{path} does not hold the arrays x and y; write it with numpy.savez(path, x=x, y=y)"
