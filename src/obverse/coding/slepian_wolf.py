@@ -1,13 +1,13 @@
 """Slepian-Wolf coding: indices u sent at a rate near H(U|Y) by a sender that never sees y.
 
-    sender     u ──► bit planes ──► polar transform ──► the unreliable bits, checksums ──► bytes
+    sender     u ──► bit planes ──► the first bits of each plane's code, checksums ──► bytes
     receiver   q(u|y), bytes ──► plane 0 ──► plane 1 given plane 0 ──► ... ──► u, or an error that names the block
 
 Each block of 65,536 indices is coded by itself. Plane b holds bit b of every index; its log-odds at the receiver
 come from q(u|y) restricted to the u that agree with the planes below, so that the planes' conditional entropies
 add up to H(U|Y) (multistage decoding; Imai and Hirakawa 1977). A plane about which y says next to nothing goes
-raw. The others are polar coded (`obverse.coding.polar`): n (H + gap) bits, where the gap is measured when the
-code is designed, such that decoding fails no more often than asked.
+raw. Of the others so many bits of a code are sent (`obverse.coding.planes`) as were measured to be enough when the code
+was designed (`obverse.coding.plane_design`).
 
     >>> import numpy as np
     >>> from obverse.coding.slepian_wolf import SlepianWolfCode
@@ -26,47 +26,34 @@ never wrong indices; a receiver that can ask is sent more bits of the same code 
 
 from __future__ import annotations
 
-import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from obverse.coding import polar
+from obverse.coding.ldpc import Design
+from obverse.coding.plane_design import design_plane
+from obverse.coding.planes import (
+    SMALLEST,
+    Bits,
+    Indices,
+    Odds,
+    Plane,
+    Rows,
+    checksum,
+    conditional_bits,
+    plane_odds,
+    plane_of,
+)
 from obverse.errors import CodingError, DamagedError, UnrecoverableBlockError
 
 BLOCK = 65_536
-SMALLEST = 1_024  # indices of a block that is coded; shorter rests go raw
-RAW_FROM = 0.985  # planes of which more than this part would be sent go raw
-ALL_BUT_RAW = RAW_FROM - 0.005  # planes of more entropy than this are not worth a code
-CHECK_BITS = 16  # a polar plane's own checksum, by which the path is chosen
-LISTS = (8, 32, 128, 512)  # paths followed: more only where fewer did not lead to the checksum
-CHUNK = 8_192  # rows of soft information held at once
+CHECK_BITS = 16  # a plane's own checksum, by which it is known when it is found
 
-Bits = npt.NDArray[np.uint8]
-Odds = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.int64]
-Rows = Callable[[int, int], Odds]
 SoftInformation = Rows | Odds
-
-
-@dataclass(frozen=True)
-class Plane:
-    """How one bit plane is coded.
-
-    entropy: bits that remain given y and the planes below. log2_mean: the channel that the polar order is made
-    for (`polar.log2_mean_of`). gap, gap_small: bits sent for each bit beyond its entropy, in whole blocks and in
-    blocks of `SMALLEST`.
-    """
-
-    entropy: float
-    log2_mean: int
-    gap: float
-    gap_small: float
 
 
 @dataclass(frozen=True)
@@ -93,20 +80,11 @@ class SlepianWolfCode:
         if first < n:
             yield first, n
 
-    def sent_bits(self, plane: Plane, n: int) -> int:
-        """How many of a plane's n bits are sent in a block of n, checksums aside."""
-        if n < SMALLEST:
-            return n
-        share = math.log(n / SMALLEST) / math.log(self.block / SMALLEST) if self.block > SMALLEST else 1.0
-        gap = math.exp((1 - share) * math.log(plane.gap_small) + share * math.log(plane.gap))
-        count = math.ceil(n * (plane.entropy + gap))
-        return n if count > RAW_FROM * n else count
-
     def block_bytes(self, n: int) -> int:
         """Bytes of a block of n indices."""
         bits = 32
         for plane in self.planes:
-            count = self.sent_bits(plane, n)
+            count = plane.count(n)
             bits += count + (CHECK_BITS if count < n else 0)
         return -(-bits // 8)
 
@@ -126,12 +104,12 @@ class SlepianWolfCode:
     def _encode_block(self, u: Indices) -> bytes:
         parts = []
         for b, plane in enumerate(self.planes):
-            x = _plane(u, b)
-            count = self.sent_bits(plane, x.size)
+            x = plane_of(u, b)
+            count = plane.count(x.size)
             if count == x.size:
                 parts.append(x)
             else:
-                parts += [_unreliable(x, plane, 0, count), _bits_of(_checksum(x) & 0xFFFF, CHECK_BITS)]
+                parts += [plane.bits(x, 0, count), _bits_of(checksum(x), CHECK_BITS)]
         parts.append(_bits_of(_block_checksum(u), 32))
         return np.packbits(np.concatenate(parts)).tobytes()
 
@@ -166,7 +144,7 @@ class SlepianWolfCode:
         stream, further = _BitReader(data), _BitReader(more[1:])
         u = np.zeros(n, np.int64)
         for b, plane in enumerate(self.planes):
-            count = self.sent_bits(plane, n)
+            count = plane.count(n)
             if count == n:
                 u |= stream.take(n).astype(np.int64) << b
                 continue
@@ -174,7 +152,7 @@ class SlepianWolfCode:
             check = stream.number(CHECK_BITS)
             if more:
                 sent = np.concatenate([sent, further.take(min(more[0] * _step(n), n - count))])
-            x = _find(plane, b, u, rows, sent, check)
+            x = plane.find(plane_odds(rows, u, b), sent, check)
             if x is None:
                 raise _unrecoverable(number)
             u |= x.astype(np.int64) << b
@@ -183,7 +161,7 @@ class SlepianWolfCode:
         return u
 
     def more_bits(self, u: npt.ArrayLike, block: int, steps: int = 1) -> bytes:
-        """For a receiver that failed at a block: the next `steps` per cent of each of its polar planes.
+        """For a receiver that failed at a block: the next `steps` per cent of each of its coded planes.
 
         u: all indices, as for `encode`. Pass the bytes to `decode` as extra={block: bytes}; if that fails as
         well, ask for more steps, which contain the earlier ones. Raises CodingError.
@@ -198,10 +176,10 @@ class SlepianWolfCode:
         n = last - first
         parts = [np.empty(0, np.uint8)]
         for b, plane in enumerate(self.planes):
-            count = self.sent_bits(plane, n)
+            count = plane.count(n)
             if count < n:
                 end = min(n, count + steps * _step(n))
-                parts.append(_unreliable(_plane(indices[first:last], b), plane, count, end))
+                parts.append(plane.bits(plane_of(indices[first:last], b), count, end))
         return bytes([steps]) + np.packbits(np.concatenate(parts)).tobytes()
 
     # -- design and storage -------------------------------------------------------------------------
@@ -234,22 +212,14 @@ class SlepianWolfCode:
             )
         draft = cls(size, (), block)
         rows = draft._rows(log_q, indices.size)
-        entropies = bits_of_planes(indices, rows, size)
-        uncertain = sum(1e-3 < entropy <= ALL_BUT_RAW for entropy in entropies)  # the others hardly ever fail
+        entropies = conditional_bits(indices, rows, size)
+        uncertain = sum(1e-3 < entropy < 0.98 for entropy in entropies)  # the others hardly ever fail
         rng = np.random.default_rng(seed)
-        planes = []
-        for b, entropy in enumerate(entropies):
-            x, odds = _plane(indices, b), _all_odds(rows, indices, b)
-            log2_mean = polar.log2_mean_of(min(max(entropy, 1e-5), 0.999))
-            if entropy > ALL_BUT_RAW:
-                planes.append(Plane(1.0, log2_mean, 1e-3, 1e-3))
-                continue
-            gaps = [
-                _needed_gap(x, odds, entropy, log2_mean, n, lists, failure / max(1, uncertain), rng)
-                for n in (block, SMALLEST)
-            ]
-            planes.append(Plane(entropy, log2_mean, *gaps))
-        return cls(size, tuple(planes), block)
+        planes = tuple(
+            design_plane(indices, rows, b, entropy, block, failure / max(1, uncertain), lists, rng)
+            for b, entropy in enumerate(entropies)
+        )
+        return cls(size, planes, block)
 
     def state(self) -> dict[str, Any]:
         """Plain values from which `from_state` makes the same code."""
@@ -257,8 +227,15 @@ class SlepianWolfCode:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> SlepianWolfCode:
-        """The code that `state` came from."""
-        return cls(int(state["alphabet"]), tuple(Plane(**p) for p in state["planes"]), int(state["block"]))
+        """The code that `state` came from; lists in place of tuples, as JSON has them, will do."""
+        planes = []
+        for plane in state["planes"]:
+            graph = plane["graph"]
+            if graph is not None:
+                columns = tuple((int(degree), int(count)) for degree, count in graph["columns"])
+                graph = Design(columns, int(graph["layers"]))
+            planes.append(Plane(plane["entropy"], tuple(plane["counts"]), plane["log2_mean"], graph))
+        return cls(int(state["alphabet"]), tuple(planes), int(state["block"]))
 
     def _checked(self, u: npt.ArrayLike) -> Indices:
         indices: npt.NDArray[Any] = np.asarray(u)
@@ -277,130 +254,12 @@ class SlepianWolfCode:
         return lambda first, last: table[first:last]
 
 
-# -- planes ------------------------------------------------------------------------------------------
-
-
-def _plane(u: Indices, b: int) -> Bits:
-    return ((u >> b) & 1).astype(np.uint8)
-
-
-def bits_of_planes(u: npt.ArrayLike, log_q: Rows, alphabet: int) -> list[float]:
-    """Conditional entropy, in bits, of each plane given y and the planes below: what an ideal code would send.
-
-    u: (n,) samples of the indices. log_q: as for `SlepianWolfCode.decode`.
-    """
-    indices = np.asarray(u, np.int64)
-    planes = range((alphabet - 1).bit_length())
-    return [_entropy(_plane(indices, b), _all_odds(log_q, indices, b)) for b in planes]
-
-
-def _entropy(x: Bits, odds: Odds) -> float:
-    nats = np.logaddexp(0, np.where(x == 1, odds, -odds).astype(np.float64))
-    return float(nats.mean() / math.log(2))
-
-
-def _unreliable(x: Bits, plane: Plane, first: int, last: int) -> Bits:
-    """Bits `first` to `last` of the transform of x in the order of their unreliability."""
-    order = polar.order(plane.log2_mean, x.size.bit_length() - 1)
-    return polar.transform(x)[order[first:last]]
-
-
 def _step(n: int) -> int:
     """Bits of a plane in one step of `more_bits`."""
     return -(-n // 100)
 
 
-@njit(cache=True, nogil=True)
-def _plane_odds(rows: Any, below: Any, b: int, out: Any) -> None:
-    """ln of P(bit b is 0) / P(bit b is 1) among the u whose lower bits are `below`."""
-    step = 1 << b
-    for i in range(below.size):
-        top = np.float32(-np.inf)
-        for u in range(below[i], rows.shape[1], step):
-            top = max(top, rows[i, u])
-        zero = one = 0.0
-        if top > -np.inf:
-            for u in range(below[i], rows.shape[1], 2 * step):
-                zero += math.exp(rows[i, u] - top)
-            for u in range(below[i] + step, rows.shape[1], 2 * step):
-                one += math.exp(rows[i, u] - top)
-        out[i] = math.log((zero + 1e-30) / (one + 1e-30))
-
-
-def _all_odds(rows: Rows, u: Indices, b: int) -> Odds:
-    """Log-odds of plane b at every sample, given the lower planes of u."""
-    odds = np.empty(u.size, np.float32)
-    below = u & ((1 << b) - 1)
-    for first in range(0, u.size, CHUNK):
-        last = min(first + CHUNK, u.size)
-        part = np.ascontiguousarray(rows(first, last), np.float32)
-        _plane_odds(part, below[first:last], b, odds[first:last])
-    return odds
-
-
-def _find(plane: Plane, b: int, below: Indices, rows: Rows, sent: Bits, check: int) -> Bits | None:
-    """The bits of plane b of a block whose lower planes are `below`; None if no path has the checksum."""
-    odds = _all_odds(rows, below, b)
-    order = polar.order(plane.log2_mean, below.size.bit_length() - 1)
-    for lists in LISTS:
-        found, _ = polar.list_decode(odds, order[: len(sent)], sent, plane.log2_mean, lists)
-        for k in range(len(found)):
-            if _checksum(found[k]) & 0xFFFF == check:
-                return np.array(found[k], np.uint8)
-    return None
-
-
-def _needed_gap(
-    x: Bits, odds: Odds, entropy: float, log2_mean: int, n: int, lists: int, failure: float,
-    rng: np.random.Generator,
-) -> float:  # fmt: skip
-    """Bits a bit beyond the entropy with which a block of n bits fails at this rate."""
-    if entropy < 1e-7:
-        return 16 / n  # not one bit in a hundred blocks
-    order = polar.order(log2_mean, n.bit_length() - 1)
-    tries = 64 if entropy < 0.05 else 32
-    needs = []
-    for _ in range(tries):
-        chosen = rng.integers(0, x.size, n) if x.size < n else rng.permutation(x.size)[:n]
-        block, soft = x[chosen], odds[chosen]
-        u = polar.transform(block)
-
-        def decodes(count: int, block: Bits = block, soft: Odds = soft, u: Bits = u) -> bool:
-            sent = order[:count]
-            found, _ = polar.list_decode(soft, sent, u[sent], log2_mean, lists)
-            return any(np.array_equal(candidate, block) for candidate in found)
-
-        low = high = int(n * max(0.0, entropy - 0.02))
-        width = max(1, n // 16)
-        while high < n and not decodes(high):
-            low, high = high, min(n, high + width)
-        if low == high:
-            low = 0
-        while high - low > max(1, n // 2048):
-            middle = (low + high) // 2
-            low, high = (low, middle) if decodes(middle) else (middle, high)
-        needs.append(high / n - entropy)
-    # the quantile of a new block's need, mean and deviation being themselves estimates (Student's t)
-    z, freedom = _deviations(failure), tries - 1
-    z *= (1 + (z * z + 1) / (4 * freedom)) * math.sqrt(1 + 1 / tries)
-    gap = max(float(np.mean(needs)) + z * float(np.std(needs, ddof=1)), max(needs) if tries > 32 else 0.0)
-    return max(gap, 16 / n)
-
-
-def _deviations(probability: float) -> float:
-    """How many standard deviations a normal variable exceeds with this probability."""
-    low, high = 0.0, 10.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if math.erfc(middle / math.sqrt(2)) / 2 > probability else (low, middle)
-    return low
-
-
 # -- bits --------------------------------------------------------------------------------------------
-
-
-def _checksum(x: Bits) -> int:
-    return zlib.crc32(np.packbits(x).tobytes())
 
 
 def _block_checksum(u: Indices) -> int:

@@ -19,7 +19,8 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from obverse.codecs.wyner_ziv_trellis import WynerZivTrellisCodec
-from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode, bits_of_planes
+from obverse.coding.planes import conditional_bits
+from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import write
 from obverse.errors import InputError, TrainingError, UnrecoverableBlockError
 from obverse.priors.mixture import MixturePrior, nats
@@ -163,7 +164,7 @@ def step_for(rate_bits: float, x: np.ndarray, mixture: Arrays, trellis: Trellis,
         step = math.exp((low + high) / 2)
         try:
             labels, known = quantised(x, mixture, step, trellis)
-            planes = bits_of_planes(labels, known.log_q, known.alphabet)
+            planes = conditional_bits(labels, known.log_q, known.alphabet)
             rate = 1 / trellis.dimensions + sum(min(1.0, bits + usual_gap(bits, block)) for bits in planes)
         except TrainingError:  # more labels than there may be: too fine
             rate = math.inf
@@ -172,9 +173,9 @@ def step_for(rate_bits: float, x: np.ndarray, mixture: Arrays, trellis: Trellis,
 
 
 def usual_gap(entropy_bits: float, block: int) -> float:
-    """About what a polar code takes beyond a plane's entropy (benchmarks/slepian_wolf.py)."""
+    """About what the code of a plane takes beyond its entropy (benchmarks/slepian_wolf.py)."""
     spread = math.sqrt(entropy_bits * (1 - entropy_bits)) if 0 < entropy_bits < 1 else 0.0
-    return 0.095 * spread * (BLOCK / block) ** 0.25
+    return (0.05 if block == BLOCK else 0.095) * spread * (BLOCK / block) ** 0.25
 
 
 def best_trellis(recipe: TrellisRecipe, x: np.ndarray, mixture: Arrays) -> tuple[Trellis, float]:
@@ -218,9 +219,9 @@ def train(
             labels, known.log_q, known.alphabet, recipe.failure, recipe.block, recipe.lists, recipe.seed
         )
         rate = 1 / trellis.dimensions + code.total_bytes(recipe.block) * 8 / recipe.block
-        planes = ", ".join(f"{plane.entropy:.4f} + {plane.gap:.4f}" for plane in code.planes)
+        planes = ", ".join(f"{plane.entropy:.4f} + {plane.gap(recipe.block):.4f}" for plane in code.planes)
         tell(f"{rate:.4f} bits a sample, planes of {planes}")
-        if abs(rate - recipe.rate_bits) < 0.01:
+        if abs(rate - recipe.rate_bits) < 0.02:
             break
         if attempt == 0:
             step *= 2.0 ** (rate - recipe.rate_bits)
