@@ -10,7 +10,7 @@ import pytest
 import obverse
 
 SOURCE = Path(obverse.__file__).parent
-STAGES = ("data", "transforms", "priors", "coding", "container", "metrics")
+STAGES = ("data", "transforms", "quantization", "priors", "coding", "container", "metrics", "theory")
 
 
 def imports(path: Path) -> set[str]:

@@ -29,6 +29,7 @@ from obverse.cli.console import (
     say,
     to_json,
 )
+from obverse.cli.limits import limits
 from obverse.cli.models import evaluate, export, train_image
 from obverse.cli.options import (
     IMAGE_SUFFIXES,
@@ -338,3 +339,4 @@ train_app.command(train_image, name="image")
 train_app.command(train_trellis, name="wyner-ziv-trellis")
 app.command(export)
 app.command(evaluate)
+app.command(limits)
