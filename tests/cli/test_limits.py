@@ -11,16 +11,11 @@ import pytest
 from PIL import Image
 
 from obverse.cli import run
-from obverse.cli.app import app
-from obverse.cli.limits import limits
 from obverse.codec import Codec
 from obverse.container import Container, Limits
 from obverse.theory import gaussian_rate_bits, gaussian_wyner_ziv_rate_bits
 
 Capture = pytest.CaptureFixture[str]
-
-if "limits" not in list(app):
-    app.command(limits)
 
 
 @pytest.fixture
