@@ -21,6 +21,10 @@ GROUP = "obverse.codecs"
 
 BUILT_IN = {
     "image": ("obverse.codecs.image:ImageCodec", "photos, lossy, any rate from one learned model"),
+    "stereo": (
+        "obverse.codecs.stereo:StereoCodec",
+        "the right view of a pair, lossy, decoded with the left view",
+    ),
     "wyner-ziv-trellis": (
         "obverse.codecs.wyner_ziv_trellis:WynerZivTrellisCodec",
         "numbers with side information at the decoder, near the Wyner-Ziv limit",

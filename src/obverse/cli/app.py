@@ -43,6 +43,7 @@ from obverse.cli.options import (
     Output,
     Quality,
 )
+from obverse.cli.stereo import train_stereo
 from obverse.cli.trellis import train_trellis
 from obverse.codec import Codec
 from obverse.container import Limits, describe, read, read_header, write, write_atomically
@@ -336,6 +337,7 @@ def list_(*, json: Json = False) -> int:
 
 
 train_app.command(train_image, name="image")
+train_app.command(train_stereo, name="stereo")
 train_app.command(train_trellis, name="wyner-ziv-trellis")
 app.command(export)
 app.command(evaluate)

@@ -1,0 +1,63 @@
+"""The command that trains the stereo codec. `app.py` registers it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from obverse.cli.console import say
+
+
+def train_stereo(
+    *,
+    data: Annotated[
+        list[Path],
+        Parameter(
+            help="Folders of pairs (NAME_left.png, NAME_right.png) and of photos; repeat for several.",
+            negative="",
+        ),
+    ],
+    out: Annotated[Path, Parameter(help="Folder for checkpoint, recipe and logs.")],
+    steps: Annotated[int, Parameter(help="Training steps in all.")] = 7000,
+    keep_out: Annotated[
+        int, Parameter(help="The last pairs of each folder are not trained on; for a test.")
+    ] = 0,
+    lr: Annotated[float, Parameter(help="Learning rate of Adam, before its fall at the end.")] = 1e-3,
+    decay: Annotated[float, Parameter(help="Last part of the steps, over which lr falls to 0.")] = 0.4,
+    seed: int = 1,
+    device: Annotated[str, Parameter(help="cpu, cuda, or auto.")] = "auto",
+    threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
+) -> int:
+    """Train the stereo codec; a run that was stopped goes on from its checkpoint.
+
+    For example:
+
+    - `obverse train stereo --data pairs/ --data photos/ --keep-out 5 --out runs/stereo`
+    - then `obverse compress right.png --codec runs/stereo/model`
+    - and `obverse decompress right.obv --side-info left.png --model runs/stereo/model`
+    """
+    from obverse.data.stereo import pair_files
+
+    pair_files(data)  # whether there are any, before torch is imported
+
+    import torch
+
+    from obverse.codecs.image import ImageCodec
+    from obverse.codecs.stereo import image_decoder, match_of
+    from obverse.training.stereo import StereoRecipe, train
+    from obverse.training.stereo_export import export_stereo
+    from obverse.transforms.stereo import StereoConfig
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    recipe = StereoRecipe(steps=steps, keep_out=keep_out, lr=lr, decay=decay, seed=seed)
+    image = ImageCodec()
+    decode = image_decoder(image)
+    checkpoint = train(data, out, recipe, StereoConfig(), decode, device)
+    facts = export_stereo(checkpoint, data, out / "model", decode, match_of, image.fingerprint)
+    say(f"trained: {out / 'model'}, model {facts['fingerprint']}")
+    return 0

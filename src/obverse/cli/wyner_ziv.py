@@ -1,0 +1,110 @@
+"""The commands that train the Wyner-Ziv codecs of one index a sample. `app.py` registers them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from obverse.cli.console import out as show
+from obverse.cli.console import say, to_json
+from obverse.cli.options import Json
+
+Data = Annotated[Path, Parameter(help="A .npz file with arrays x (n,) or (n, d) and y (n,) or (n, c).")]
+Out = Annotated[
+    Path | None, Parameter(help="Folder for the model; by default yours, under the name of the data.")
+]
+Objective = Annotated[
+    str, Parameter(help="conditional: Slepian-Wolf coded blocks of 65,536; marginal: each sample by itself.")
+]
+Indices = Annotated[int, Parameter(help="K, how many values the index of a sample has; 2 or more.")]
+Lmbda = Annotated[
+    float | None,
+    Parameter(
+        help="Price of distortion, nats a component per unit of it; more means more rate. By default, suits K."
+    ),
+]
+Lists = Annotated[
+    int, Parameter(help="Paths followed when the Slepian-Wolf code is designed: more take longer.")
+]
+
+
+def _report(folder: Path, fingerprint: bytes, json: bool) -> int:
+    facts = {"model": str(folder), "fingerprint": fingerprint.hex()}
+    show(to_json(facts) if json else f"{folder}: model {facts['fingerprint']}")
+    return 0
+
+
+def train_wyner_ziv(
+    *,
+    data: Data,
+    out: Out = None,
+    objective: Objective = "conditional",
+    indices: Indices = 12,
+    lmbda: Lmbda = None,
+    distortion: Annotated[str, Parameter(help="mse or abs.")] = "mse",
+    start: Annotated[
+        str, Parameter(help="nested: from a nested lattice; emergent: from nothing.")
+    ] = "nested",
+    steps: Annotated[int, Parameter(help="Steps of the main stage.")] = 3000,
+    lists: Lists = 32,
+    seed: int = 0,
+    threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
+    json: Json = False,
+) -> int:
+    """Train the learned Wyner-Ziv codec on pairs; a run that was stopped goes on from its checkpoint.
+
+    An array y of whole numbers with few values is taken as categories, other numbers as numbers.
+
+    For example:
+
+    - `obverse train wyner-ziv --data pairs.npz --out model`
+    - then `obverse compress --codec model x.npy`
+    - and `obverse decompress x.obv --side-info y.npy --model model`
+    """
+    from obverse.data.arrays import read_pairs
+
+    x, y = read_pairs(data)
+
+    import torch
+
+    from obverse.training.wyner_ziv import WynerZivRecipe
+    from obverse.training.wyner_ziv_export import train_model
+    from obverse.zoo import models_home
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    recipe = WynerZivRecipe(
+        objective=objective, indices=indices, lmbda=lmbda, distortion=distortion, start=start, steps=steps, seed=seed
+    )  # fmt: skip
+    folder = models_home() / data.stem if out is None else out
+    return _report(folder, train_model(x, y, folder, recipe, say, lists=lists).fingerprint, json)
+
+
+def train_wyner_ziv_grid(
+    *,
+    data: Data,
+    out: Out = None,
+    objective: Objective = "conditional",
+    indices: Indices = 12,
+    lmbda: Lmbda = None,
+    starts: Annotated[int, Parameter(help="Widths of the intervals to start from.")] = 8,
+    lists: Lists = 32,
+    seed: int = 0,
+    json: Json = False,
+) -> int:
+    """Design the best non-neural Wyner-Ziv codec of scalars, for squared error, by Lloyd iterations on a grid.
+
+    For example: `obverse train wyner-ziv-grid --data pairs.npz --out model --indices 8`
+    """
+    from obverse.data.arrays import read_pairs
+
+    x, y = read_pairs(data)
+
+    from obverse.training.wyner_ziv_grid import GridRecipe, train_grid
+    from obverse.zoo import models_home
+
+    recipe = GridRecipe(objective=objective, indices=indices, lmbda=lmbda, starts=starts, seed=seed)
+    folder = models_home() / data.stem if out is None else out
+    return _report(folder, train_grid(x, y, folder, recipe, say, lists=lists).fingerprint, json)

@@ -1,0 +1,178 @@
+"""The stereo codec: the right view is compressed alone, the decoder also has the left view.
+
+    right ──► image codec ──────────────► file ──► image codec ──► x ──┐
+                                                                       ├──► align, check, fuse ──► right, better
+    left ──────────────────────────────────────────────────────────────┘
+
+A file holds what the image codec writes, bit for bit, so that parsing never depends on the left view: only
+what is painted does. A camera without access to the left view thus codes for a reader that has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+from torch.nn import functional as F
+
+from obverse.codecs.image import ImageCodec, level_of
+from obverse.codecs.image_networks import ImageNetworks, has_native_bfloat16, quality_of
+from obverse.container import Container, Limits
+from obverse.data.images import Photo, photo_of, write_photo
+from obverse.errors import InputError, SideInformationError, WrongModelError
+from obverse.transforms.stereo import ALIGN, StereoConfig, StereoFusion, luma
+from obverse.transforms.windows import windows
+from obverse.zoo import StoredModel, find_model, load_model
+
+WINDOW = 1152  # pixels on a side of what the fusion network sees at once
+HALO = 112  # at least what its convolutions see
+WINDOW_BYTES = 700  # memory a pixel of a window takes, in bytes (experiments/stereo.py memory)
+DETAIL = 16  # pixels: structure finer than this decides whether the views match
+FLAT = 1.0  # grey levels: views with less structure than this cannot be told apart, and need not be
+
+
+class StereoCodec(ImageCodec):
+    """Any image that the image codec codes; decoding takes the left view of the same size as side information."""
+
+    id: ClassVar[str] = "stereo"
+    needs_side_info: ClassVar[bool] = True
+
+    @cached_property
+    def model(self) -> StoredModel:
+        """The stored fusion network. Its configuration names the image model that it was trained for, so that
+        the fingerprint stands for both."""
+        return self._given or load_model("stereo")
+
+    @cached_property
+    def networks(self) -> ImageNetworks:
+        """The image codec's networks. Raises WrongModelError where the model that this one builds on is missing."""
+        wanted = bytes.fromhex(self.model.config["image_model"])
+        image = load_model("image")
+        if image.fingerprint != wanted:
+            found = find_model("image", wanted)
+            if found is None:
+                raise WrongModelError(
+                    f"the stereo model {self.model.fingerprint.hex()} builds on the image model {wanted.hex()}, which "
+                    "is not installed here: install the version of Obverse that has it"
+                )
+            image = found
+        return ImageNetworks.load(image)
+
+    @cached_property
+    def fusion(self) -> StereoFusion:
+        network = StereoFusion(StereoConfig(**self.model.config["model"]))
+        state = load_safetensors(self.model.weights)
+        network.load_state_dict({name: value.float() for name, value in state.items()})
+        return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
+        """side_info: the left view, as `encode` takes images, of the same height and width. Returns (H, W),
+        (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8.
+
+        Raises SideInformationError where the left view is missing, has another size or dtype, or does not match
+        what was decoded, and all that the image codec raises.
+        """
+        return self.decode_stereo(container, side_info, limits).array()
+
+    def decode_stereo(self, container: Container, side_info: Any, limits: Limits | None = None) -> Photo:
+        """`decode`, with ICC profile and EXIF data."""
+        limits = limits or Limits()
+        if side_info is None:
+            raise SideInformationError("a stereo file is decoded with its left view: pass side_info")
+        try:
+            left = photo_of(side_info, "the left view")
+        except InputError as error:
+            raise SideInformationError(f"the side information cannot be used: {error}") from error
+        if left.size != tuple(container.shape):
+            height, width = left.size
+            raise SideInformationError(
+                f"the left view has {width}x{height} pixels, the right view in the file "
+                f"{'x'.join(map(str, container.shape[::-1]))}: pass the view taken with it, uncropped"
+            )
+        limits.check_memory(
+            min(left.size[0], WINDOW * 5 // 4) * min(left.size[1], WINDOW * 5 // 4) * WINDOW_BYTES
+        )
+        photo = self.decode_photo(container, limits)
+        pixels, match = fuse_pixels(
+            self.fusion, photo.pixels, like(left.pixels, photo.pixels), container.config[0]
+        )
+        least = self.model.config["least_match"]
+        if match < least:
+            raise SideInformationError(
+                f"the left view does not show what the file's right view shows (match {match:.2f}, at least "
+                f"{least:.2f} needed): pass the view taken with it, the left one, unmirrored"
+            )
+        return Photo(pixels, photo.alpha, photo.icc, photo.exif)
+
+    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
+        return write_photo(self.decode_stereo(container, side.get("side_info"), limits), target)
+
+
+def like(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The left view with as many channels as the right one."""
+    if left.ndim == right.ndim:
+        return left
+    if left.ndim == 2:
+        return np.repeat(left[:, :, None], 3, axis=2)
+    return np.asarray(Image.fromarray(left).convert("L"))
+
+
+def image_decoder(codec: ImageCodec | None = None) -> Callable[[np.ndarray, float], np.ndarray]:
+    """(image, quality) -> the image after the image codec: what a fusion network is trained on."""
+    codec = codec or ImageCodec()
+    return lambda pixels, quality: codec.decode(codec.encode(pixels, quality=float(quality)))
+
+
+def to_tensor(pixels: np.ndarray) -> Tensor:
+    """(H, W) or (H, W, 3) uint8 -> (1, 3, H', W') in [0, 1], sides extended to multiples of ALIGN."""
+    if pixels.ndim == 2:
+        pixels = np.broadcast_to(pixels[:, :, None], (*pixels.shape, 3))
+    height, width = pixels.shape[:2]
+    padded = np.pad(pixels, ((0, -height % ALIGN), (0, -width % ALIGN), (0, 0)), mode="edge")
+    return torch.from_numpy(padded).permute(2, 0, 1)[None].float().div_(255)
+
+
+def detail(x: Tensor) -> Tensor:
+    """Luma in grey levels less its mean over DETAIL pixels."""
+    y = luma(x) * 255
+    return y - F.avg_pool2d(y, DETAIL + 1, 1, DETAIL // 2, count_include_pad=False)
+
+
+def match_of(network: StereoFusion, right: np.ndarray, left: np.ndarray, quality: float) -> float:
+    """How well two views match, by `fuse_pixels`: what the model's `least_match` is calibrated with."""
+    return fuse_pixels(network, right, like(left, right), level_of(quality))[1]
+
+
+@torch.inference_mode()
+def fuse_pixels(
+    network: StereoFusion, right: np.ndarray, left: np.ndarray, level: int
+) -> tuple[np.ndarray, float]:
+    """Decoded right view and left view, both (H, W) or (H, W, 3) uint8 -> the fused right view, and how well
+    the views match: the correlation coefficient of the details of the right view and of the aligned left view,
+    -1 to 1; 1 where the right view has no details."""
+    t = quality_of(level)
+    out = np.empty_like(right)
+    products = np.zeros(3)
+    reach = network.config.reach
+    for win in windows(*right.shape[:2], WINDOW, HALO):
+        rows, columns = win.padded
+        # cut at multiples of ALIGN, so that the cells of the matching grid are those of the whole image
+        x = to_tensor(right[rows, columns])
+        y = to_tensor(left[rows, columns.start : min(left.shape[1], columns.stop + reach)])
+        fused = network.run_mixed(x, y, t, has_native_bfloat16())
+        height, width = right[rows, columns].shape[:2]
+        a, b = (detail(view)[0, 0, :height, :width][win.inside].double() for view in (x, fused.aligned))
+        products += np.array([float((a * b).sum()), float((a * a).sum()), float((b * b).sum())])
+        pixels = fused.x[0, :, :height, :width].permute(1, 2, 0)[win.inside] * 255
+        if right.ndim == 2:
+            pixels = pixels.mean(dim=2)
+        out[win.core] = pixels.round_().clamp_(0, 255).to(torch.uint8).numpy()
+    if products[1] < FLAT**2 * right.shape[0] * right.shape[1]:
+        return out, 1.0
+    return out, float(products[0] / np.sqrt(products[1] * max(products[2], 1e-9)))

@@ -1,0 +1,288 @@
+"""Train the stereo codec's fusion network: `obverse train stereo --data DIR --out DIR`.
+
+The image codec stays as it is: its files are what the stereo codec writes. What is learned is how the decoder
+uses the left view. The right views are therefore coded once, at several qualities, and kept beside the
+checkpoint; a step then costs the fusion network alone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from obverse.data.stereo import PairFiles, pair_files, read_pair
+from obverse.data.stereo_crops import (
+    Bytes,
+    Crops,
+    CropSampler,
+    Decode,
+    load_scenes,
+    photo_files,
+    real_scenes,
+    save_scenes,
+    synthetic_scenes,
+)
+from obverse.errors import InputError, OutputError, TrainingError
+from obverse.training.image import learning_rate, log, save_atomically, to_tensor
+from obverse.transforms.blocks import space_to_depth
+from obverse.transforms.stereo import CELL, Fused, StereoConfig, StereoFusion, correlate_rows
+
+QUALITIES = (1.0, 3.0, 6.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 52.0, 70.0, 90.0)
+VALIDATION_QUALITIES = (1.0, 10.0, 20.0, 30.0, 52.0)
+
+
+@dataclass(frozen=True)
+class StereoRecipe:
+    """Everything that decides the result of a training run, saved beside its weights."""
+
+    steps: int = 7000
+    batch: int = 4
+    height: int = 112
+    width: int = 320
+    margin: int = 128
+    synthetic: int = 360  # pairs made of photos
+    synthetic_share: float = 0.3  # of the samples, after a beginning where it is 0.7
+    beginning: float = 0.15  # of the steps
+    keep_out: int = 0  # the last pairs of each folder that are not trained on
+    warp_weight: float = 0.1
+    match_weight: float = 0.3
+    lr: float = 1e-3
+    warmup: int = 200
+    decay: float = 0.4
+    ema: float = 0.998
+    clip: float = 1.0
+    seed: int = 1
+    bf16: bool = True
+    validate_every: int = 500
+    checkpoint_seconds: float = 120.0
+
+
+def to_unit(quality: np.ndarray) -> Tensor:
+    """Quality 1 to 100 -> [0, 1], as the networks take it."""
+    return torch.from_numpy((quality.astype(np.float32) - 1) / 99)
+
+
+def matching_cost(right: Tensor, left: Tensor, disparities: int) -> Tensor:
+    """How badly each disparity explains the original right view: (B, D, H/4, W/4), 0 where it does not matter.
+
+    Squared differences of 2x2 means within cells of four pixels, over a neighbourhood of 3x3 cells, each cut
+    off at what a wrong match typically gives, and less the least of all disparities.
+    """
+    cells = [
+        space_to_depth(F.avg_pool2d(view.mean(1, keepdim=True), 2), CELL // 2) - 0.5 for view in (right, left)
+    ]
+    energy = [cell.pow(2).sum(1, keepdim=True) for cell in cells]
+    ones = torch.ones_like(energy[0])
+    cost = energy[0] + correlate_rows(ones, energy[1], disparities) - 2 * correlate_rows(*cells, disparities)
+    # beyond the end of the left view there is nothing to match
+    outside = correlate_rows(ones, torch.ones_like(energy[1]), disparities) == 0
+    cost = cost.masked_fill(outside, 0.04).clamp(0, 0.04)
+    cost = F.avg_pool2d(cost, 3, 1, 1, count_include_pad=False)
+    return cost - cost.amin(dim=1, keepdim=True)
+
+
+def loss_of(
+    out: Fused, x: Tensor, right: Tensor, left: Tensor, recipe: StereoRecipe
+) -> tuple[Tensor, dict[str, float]]:
+    """Squared error relative to that of the decoded view, so that no quality and no image dominates, plus two
+    guides for the alignment: the warped left view's absolute error, and the mean matching cost under the attention."""
+    before = (x - right).pow(2).mean(dim=(1, 2, 3))
+    after = (out.x - right).pow(2).mean(dim=(1, 2, 3))
+    reference = before.clamp(min=0.25 * float(before.mean())).clamp(min=2e-6)
+    main = (after / reference).mean()
+    warped = ((out.aligned - right).abs().clamp(max=0.3).mean(dim=(1, 2, 3)) / reference.sqrt()).mean()
+    cost = matching_cost(right, left, out.attention.shape[1])
+    match = (out.attention * cost).sum(1).mean() / 0.005
+    loss = main + recipe.warp_weight * warped + recipe.match_weight * match
+    gain = -10 * torch.log10(after.detach() / before.clamp(min=1e-8))
+    return loss, {
+        "loss": loss.item(),
+        "main": main.item(),
+        "warped": warped.item(),
+        "match": match.item(),
+        "gain": gain.mean().item(),
+    }
+
+
+def prepare(
+    data: Sequence[Path], out: Path, recipe: StereoRecipe, decode: Decode
+) -> tuple[CropSampler, list[PairFiles]]:
+    """The sampler, and the pair kept for validation: the last one that may be trained on.
+
+    Coding the right views takes a few minutes; `out`/scenes.npz keeps them for a resumed run.
+    """
+    pairs = []
+    for folder in data:
+        if not Path(folder).is_dir():
+            raise InputError(f"there is no folder {folder}")
+        if any(Path(folder).rglob("*_left.*")):
+            found = pair_files([folder])
+            pairs += found[: len(found) - recipe.keep_out]
+    if len(pairs) < 2:
+        raise InputError("training needs at least two stereo pairs: one of them is kept for validation")
+    cache = out / "scenes.npz"
+    if cache.exists():
+        scenes = load_scenes(cache)
+    else:
+        scenes = real_scenes(pairs[:-1], QUALITIES, decode)
+        log(f"{len(pairs) - 1} pairs coded")
+        photos = photo_files(data)
+        if photos and recipe.synthetic:
+            rng = np.random.default_rng(recipe.seed)
+            scenes += synthetic_scenes(photos, recipe.synthetic, QUALITIES, decode, rng)
+        save_scenes(scenes, cache)
+    log(f"{sum(not s.synthetic for s in scenes)} scenes, {sum(s.synthetic for s in scenes)} synthetic ones")
+    return CropSampler(scenes, recipe.height, recipe.width, recipe.margin, recipe.seed), pairs[-1:]
+
+
+@torch.no_grad()
+def validate(
+    model: StereoFusion, pairs: Sequence[PairFiles], decode: Decode, device: torch.device
+) -> list[dict[str, float]]:
+    """PSNR in dB before and after fusion, mean over the pairs, at each of VALIDATION_QUALITIES."""
+    model.eval()
+    rows = []
+    for quality in VALIDATION_QUALITIES:
+        before, after, warped = [], [], []
+        for files in pairs:
+            left, right = read_pair(files)
+            height, width = (length // 8 * 8 for length in right.shape[:2])
+            views: list[Bytes] = [decode(right, quality), right, left]
+            views = [v if v.ndim == 3 else np.repeat(v[:, :, None], 3, 2) for v in views]
+            x, target, y = (to_tensor(v[None, :height, :width], device) for v in views)
+            out = model(x, y, to_unit(np.array([quality])).to(device))
+            for values, image in ((before, x), (after, out.x.clamp(0, 1)), (warped, out.aligned)):
+                values.append(float(-10 * torch.log10((image - target).pow(2).mean())))
+        rows.append(
+            {
+                "quality": quality,
+                "before": float(np.mean(before)),
+                "after": float(np.mean(after)),
+                "warped": float(np.mean(warped)),
+            }
+        )
+    model.train()
+    return rows
+
+
+def check(recipe: StereoRecipe, config: StereoConfig, device_name: str) -> None:
+    """Raise TrainingError for a recipe that cannot be run here."""
+    if recipe.steps < 1 or recipe.batch < 1 or not recipe.lr > 0 or recipe.keep_out < 0:
+        raise TrainingError("steps, batch and lr must be above zero, keep_out not below")
+    if recipe.height % 8 or recipe.width % 8 or recipe.margin % 8 or min(recipe.height, recipe.width) < 64:
+        raise TrainingError(
+            "height, width and margin of a crop must be multiples of 8, and a crop at least 64"
+        )
+    if device_name != "cpu" and not (device_name.startswith("cuda") and torch.cuda.is_available()):
+        raise TrainingError(f"there is no device {device_name!r} here: use cpu")
+
+
+def tensors(crops: Crops, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    x, right, left = (to_tensor(a, device) for a in (crops.x, crops.right, crops.left))
+    return x, right, left, to_unit(crops.quality).to(device)
+
+
+def train(
+    data: Sequence[Path],
+    out: Path,
+    recipe: StereoRecipe,
+    config: StereoConfig,
+    decode: Decode,
+    device_name: str,
+) -> Path:
+    """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
+
+    data: folders of stereo pairs and of photos, told apart by their names. decode: the image codec (the
+    training knows no codec). Raises InputError without pairs, TrainingError for what cannot be run.
+    """
+    check(recipe, config, device_name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
+    device = torch.device(device_name)
+    torch.manual_seed(recipe.seed)
+    sampler, validation = prepare(data, out, recipe, decode)
+    model = StereoFusion(config).to(device, memory_format=torch.channels_last)
+    average = StereoFusion(config).to(device, memory_format=torch.channels_last)
+    average.load_state_dict(model.state_dict())
+    optimiser = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
+    checkpoint = out / "checkpoint.pt"
+    step = 0
+    if checkpoint.exists():
+        try:
+            state: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
+            model.load_state_dict(state["model"])
+            average.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            sampler.rng.bit_generator.state = json.loads(state["sampler"])
+            step = state["step"]
+        except Exception as error:  # torch.load raises many kinds for a damaged file
+            raise TrainingError(
+                f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
+                "choose another --out, or delete it to start again"
+            ) from error
+        log(f"resumed at step {step}")
+    recipe_text = {"model": config.as_dict(), "recipe": asdict(recipe), "data": [Path(d).name for d in data]}
+    (out / "recipe.json").write_text(json.dumps(recipe_text, indent=2))
+
+    def save() -> None:
+        state = {
+            "model": model.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "sampler": json.dumps(sampler.rng.bit_generator.state),
+            "step": step,
+            "config": config.as_dict(),
+        }
+        save_atomically(state, checkpoint)
+
+    saved = started = time.monotonic()
+    first = step
+    running: dict[str, float] = {}
+    while step < recipe.steps:
+        rate = learning_rate(recipe, step)  # type: ignore[arg-type]  # has the fields it reads
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        share = 0.7 if step < recipe.beginning * recipe.steps else recipe.synthetic_share
+        x, right, left, t = tensors(sampler.batch(recipe.batch, share), device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+            result = model(x, left, t)
+        loss, values = loss_of(result, x, right, left, recipe)
+        optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+        with torch.no_grad():
+            weight = 1 - min(recipe.ema, (step + 1) / (step + 10))
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+        step += 1
+        values["norm"] = float(norm)
+        for key, value in values.items():
+            running[key] = 0.98 * running.get(key, value) + 0.02 * value
+        if step % 50 == 0:
+            speed = (time.monotonic() - started) / (step - first)
+            numbers = " ".join(f"{name} {value:.3f}" for name, value in running.items())
+            left_minutes = speed * (recipe.steps - step) / 60
+            log(f"step {step} of {recipe.steps}: {numbers} {speed:.3f} s/step, {left_minutes:.0f} min left")
+        if step % recipe.validate_every == 0 or step == recipe.steps:
+            rows = validate(average, validation, decode, device)
+            log("validation: " + "  ".join(
+                f"q{r['quality']:g} {r['before']:.2f} -> {r['after']:.2f} dB (warped {r['warped']:.2f})" for r in rows
+            ))  # fmt: skip
+            with open(out / "validation.jsonl", "a") as f:
+                f.write(json.dumps({"step": step, "rows": rows}) + "\n")
+        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
+            save()
+            saved = time.monotonic()
+    return checkpoint

@@ -1,0 +1,146 @@
+"""Turn a training run of the stereo codec into the model that ships: float16 weights, a card, and the least match.
+
+The fusion network only paints, so nothing has to be exact. What is calibrated here is from which match on the
+decoder believes that the left view belongs to the file (`codecs/stereo.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_safetensors
+
+from obverse.data.stereo import other_camera, pair_files, read_pair
+from obverse.data.stereo_crops import Bytes, Decode
+from obverse.errors import ExportError, InputError
+from obverse.transforms.stereo import StereoConfig, StereoFusion
+from obverse.zoo import pack, store_model
+
+MAX_BYTES = 4_000_000
+CALIBRATION_QUALITIES = (1.0, 30.0)
+CALIBRATION_PAIRS = 4
+
+Match = Callable[[StereoFusion, Bytes, Bytes, float], float]
+"""(network, decoded right view, left view, quality) -> how well they match, -1 to 1."""
+
+
+def load_checkpoint(path: Path) -> tuple[StereoFusion, int]:
+    """The averaged network of a checkpoint and its number of training steps."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        model = StereoFusion(StereoConfig(**state["config"]))
+        model.load_state_dict(state["average"])
+    except FileNotFoundError:
+        raise InputError(f"there is no checkpoint {path}") from None
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise InputError(f"{path} is not a checkpoint of the stereo codec: {error}") from error
+    model.eval().requires_grad_(False)
+    return model.to(memory_format=torch.channels_last), int(state["step"])
+
+
+def match_samples(
+    network: StereoFusion,
+    pairs: Sequence[tuple[Bytes, Bytes]],
+    decode: Decode,
+    match: Match,
+    qualities: Sequence[float] = CALIBRATION_QUALITIES,
+) -> tuple[list[float], list[float]]:
+    """Matches of (left, right) pairs with their own left view and with wrong ones.
+
+    The right ones also with another camera's gain, gamma and noise. The wrong ones: the left view of the next
+    pair, mirrored (for views of one drive the strongest imposter that is not a view of the same place), and
+    the pair's own, upside down.
+    """
+    good, wrong = [], []
+    rng = np.random.default_rng(0)
+    for i, (left, right) in enumerate(pairs):
+        for quality in qualities:
+            x = decode(right, quality)
+            good += [match(network, x, view, quality) for view in (left, other_camera(left, rng))]
+            stranger = pairs[(i + 1) % len(pairs)][0][:, ::-1]
+            imposters = [left[::-1]] + ([stranger] if stranger.shape == left.shape and len(pairs) > 1 else [])
+            wrong += [match(network, x, np.ascontiguousarray(view), quality) for view in imposters]
+    return good, wrong
+
+
+def export_stereo(
+    checkpoint: Path,
+    data: Sequence[Path],
+    out: Path,
+    decode: Decode,
+    match: Match,
+    image_model: bytes,
+) -> dict[str, object]:
+    """Write the model's three files into `out`; returns what the card says.
+
+    data: the folders trained on. decode, match: of the codecs. image_model: fingerprint of the image codec's
+    model that the network was trained with. Raises ExportError where matching and wrong views cannot be told
+    apart, or the result is larger than 4 MB.
+    """
+    network, steps = load_checkpoint(checkpoint)
+    recipe_path = checkpoint.parent / "recipe.json"
+    recipe = json.loads(recipe_path.read_text()) if recipe_path.exists() else {}
+    keep_out = recipe.get("recipe", {}).get("keep_out", 0)
+    files = []
+    for folder in data:
+        if any(Path(folder).rglob("*_left.*")):
+            found = pair_files([folder])
+            files += found[: len(found) - keep_out]
+    pairs = [read_pair(f) for f in files[:: max(1, len(files) // CALIBRATION_PAIRS)][:CALIBRATION_PAIRS]]
+    # in the precision of the shipped weights
+    network.load_state_dict({name: value.half().float() for name, value in network.state_dict().items()})
+    good, wrong = match_samples(network, pairs, decode, match)
+    if min(good) <= max(wrong):
+        raise ExportError(
+            f"a wrong left view matches as well ({max(wrong):.2f}) as a right one ({min(good):.2f}): train longer, "
+            "or on pairs of a rectified camera"
+        )
+    # unseen cameras match worse than those trained on, wrong views hardly better: nearer to these
+    least = max(wrong) + (min(good) - max(wrong)) / 3
+    weights = save_safetensors({n: v.half().contiguous() for n, v in network.state_dict().items()})
+    size = len(pack(weights))
+    if size > MAX_BYTES:
+        raise ExportError(f"the model takes {size} bytes, more than the {MAX_BYTES} that may ship")
+    config = {
+        "codec": "stereo",
+        "model": network.config.as_dict(),
+        "image_model": image_model.hex(),
+        "least_match": round(least, 3),
+        "steps": steps,
+    }
+    facts: dict[str, object] = {
+        "bytes": size,
+        "steps": steps,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "match of right views, least": round(min(good), 3),
+        "match of wrong views, most": round(max(wrong), 3),
+        "least_match": round(least, 3),
+        "recipe": recipe,
+    }
+    stored = store_model(out, weights, config, card(facts, image_model))
+    return facts | {"fingerprint": stored.fingerprint.hex()}
+
+
+def card(facts: dict[str, object], image_model: bytes) -> str:
+    """The model card; results on test data are added by hand, with the command that prints them."""
+    lines = [
+        "# stereo",
+        "",
+        "Right views of stereo pairs, for a decoder that has the left view. A file holds what the image codec",
+        "writes; the fusion network aligns the left view and corrects the decoded right one with it.",
+        f"Image model `{image_model.hex()}`.",
+        "",
+        f"- {facts['bytes']} bytes, {facts['parameters']} parameters, trained {facts['steps']} steps",
+        f"- match (correlation of details): right views at least {facts['match of right views, least']}, wrong ones "
+        f"at most {facts['match of wrong views, most']}; refused below {facts['least_match']}",
+        "",
+        "```json",
+        json.dumps(facts["recipe"], indent=2),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)

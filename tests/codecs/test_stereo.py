@@ -1,0 +1,220 @@
+"""The stereo codec: files of the image codec, painted better by a decoder that has the left view."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import smooth_photo
+from obverse.codecs import stereo
+from obverse.codecs.image import ImageCodec
+from obverse.codecs.stereo import StereoCodec, fuse_pixels, like
+from obverse.container import Limits, read, write
+from obverse.data.images import Photo
+from obverse.data.stereo import shift_rows
+from obverse.errors import DamagedError, InputError, LimitError, SideInformationError, WrongModelError
+from obverse.metrics.distortion import psnr
+from obverse.zoo import load_model, model_folder
+
+
+def textured(height: int, width: int, seed: int) -> np.ndarray:
+    """(height, width, 3) uint8: random discs of all sizes over a smooth colour field."""
+    rng = np.random.default_rng(seed)
+    image = smooth_photo(height, width, seed).astype(np.float32)
+    rows, columns = np.mgrid[:height, :width]
+    for radius in np.geomspace(20, 2, 160):
+        middle = rng.uniform(0, height), rng.uniform(0, width)
+        inside = (rows - middle[0]) ** 2 + (columns - middle[1]) ** 2 < radius**2
+        image[inside] = image[inside] * 0.4 + rng.uniform(0, 255, 3) * 0.6
+    return image.clip(0, 255).round().astype(np.uint8)
+
+
+def made_pair(height: int = 128, width: int = 256, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(left, right): a wall from 6 to 30 pixels of disparity, slanted, with a box 44 pixels before it."""
+    wide = textured(height, width + 64, seed)
+    disparity = np.linspace(6, 30, height, dtype=np.float32)[:, None] + np.zeros((1, width), np.float32)
+    left = wide[:, :width].copy()
+    right = shift_rows(wide, disparity).round().astype(np.uint8)
+    box = textured(40, 60, seed + 1)
+    top, start = height // 3, width // 3
+    right[top : top + 40, start : start + 60] = box
+    left[top : top + 40, start + 44 : start + 104] = box
+    return left, right
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return StereoCodec()
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return made_pair()
+
+
+@pytest.fixture(scope="module")
+def coded(codec, pair):
+    return codec.encode(pair[1], quality=10)
+
+
+def test_the_left_view_makes_the_picture_better(codec, pair, coded):
+    left, right = pair
+    alone = ImageCodec().decode(coded)
+    decoded = codec.decode(read(write(coded)), left)
+    assert decoded.shape == right.shape and decoded.dtype == np.uint8
+    assert psnr(decoded, right) > psnr(alone, right) + 0.5
+
+
+def test_gray_views(codec, pair):
+    left, right = (np.asarray(Image.fromarray(view).convert("L")) for view in pair)
+    coded = codec.encode(right, quality=10)
+    alone, decoded = ImageCodec().decode(coded), codec.decode(coded, left)
+    assert decoded.shape == right.shape
+    error = [np.square(view.astype(float) - right).mean() for view in (alone, decoded)]
+    assert error[1] < 0.9 * error[0]
+
+
+def test_files_hold_what_the_image_codec_writes(codec, pair, coded):
+    """Same sections, same configuration: parsing never depends on the left view."""
+    image = ImageCodec().encode(pair[1], quality=10)
+    assert coded.sections == image.sections and coded.config == image.config and coded.shape == image.shape
+    assert coded.codec == "stereo" and coded.model == codec.fingerprint != image.model
+    assert codec.encode(pair[1], quality=10).sections == coded.sections
+
+
+def test_max_bytes_is_met(codec, pair):
+    assert 0.9 * 1500 <= len(write(codec.encode(pair[1], max_bytes=1500))) <= 1500
+
+
+def test_one_view_gray_and_the_other_in_colour(codec, pair, coded):
+    left, right = pair
+    gray = np.asarray(Image.fromarray(left).convert("L"))
+    assert codec.decode(coded, gray).shape == right.shape
+    gray_right = np.asarray(Image.fromarray(right).convert("L"))
+    decoded = codec.decode(codec.encode(gray_right, quality=10), left)
+    assert decoded.shape == gray_right.shape
+    assert like(gray, right).shape == right.shape and like(left, gray_right).shape == gray_right.shape
+
+
+def test_alpha_and_profile_travel_on(codec, pair):
+    left, right = pair
+    alpha = np.random.default_rng(0).integers(0, 256, right.shape[:2], dtype=np.uint8)
+    coded = codec.encode(Photo(right, alpha, b"profile"), quality=10)
+    photo = codec.decode_stereo(coded, left)
+    assert np.array_equal(photo.alpha, alpha) and photo.icc == b"profile"
+    assert codec.decode(coded, left).shape == (*right.shape[:2], 4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 200), (200, 7), (65, 129)])
+def test_odd_sizes(codec, size):
+    view = textured(*size, seed=2)
+    assert codec.decode(codec.encode(view, quality=30), view).shape == view.shape
+
+
+def test_save_writes_the_fused_view(codec, pair, coded, tmp_path):
+    path = tmp_path / "right.png"
+    path.write_bytes(codec.save(coded, "right.png", side_info=pair[0]))
+    assert np.array_equal(np.asarray(Image.open(path)), codec.decode(coded, pair[0]))
+    with pytest.raises(SideInformationError):
+        codec.save(coded, "right.png")
+
+
+def test_windows_give_nearly_the_whole_image(codec, pair, monkeypatch):
+    """Only the wider reach of the search at a window's right edge may differ: it must not."""
+    left, right = made_pair(136, 640, seed=4)
+    monkeypatch.setattr(stereo, "has_native_bfloat16", lambda: False)  # its sums depend on the shape
+    whole, match = fuse_pixels(codec.fusion, right, left, 200)
+    monkeypatch.setattr(stereo, "WINDOW", 256)
+    parts, match_of_parts = fuse_pixels(codec.fusion, right, left, 200)
+    difference = np.abs(parts.astype(int) - whole)
+    assert np.mean(difference > 1) < 0.002
+    assert match_of_parts == pytest.approx(match, abs=0.01)
+
+
+# -- what is not the left view -------------------------------------------------------------------------
+
+
+def test_no_left_view(codec, coded):
+    with pytest.raises(SideInformationError, match="side_info"):
+        codec.decode(coded)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda left: left[:, 8:], "pixels"),
+        (lambda left: left[:64], "pixels"),
+        (lambda left: left.astype(np.float32), "dtype"),
+        (lambda left: left[None], "shape"),
+        (lambda left: np.full_like(left, 90), "does not show"),
+        (lambda left: left[:, ::-1], "does not show"),
+        (lambda left: left[::-1], "does not show"),
+        (lambda left: made_pair(seed=50)[0], "does not show"),
+        (lambda left: np.random.default_rng(0).integers(0, 256, left.shape, dtype=np.uint8), "does not show"),
+    ],
+    ids=["narrower", "lower", "float", "batch", "constant", "mirrored", "upside down", "stranger", "noise"],
+)
+def test_wrong_left_views_are_refused(codec, pair, coded, change, match):
+    with pytest.raises(SideInformationError, match=match):
+        codec.decode(coded, np.ascontiguousarray(change(pair[0])))
+
+
+def test_swapped_views_do_not_pass_unnoticed(codec):
+    """The right view of a pair with much disparity, given for the left one: all matches lie on the wrong side."""
+    left, right = made_pair(seed=7)
+    with pytest.raises(SideInformationError):
+        codec.decode(codec.encode(left, quality=10), right)
+
+
+def test_a_view_without_detail_can_be_decoded_with_any(codec):
+    flat = np.full((64, 96, 3), 120, np.uint8)
+    decoded = codec.decode(codec.encode(flat, quality=20), textured(64, 96, 0))
+    assert np.abs(decoded.astype(int) - flat).max() < 40
+
+
+# -- what is not a file of this codec ------------------------------------------------------------------
+
+
+def test_damaged_headers_are_refused(codec, pair, coded):
+    for change in ({"config": {0: 5}}, {"sections": {"y": b"\x01"}}, {"config": {0: -1, 1: 3}}):
+        with pytest.raises(DamagedError):
+            codec.decode(replace(coded, **change), pair[0])
+
+
+def test_limits_hold(codec, pair, coded):
+    with pytest.raises(LimitError):
+        codec.decode(coded, pair[0], Limits(pixels=100))
+    with pytest.raises(LimitError):
+        codec.decode(coded, pair[0], Limits(memory=10**6))
+
+
+def test_the_fingerprint_stands_for_the_image_model_too(coded, pair):
+    model = load_model("stereo")
+    assert bytes.fromhex(model.config["image_model"]) == load_model("image").fingerprint
+    stranger = StereoCodec(replace(model, config=model.config | {"image_model": "00" * 8}))
+    with pytest.raises(WrongModelError, match="0000000000000000"):
+        stranger.decode(coded, pair[0])
+
+
+def test_input_that_is_no_image(codec):
+    with pytest.raises(InputError):
+        codec.encode(np.zeros((8, 8), np.float32))
+
+
+def test_the_model_is_small_enough_to_ship():
+    assert sum(path.stat().st_size for path in model_folder("stereo").iterdir()) <= 4_000_000
+
+
+def test_real_pairs_gain(codec, data_folder):
+    """A pair that was not trained on, in a quarter of its size: fewer bits for the same quality."""
+    folder = data_folder / "stereo" / "kit_drive23_gray"
+    if not folder.is_dir():
+        pytest.skip(f"no stereo pairs in {folder}")
+    left, right = (
+        np.asarray(Image.open(folder / f"000090_{s}.png"))[100:356, 300:812] for s in ("left", "right")
+    )
+    coded = codec.encode(right, quality=10)
+    alone, decoded = ImageCodec().decode(coded), codec.decode(coded, left)
+    error = [np.square(view.astype(float) - right).mean() for view in (alone, decoded)]
+    assert 10 * np.log10(error[0] / error[1]) > 0.5
