@@ -207,11 +207,12 @@ def plot_views(pair: Pair, quality: float, stereo: StereoCodec, image: ImageCode
         found = stereo.fusion(to_tensor(base), to_tensor(like(left, right)), quality_of(container.config[0]))
     disparity = found.disparity[0, 0, : right.shape[0], : right.shape[1]].numpy()
     size = len(write(container))
-    figure = Figure(figsize=(13, 8.5), layout="constrained")
+    wide = right.shape[1] > 2 * right.shape[0]
+    figure = Figure(figsize=(13, 8.5) if wide else (15, 7), layout="constrained")
     figure.suptitle(f"{name}, one file of {size} bytes (quality {quality:g})")
     panels = [
         ("right view, original", right, {}),
-        ("left view, which the decoder has", left, {}),
+        ("left view, at the decoder", left, {}),
         (f"image codec, {psnr(base, right):.2f} dB", base, {}),
         (f"stereo codec, {psnr(fused, right):.2f} dB", fused, {}),
     ]
@@ -224,9 +225,7 @@ def plot_views(pair: Pair, quality: float, stereo: StereoCodec, image: ImageCode
                 {"vmin": 0, "vmax": 40, "cmap": "magma"},
             )
         )
-    panels.append(
-        ("disparity that the decoder found (pixels)", disparity, {"vmin": 0, "vmax": None, "cmap": "viridis"})
-    )
+    panels.append(("disparity found (pixels)", disparity, {"vmin": 0, "vmax": None, "cmap": "viridis"}))
     change = fused.astype(float) - base
     panels.append(
         (
@@ -235,7 +234,9 @@ def plot_views(pair: Pair, quality: float, stereo: StereoCodec, image: ImageCode
             {"vmin": -40, "vmax": 40, "cmap": "coolwarm"},
         )
     )
-    for axes, (title, view, style) in zip(figure.subplots(4, 2).flat, panels, strict=True):
+    for axes, (title, view, style) in zip(
+        (figure.subplots(4, 2) if wide else figure.subplots(2, 4)).flat, panels, strict=True
+    ):
         shown = axes.imshow(
             view, **({"cmap": "gray", "vmin": 0, "vmax": 255} | style if view.ndim == 2 else {})
         )

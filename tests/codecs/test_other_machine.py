@@ -17,9 +17,22 @@ def gaussian_pairs(n, seed):
     return y + np.sqrt(0.1) * rng.normal(size=n), y
 
 
-# for every codec: data, side information or None, and by how much what is painted may differ
+def views(height, width, seed):
+    """A right view and the left one, in which everything lies 10 pixels further to the right."""
+    texture = (
+        np.random.default_rng(seed).integers(-40, 40, (height // 2, width // 2, 1)).repeat(2, 0).repeat(2, 1)
+    )
+    right = np.clip(smooth_photo(height, width, seed).astype(int) + texture, 0, 255).astype(np.uint8)
+    return right, np.roll(right, 10, axis=1)
+
+
+# for every codec: data, side information or None, and by how much what is painted may differ; in the stereo codec
+# alignment can hang on a last bit in a few pixels
 EXAMPLES = {
     "image": lambda: (smooth_photo(150, 210, seed=5), None, 1),
+    "stereo": lambda: (*views(128, 256, seed=5), 1),
+    "wyner-ziv": lambda: (*gaussian_pairs(9000, seed=5), 1e-4),
+    "wyner-ziv-grid": lambda: (*gaussian_pairs(9000, seed=5), 1e-9),
     "wyner-ziv-trellis": lambda: (*gaussian_pairs(9000, seed=5), 1e-9),
 }
 
@@ -49,7 +62,8 @@ def test_written_here_read_there(codec, tmp_path):
     there = np.load(tmp_path / "there.npy")
     # what is parsed is identical, or the picture would be noise; what is painted may differ in the last bit
     assert there.shape == here.shape
-    assert np.abs(there.astype(float) - here.astype(float)).max() <= tolerance
+    differs = np.abs(there.astype(float) - here.astype(float)) > tolerance
+    assert differs.mean() <= (0.002 if codec == "stereo" else 0)
 
 
 def test_symbols_are_identical_in_every_setting():

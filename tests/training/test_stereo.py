@@ -85,8 +85,9 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(folder, tmp_path):
     state = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
     assert 0 < state["step"] < RECIPE.steps
     parts = train([folder], tmp_path / "parts", RECIPE, SMALL, decode, "cpu")
+    resumed = weights(parts)
     for name, value in weights(whole).items():
-        assert torch.equal(value, weights(parts)[name]), name
+        assert torch.equal(value, resumed[name]), name
     lines = [json.loads(line) for line in (tmp_path / "whole" / "validation.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4]
 
@@ -151,8 +152,9 @@ def test_export_and_its_calibration(folder, tmp_path):
     model = load_model_from(tmp_path / "model")
     assert model.codec == "stereo" and model.fingerprint.hex() == facts["fingerprint"]
     assert model.config["image_model"] == bytes(8).hex() and model.config["steps"] == RECIPE.steps
+    trained = network.state_dict()
     for name, value in load(model.weights).items():
-        assert torch.equal(value.float(), network.state_dict()[name].half().float()), name
+        assert torch.equal(value.float(), trained[name].half().float()), name
     assert facts["fingerprint"] not in (tmp_path / "model" / "card.md").read_text()  # it would change it
     with pytest.raises(ExportError, match="train longer"):
         export_stereo(checkpoint, [folder], tmp_path / "other", decode, lambda *args: 0.5, bytes(8))
