@@ -20,7 +20,7 @@ CHECKS_FROM = (
 )
 CHECKS_ABOVE = 0.03  # codes (benchmarks/slepian_wolf.py)
 NEVER = 1e-7  # bits of entropy: not one bit in a hundred blocks is in doubt
-LEAST = 16  # bits sent of any plane
+LEAST = 32  # bits sent of any plane
 LAYERS = 1_024  # the parity checks of a block come in as many parts
 
 Decodes = Callable[[Bits, Odds, int], bool]
@@ -49,10 +49,21 @@ def design_plane(
         return Plane(entropy, (LEAST,) * len(sizes), log2_mean)
     x, odds = plane_of(u, b), plane_odds(rows, u, b)
 
+    own = np.logaddexp(0, np.where(x == 1, odds, -odds).astype(np.float64)) / math.log(
+        2
+    )  # bits of information
+
     def need(n: int, tries: int, decodes: Decodes, guess: float, unit: int) -> float:
-        start = int(n * max(0.0, entropy + guess)) // unit * unit
-        needs = [_need(_sample(x, odds, n, rng), decodes, start, unit) for _ in range(tries)]
-        return _quantile(needs, failure)
+        """Bits a bit beyond the entropy with which a block of n fails this rarely."""
+        losses = []
+        for _ in range(tries):
+            chosen = rng.integers(0, x.size, n)
+            information = float(own[chosen].mean())
+            start = int(n * max(0.0, information + guess)) // unit * unit
+            losses.append(_need(x[chosen], odds[chosen], decodes, start, unit) / n - information)
+        # a new block holds more or less information than the mean, which is itself an estimate
+        spread = float(own.std()) * math.sqrt(1 / n + 1 / x.size)
+        return _quantile(losses, spread, failure)
 
     def by_polar(block: Bits, soft: Odds, count: int) -> bool:
         sent = polar.order(log2_mean, block.size.bit_length() - 1)[:count]
@@ -71,25 +82,19 @@ def design_plane(
     last = min(block, CHECKS_FROM) if checks else block
     tries = 64 if entropy < 0.05 else 32
     gaps = [
-        max(need(n, tries, by_polar, guess, max(1, n // 2048)) / n - entropy, LEAST / n)
+        max(need(n, tries, by_polar, guess, max(1, n // 2048)), LEAST / n)
         for n, guess in ((SMALLEST, 0.05), (last, -0.005))
     ]
     counts = _between(entropy, gaps[0], gaps[1], sizes, last)
     if not checks:
         return Plane(entropy, counts, log2_mean)
     unit = block // LAYERS
-    design = graph(-(-int(need(block, 20, by_checks, 0.008, unit)) // unit))
+    design = graph(math.ceil((entropy + need(block, 20, by_checks, 0.008, unit)) * LAYERS))
     return Plane(entropy, (*counts[:-1], min(block, design.bits(block))), log2_mean, design)
 
 
-def _sample(x: Bits, odds: Odds, n: int, rng: np.random.Generator) -> tuple[Bits, Odds]:
-    chosen = rng.integers(0, x.size, n) if x.size < n else rng.permutation(x.size)[:n]
-    return x[chosen], odds[chosen]
-
-
-def _need(sample: tuple[Bits, Odds], decodes: Decodes, start: int, unit: int) -> float:
+def _need(block: Bits, soft: Odds, decodes: Decodes, start: int, unit: int) -> int:
     """The least number of bits, a multiple of unit, from which a block is found; looked for from start on."""
-    block, soft = sample
     n = block.size
     width = max(1, n // (100 * unit)) * unit
     high = start
@@ -107,13 +112,13 @@ def _need(sample: tuple[Bits, Odds], decodes: Decodes, start: int, unit: int) ->
     return high
 
 
-def _quantile(needs: list[float], failure: float) -> float:
-    """What a new block needs with this probability more of: normal, mean and deviation being estimates themselves
-    (Student's t, to first order), and not less than what any sample needed."""
-    tries = len(needs)
+def _quantile(losses: list[float], spread: float, failure: float) -> float:
+    """What a new block exceeds with this probability: the losses of a code, whose mean and deviation are estimates
+    themselves (Student's t, to first order), and information of this standard deviation."""
+    tries = len(losses)
     z = _deviations(failure)
-    z *= (1 + (z * z + 1) / (4 * (tries - 1))) * math.sqrt(1 + 1 / tries)
-    return max(float(np.mean(needs)) + z * float(np.std(needs, ddof=1)), max(needs))
+    t = z * (1 + (z * z + 1) / (4 * (tries - 1))) * math.sqrt(1 + 1 / tries)
+    return float(np.mean(losses)) + math.hypot(t * float(np.std(losses, ddof=1)), z * spread)
 
 
 def _between(

@@ -29,7 +29,7 @@ from obverse.quantization.trellis import STATES, Trellis
 from obverse.zoo import StoredModel, store_model
 
 FEWEST = 10_000  # pairs
-DESIGN = 8 * BLOCK  # pairs at most that the Slepian-Wolf code is designed on
+DESIGN = 12 * BLOCK  # pairs at most that the Slepian-Wolf code is designed on
 LARGEST_ALPHABET = 4_096
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # weights, means, scales of mixtures, each (n, components)
@@ -274,7 +274,7 @@ def card(facts: dict[str, float], recipe: TrellisRecipe, model: StoredModel) -> 
     lines = [
         f"# {model.name}",
         "",
-        f"Wyner-Ziv coding of scalars: a trellis of {recipe.states} states, Slepian-Wolf coding by polar codes, p(x|y)",
+        f"Wyner-Ziv coding of scalars: a trellis of {recipe.states} states, Slepian-Wolf code, p(x|y)",
         f"learned from pairs ({recipe.components} Gaussians, hidden width {recipe.hidden}).",
         "",
         "Measured from a file of the pairs held out:",
