@@ -25,6 +25,7 @@ fuzz: $(VENV)/.installed-dev
 	$(BIN)/pip install -q -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python tests/fuzz/fuzz_container.py -atheris_runs=300000
 	$(BIN)/python tests/fuzz/fuzz_image.py -atheris_runs=2000
+	$(BIN)/python tests/fuzz/fuzz_side_information.py -atheris_runs=5000
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,103 @@
+"""`obverse train wyner-ziv`, then compress and decompress with the model: all of it through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from obverse.cli import run
+
+ARGUMENTS = ["--objective", "marginal", "--indices", "4", "--threads", "1"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(1)
+    y = rng.normal(size=20_000)
+    x = y + 0.3 * rng.normal(size=y.size)
+    np.savez("pairs.npz", x=x, y=y)
+    np.save("x.npy", x[:5000].astype(np.float32))
+    np.save("y.npy", y[:5000])
+    np.save("other.npy", y[5000:10_000])
+    return tmp_path
+
+
+def test_the_learned_codec_from_pairs_to_files_and_back(folder, capsys):
+    assert (
+        run(
+            [
+                "train",
+                "wyner-ziv",
+                "--data",
+                "pairs.npz",
+                "--out",
+                "mine",
+                "--steps",
+                "200",
+                *ARGUMENTS,
+                "--json",
+            ]
+        )
+        == 0
+    )
+    shown = capsys.readouterr()
+    assert len(json.loads(shown.out)["fingerprint"]) == 16
+    assert "main: step 200 of 200" in shown.err  # progress
+    assert {p.name for p in (folder / "mine").iterdir()} == {"model.safetensors.xz", "config.json", "card.md"}
+    assert "gap_bits" in (folder / "mine" / "card.md").read_text()
+    assert run(["compress", "--codec", "mine", "x.npy"]) == 0
+    assert (folder / "x.obv").stat().st_size < 1400
+    assert run(["decompress", "x.obv", "--side-info", "y.npy", "--model", "mine", "-o", "back.npy"]) == 0
+    x, back = np.load("x.npy"), np.load("back.npy")
+    assert back.dtype == np.float32 and np.mean((back - x) ** 2) < 0.03
+    assert run(["decompress", "x.obv", "--side-info", "other.npy", "--model", "mine", "-o", "b.npy"]) == 5
+    assert run(["decompress", "x.obv", "--model", "mine", "-o", "b.npy"]) == 5
+    assert not (folder / "b.npy").exists()
+
+
+def test_the_grid_design_too(folder, capsys):
+    given = [
+        "--data",
+        "pairs.npz",
+        "--out",
+        "grid",
+        "--objective",
+        "marginal",
+        "--indices",
+        "4",
+        "--starts",
+        "1",
+    ]
+    assert run(["train", "wyner-ziv-grid", *given]) == 0
+    assert run(["compress", "--codec", "grid", "x.npy"]) == 0
+    assert run(["decompress", "x.obv", "--side-info", "y.npy", "--model", "grid", "-o", "back.npy"]) == 0
+    assert np.mean((np.load("back.npy") - np.load("x.npy")) ** 2) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (["--indices", "1"], 40, "K must be"),
+        (["--objective", "joint"], 40, "objective"),
+        (["--distortion", "ssim"], 40, "distortion"),
+        (["--lmbda", "-1"], 40, "lmbda"),
+    ],
+)
+def test_recipes_that_cannot_be_run_are_said_so(folder, capsys, arguments, code, word):
+    assert run(["train", "wyner-ziv", "--data", "pairs.npz", "--out", "mine", *arguments]) == code
+    assert word in capsys.readouterr().err
+    assert not (folder / "mine").exists()
+
+
+def test_pairs_that_cannot_be_used_are_said_so(folder, capsys):
+    np.savez("unequal.npz", x=np.arange(3000.0), y=np.arange(2999.0))
+    np.savez("nan.npz", x=np.full(3000, np.nan), y=np.arange(3000.0))
+    np.savez("constant.npz", x=np.ones(3000), y=np.arange(3000.0))
+    for name, word in (("unequal", "2999"), ("nan", "NaN"), ("constant", "constant"), ("absent", "no file")):
+        for codec in ("wyner-ziv", "wyner-ziv-grid"):
+            assert run(["train", codec, "--data", f"{name}.npz", "--out", "mine"]) == 3
+            assert word in capsys.readouterr().err
