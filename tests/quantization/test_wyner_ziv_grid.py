@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_fine_uniform_quantiser_costs_a_quarter_of_a_bit(grid):
 def test_every_iteration_lowers_the_cost(grid, objective):
     labels = np.random.default_rng(3).integers(4, size=40).repeat(30)
     costs = [lloyd(grid, labels, 4, objective, 40.0, iterations=n).cost for n in (0, 1, 2, 4, 8, 30)]
-    assert all(later <= earlier + 1e-9 for earlier, later in zip(costs, costs[1:], strict=False))
+    assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(costs))
     assert costs[-1] < costs[0] - 0.1
 
 

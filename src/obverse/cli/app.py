@@ -45,6 +45,7 @@ from obverse.cli.options import (
 )
 from obverse.cli.stereo import train_stereo
 from obverse.cli.trellis import train_trellis
+from obverse.cli.wyner_ziv import train_wyner_ziv, train_wyner_ziv_grid
 from obverse.codec import Codec
 from obverse.container import Limits, describe, read, read_header, write, write_atomically
 from obverse.errors import InputError, OutputError
@@ -338,6 +339,8 @@ def list_(*, json: Json = False) -> int:
 
 train_app.command(train_image, name="image")
 train_app.command(train_stereo, name="stereo")
+train_app.command(train_wyner_ziv, name="wyner-ziv")
+train_app.command(train_wyner_ziv_grid, name="wyner-ziv-grid")
 train_app.command(train_trellis, name="wyner-ziv-trellis")
 app.command(export)
 app.command(evaluate)
