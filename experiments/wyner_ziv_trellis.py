@@ -1,7 +1,8 @@
 """How near real files come to the Wyner-Ziv limit: trellis, learned p(x|y), Slepian-Wolf code.
 
-    python experiments/wyner_ziv_trellis.py                        everything, 1,000 blocks a case (hours on one core)
-    python experiments/wyner_ziv_trellis.py --cases gaussian --rates 1.9 --blocks 64
+    python experiments/wyner_ziv_trellis.py --cases gaussian --rates 1.4 --failure 0.002
+    python experiments/wyner_ziv_trellis.py --cases gaussian --rates 1.9 --failure 0.004
+    python experiments/wyner_ziv_trellis.py --cases learned,laplace,mixture --blocks 128
 
 X = Y + N, Y ~ N(0, 1), N of variance 0.1:
     gaussian   N Gaussian, p(x|y) linear-Gaussian fitted by least squares
@@ -110,7 +111,7 @@ def run(case: str, rate: float, options: argparse.Namespace) -> dict[str, object
     limit = limit_bits(case, mse)
     return {
         "case": case, "states": recipe.states, "dimensions": model.config["dimensions"], "lists": recipe.lists,
-        "blocks": samples // BLOCK, "failures": failures, "rate_bits": round(bits, 4), "mse": round(mse, 6),
+        "failure": recipe.failure, "blocks": samples // BLOCK, "failures": failures, "rate_bits": round(bits, 4), "mse": round(mse, 6),
         "limit_bits": round(limit, 4), "gap_bits": round(bits - limit, 4),
         "gap_db": round(20 * math.log10(2) * (bits - limit), 3),
         "encode_samples_per_s": round(samples / encode_s, -3), "decode_samples_per_s": round(samples / decode_s, -3),
@@ -160,8 +161,8 @@ def main() -> None:
     )
     parser.add_argument("--cases", default="gaussian,learned,laplace,mixture")
     parser.add_argument("--rates", default="1.4,1.9")
-    parser.add_argument("--blocks", type=int, default=1000)
-    parser.add_argument("--states", type=int, default=1024)
+    parser.add_argument("--blocks", type=int, default=1024)
+    parser.add_argument("--states", type=int, default=2048)
     parser.add_argument("--lists", type=int, default=32)
     parser.add_argument("--failure", type=float, default=0.005)
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder for the trained models")
