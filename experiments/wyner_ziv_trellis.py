@@ -111,8 +111,8 @@ def run(case: str, rate: float, options: argparse.Namespace) -> dict[str, object
     limit = limit_bits(case, mse)
     return {
         "case": case, "states": recipe.states, "dimensions": model.config["dimensions"], "lists": recipe.lists,
-        "failure": recipe.failure, "blocks": samples // BLOCK, "failures": failures, "rate_bits": round(bits, 4), "mse": round(mse, 6),
-        "limit_bits": round(limit, 4), "gap_bits": round(bits - limit, 4),
+        "failure": recipe.failure, "blocks": samples // BLOCK, "failures": failures, "rate_bits": round(bits, 4),
+        "mse": round(mse, 6), "limit_bits": round(limit, 4), "gap_bits": round(bits - limit, 4),
         "gap_db": round(20 * math.log10(2) * (bits - limit), 3),
         "encode_samples_per_s": round(samples / encode_s, -3), "decode_samples_per_s": round(samples / decode_s, -3),
     }  # fmt: skip
