@@ -82,6 +82,10 @@ def open_codec(name: str) -> Codec:
         model = load_model_from(Path(name))
     elif name not in BUILT_IN and name in own_models():
         model = load_model(name)
+    elif name not in BUILT_IN and Path(name).is_dir():
+        raise UnknownCodecError(
+            f"the folder {name} holds no model (there is no {CONFIG} in it): name another one"
+        )
     else:
         return _open(name)
     codec = _open(model.codec)

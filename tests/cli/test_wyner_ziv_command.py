@@ -101,3 +101,39 @@ def test_pairs_that_cannot_be_used_are_said_so(folder, capsys):
         for codec in ("wyner-ziv", "wyner-ziv-grid"):
             assert run(["train", codec, "--data", f"{name}.npz", "--out", "mine"]) == 3
             assert word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("codec", ["wyner-ziv", "wyner-ziv-grid", "wyner-ziv-trellis"])
+def test_numbers_and_names_that_cannot_be_are_refused_before_anything_is_read(
+    codec, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    missing = ["train", codec, "--data", "missing.npz"]
+    for wrong in (
+        ["--seed", "-1"],
+        ["--lists", "0"],
+        *([["--threads", "0"]] if codec != "wyner-ziv-grid" else [["--starts", "0"]]),
+    ):
+        assert run([*missing, "--out", "m", *wrong]) == 2
+        assert wrong[0] in capsys.readouterr().err
+    assert (
+        run(["train", codec, "--data", "wyner-ziv.npz"]) == 2
+    )  # the shipped model would be used in its place
+    assert "--out" in capsys.readouterr().err
+    assert run([*missing, "--out", "m"]) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arrays_are_not_written_under_the_name_of_another_kind(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.zeros(100))
+    assert run(["compress", "x.npy", "--codec", "wyner-ziv-trellis"]) == 0
+    assert run(["decompress", "x.obv", "--side-info", "x.npy", "-o", "again.csv"]) == 3
+    assert ".npy" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npy", "x.obv"]
+
+
+def test_a_folder_without_a_model_is_named(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros(100))
+    assert run(["compress", str(tmp_path / "x.npy"), "--codec", str(tmp_path)]) == 15
+    assert "holds no model" in capsys.readouterr().err

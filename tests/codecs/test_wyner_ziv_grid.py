@@ -100,3 +100,17 @@ def test_tables_that_are_damaged_are_refused(marginal):
         model = StoredModel("broken", weights, stored.config | config, b"\0" * 8)
         with pytest.raises(InputError):
             WynerZivGridCodec(model).encode(np.zeros(3))
+
+
+@pytest.mark.parametrize("name", ["labels", "y", "predicted", "log_q"])
+def test_tables_of_other_values_are_refused(marginal, name):
+    from safetensors.numpy import load, save
+
+    arrays = load(marginal.model.weights)
+    worse = {"labels": arrays["labels"].astype(np.int8) - 9, "y": arrays["y"] * 0}
+    arrays[name] = worse.get(name, arrays[name] * np.nan).astype(
+        arrays[name].dtype if name != "labels" else np.int8
+    )
+    model = StoredModel("m", save(arrays), marginal.model.config, marginal.fingerprint)
+    with pytest.raises(InputError, match="damaged"):
+        _ = WynerZivGridCodec(model).tables

@@ -163,3 +163,38 @@ def test_changed_bits_are_an_error_or_change_nothing(codec, coded, name):
         container = changed(good, sections={**good.sections, name: bytes(data)})
         with suppress(UnrecoverableBlockError):
             assert np.array_equal(codec.decode(container, y), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("states", [16]), ("states", 5), ("dimensions", None), ("step", 0.0), ("step", float("nan")), ("step", "1"),
+        ("noise", -1.0), ("prior", None), ("prior", {"inputs": 1, "components": 10**9, "hidden": 0}),
+        ("prior", {"inputs": 1, "components": 2, "hidden": 0}), ("slepian_wolf", None), ("slepian_wolf", {}),
+    ],
+)  # fmt: skip
+def test_a_damaged_model_is_an_error_of_ours(codec, coded, name, value):
+    """Models come from others, as files do."""
+    _, y, container = coded
+    broken = WynerZivTrellisCodec(replace(codec.model, config=codec.model.config | {name: value}))
+    with pytest.raises(InputError):
+        broken.decode(container, y)
+
+
+def test_memory_counts_every_gaussian(codec, coded):
+    x, y, container = coded
+    with pytest.raises(LimitError):
+        codec.decode(container, y, Limits(memory=x.size * 300))
+
+
+def test_numbers_in_other_units_are_told(codec):
+    with pytest.raises(InputError, match="other units"):
+        codec.encode(np.array([1.0, 1e300]))
+    with pytest.raises(UnsupportedInputError, match="convert"):
+        codec.encode(np.array([1j]))
+
+
+def test_an_empty_shape_is_no_file_of_ours(codec):
+    empty = dict.fromkeys(("states", "branches", "labels", "checks"), b"")
+    with pytest.raises(DamagedError):
+        codec.decode(Container(codec.id, {0: 0}, (0,), empty, codec.fingerprint, {}), np.zeros(0))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obverse.coding import polar
+from obverse.errors import CodingError
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -253,3 +254,13 @@ def test_all_reliable_bits_are_decided_by_their_signs():
     found, metric = polar.list_decode(odds, nothing, np.empty(0, np.uint8), 8 * polar.UNIT, 4)
     assert (polar.reliabilities(8 * polar.UNIT, m)[0] > polar.SURE) == (len(found) == 1 and metric.size == 1)
     assert (found[0] == (odds < 0)).all()
+
+
+def test_sizes_that_kernels_cannot_take():
+    for n in (0, 3, 1000):
+        with pytest.raises(CodingError, match="power of two"):
+            polar.transform(np.zeros(n, np.uint8))
+        with pytest.raises(CodingError, match="power of two"):
+            polar.list_decode(np.zeros(n, np.float32), np.arange(1), np.zeros(1, np.uint8), 0, 4)
+    with pytest.raises(CodingError, match="path"):
+        polar.list_decode(np.zeros(4, np.float32), np.arange(1), np.zeros(1, np.uint8), 0, 0)

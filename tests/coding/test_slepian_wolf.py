@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from obverse.coding import planes
 from obverse.coding.planes import SMALLEST, Plane
 from obverse.coding.slepian_wolf import SlepianWolfCode
-from obverse.errors import CodingError, DamagedError, UnrecoverableBlockError
+from obverse.errors import CodingError, DamagedError, InputError, UnrecoverableBlockError
 
 BLOCK = 4096
 
@@ -317,3 +317,28 @@ def test_blocks_fail_no_more_often_than_designed(monkeypatch):
             assert (found == u[part]).all()
     # a design is careful: never less than what any of its 32 samples needed; yet not wasteful
     assert 0 < failures <= 0.05 * count
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("alphabet", 9), ("alphabet", 1), ("alphabet", "5"), ("block", 0), ("block", 3000), ("block", 2**40),
+        ("block", 2048), ("planes", []), ("planes", None), ("counts", [1]), ("counts", None), ("counts", [-1, 0, 0]),
+        ("counts", [9999, 0, 0]), ("counts", [0.5, 1, 1]), ("log2_mean", 2**62), ("log2_mean", None),
+        ("graph", {"columns": [[2, 1024]], "layers": 2**30}), ("graph", {"columns": [[2, -1], [2, 1025]], "layers": 3}),
+        ("graph", {"columns": [[5, 1024]], "layers": 4}), ("graph", {"columns": [], "layers": 4}), ("graph", {}),
+        ("graph", {"columns": [[2, 1024]], "layers": 1024}),
+    ],
+)  # fmt: skip
+def test_a_damaged_state_is_refused(place, value):
+    """Kernels trust the numbers of a code, and codes come with models of others."""
+    state = json.loads(json.dumps(code_for(5).state()))
+    (state if place in state else state["planes"][1])[place] = value
+    with pytest.raises(InputError, match="damaged"):
+        SlepianWolfCode.from_state(state)
+
+
+@pytest.mark.parametrize("lists", [0, -1, 10**6])
+def test_impossible_lists(lists):
+    with pytest.raises(CodingError, match="paths"):
+        SlepianWolfCode.design(*source(3000, 2), block=1024, lists=lists)

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from obverse.data.arrays import npy_bytes, read_array, read_pairs
+from obverse.data.arrays import check_npy_name, npy_bytes, read_array, read_pairs
 from obverse.errors import InputError
 
 
@@ -74,3 +74,40 @@ def test_pairs_without_one(tmp_path):
     np.savez(tmp_path / "objects.npz", x=np.array([{}], object), y=np.ones(1))
     with pytest.raises(InputError):
         read_pairs(tmp_path / "objects.npz")
+
+
+@pytest.mark.parametrize(
+    ("found", "put"),
+    [(b"'<f8'", b"'<,8'"), (b"'descr'", b"'des(r'"), (b"': False", b")': Fals"), (b"(9,)", b"(9,>")],
+)
+def test_damaged_headers(tmp_path, found, put):
+    """NumPy parses them as Python, and then not only ValueError comes of it."""
+    path = tmp_path / "a.npy"
+    path.write_bytes(npy_bytes(np.zeros(9)).replace(found, put))
+    with pytest.raises(InputError, match=r"not a \.npy"):
+        read_array(path)
+
+
+def test_damaged_archives(tmp_path):
+    np.savez_compressed(tmp_path / "pairs.npz", x=np.arange(300), y=np.ones(300))
+    good = (tmp_path / "pairs.npz").read_bytes()
+    directory = good.index(b"PK\x01\x02")
+    for place, value in (
+        (directory + 6, 77),
+        (directory + 8, 32),
+        (directory + 10, 99),
+        (60, good[60] ^ 255),
+    ):
+        (tmp_path / "bad.npz").write_bytes(good[:place] + bytes([value]) + good[place + 1 :])
+        with pytest.raises(InputError, match=r"not a \.npz"):
+            read_pairs(tmp_path / "bad.npz")
+    (tmp_path / "a.npy").write_bytes(b"PK\x03\x04 no archive")
+    with pytest.raises(InputError):
+        read_array(tmp_path / "a.npy")
+
+
+def test_arrays_go_into_npy_files_only():
+    check_npy_name("a.NPY")
+    for name in ("a.png", "a.csv", "a"):
+        with pytest.raises(InputError, match=r"\.npy"):
+            check_npy_name(name)

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from obverse.cli.console import out as show
 from obverse.cli.console import say, to_json
 from obverse.cli.options import Json
+from obverse.cli.wyner_ziv import check_numbers, folder_of
 
 
 def train_trellis(
@@ -50,12 +51,13 @@ def train_trellis(
     """
     from obverse.data.arrays import read_pairs
 
+    check_numbers(seed, lists, threads)
+    folder = folder_of(data, out)
     x, y = read_pairs(data)
 
     import torch
 
     from obverse.training.wyner_ziv_trellis import TrellisRecipe, train
-    from obverse.zoo import models_home
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -63,7 +65,6 @@ def train_trellis(
         rate_bits=rate, states=states, components=components, hidden=hidden, steps=steps, failure=failure,
         lists=lists, seed=seed,
     )  # fmt: skip
-    folder = models_home() / data.stem if out is None else out
     model = train(x, y, folder, recipe, say)
     facts = {"model": str(folder), "fingerprint": model.fingerprint.hex()}
     show(to_json(facts) if json else f"{folder}: model {facts['fingerprint']}")

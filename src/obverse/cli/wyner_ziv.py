@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from obverse.cli.console import UsageError, say, to_json
 from obverse.cli.console import out as show
-from obverse.cli.console import say, to_json
 from obverse.cli.options import Json
 
 Data = Annotated[Path, Parameter(help="A .npz file with arrays x (n,) or (n, d) and y (n,) or (n, c).")]
@@ -28,6 +28,29 @@ Lmbda = Annotated[
 Lists = Annotated[
     int, Parameter(help="Paths followed when the Slepian-Wolf code is designed: more take longer.")
 ]
+
+
+def folder_of(data: Path, out: Path | None) -> Path:
+    """Where the model goes. Raises UsageError for a name by which it would never be found."""
+    from obverse.registry import BUILT_IN
+    from obverse.zoo import models_home
+
+    if out is None and data.stem in BUILT_IN:
+        raise UsageError(
+            f"a model called {data.stem!r} would be hidden by the codec of that name: give --out"
+        )
+    return models_home() / data.stem if out is None else out
+
+
+def check_numbers(seed: int, lists: int, threads: int | None = None) -> None:
+    """Raises UsageError for what no library takes."""
+    for name, value, low, high in (
+        ("seed", seed, 0, 2**32 - 1),
+        ("lists", lists, 1, 4096),
+        ("threads", threads, 1, 4096),
+    ):
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"--{name} must be {low} to {high}, not {value}")
 
 
 def _report(folder: Path, fingerprint: bytes, json: bool) -> int:
@@ -65,20 +88,20 @@ def train_wyner_ziv(
     """
     from obverse.data.arrays import read_pairs
 
+    check_numbers(seed, lists, threads)
+    folder = folder_of(data, out)
     x, y = read_pairs(data)
 
     import torch
 
     from obverse.training.wyner_ziv import WynerZivRecipe
     from obverse.training.wyner_ziv_export import train_model
-    from obverse.zoo import models_home
 
     if threads is not None:
         torch.set_num_threads(threads)
     recipe = WynerZivRecipe(
         objective=objective, indices=indices, lmbda=lmbda, distortion=distortion, start=start, steps=steps, seed=seed
     )  # fmt: skip
-    folder = models_home() / data.stem if out is None else out
     return _report(folder, train_model(x, y, folder, recipe, say, lists=lists).fingerprint, json)
 
 
@@ -100,11 +123,13 @@ def train_wyner_ziv_grid(
     """
     from obverse.data.arrays import read_pairs
 
+    check_numbers(seed, lists)
+    if not 1 <= starts <= 1000:
+        raise UsageError(f"--starts must be 1 to 1000, not {starts}")
+    folder = folder_of(data, out)
     x, y = read_pairs(data)
 
     from obverse.training.wyner_ziv_grid import GridRecipe, train_grid
-    from obverse.zoo import models_home
 
     recipe = GridRecipe(objective=objective, indices=indices, lmbda=lmbda, starts=starts, seed=seed)
-    folder = models_home() / data.stem if out is None else out
     return _report(folder, train_grid(x, y, folder, recipe, say, lists=lists).fingerprint, json)

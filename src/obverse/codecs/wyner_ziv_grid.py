@@ -53,10 +53,13 @@ class WynerZivGridCodec(IndexCodec):
             )
         except (KeyError, TypeError, ValueError, SafetensorError) as error:
             raise InputError(f"the model's tables are damaged: {error}") from None
-        model, points = self.index_model, len(tables.y)
+        model, points = self.index_model, tables.y.size
         good = (
-            tables.labels.ndim == 1 and len(tables.labels) and tables.labels.max() < model.indices
-            and tables.predicted.shape == (points,) and points > 0 and tables.cell > 0
+            tables.labels.ndim == 1 and len(tables.labels) and tables.labels.dtype == np.uint8
+            and tables.labels.max() < model.indices and tables.y.shape == tables.predicted.shape == (points,)
+            and points > 0 and (np.diff(tables.y) > 0).all() and 0 < tables.cell < np.inf
+            and np.isfinite([tables.low, tables.scale]).all()
+            and all(np.isfinite(t).all() for t in (tables.y, tables.predicted, tables.curves, tables.log_q))
             and tables.curves.shape == tables.log_q.shape == (model.indices, points)
             and model.dimensions == model.side.columns == 1
         )  # fmt: skip

@@ -25,7 +25,7 @@ from obverse.codec import Codec
 from obverse.coding import Message, TableFamily
 from obverse.coding.slepian_wolf import SlepianWolfCode
 from obverse.container import Container, Limits
-from obverse.data.arrays import npy_bytes, read_array
+from obverse.data.arrays import check_npy_name, npy_bytes, read_array
 from obverse.errors import (
     DamagedError,
     InputError,
@@ -131,7 +131,12 @@ class IndexCodec(Codec):
 
     @cached_property
     def code(self) -> SlepianWolfCode:
-        return SlepianWolfCode.from_state(self.index_model.code or {})
+        code = SlepianWolfCode.from_state(self.index_model.code or {})
+        if code.alphabet != self.index_model.indices:
+            raise InputError(
+                "the model's configuration is damaged: its code has other indices than its model"
+            )
+        return code
 
     @cached_property
     def table(self) -> TableFamily:
@@ -253,6 +258,7 @@ class IndexCodec(Codec):
         return read_array(source, "side information")
 
     def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
+        check_npy_name(target)
         return npy_bytes(self.decode(container, side.get("side_info"), limits))
 
 

@@ -19,12 +19,13 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
 from obverse.codec import Codec
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import Container, Limits
-from obverse.data.arrays import npy_bytes, read_array
+from obverse.data.arrays import check_npy_name, npy_bytes, read_array
 from obverse.errors import (
     DamagedError,
     InputError,
@@ -34,11 +35,15 @@ from obverse.errors import (
 )
 from obverse.priors.mixture import MixturePrior
 from obverse.quantization.labels import Labels
-from obverse.quantization.trellis import Trellis
+from obverse.quantization.trellis import LARGEST, Trellis
 from obverse.zoo import StoredModel, load_model
 
 TYPES = ("<f4", "<f8")
-SAMPLE_BYTES = 400  # memory that a sample takes while it is decoded
+SAMPLE_BYTES, COMPONENT_BYTES = (
+    250,
+    80,
+)  # memory that a sample takes while it is decoded, and each Gaussian of it
+CHUNK = 8192  # samples that pass through the network at once
 
 
 class WynerZivTrellisCodec(Codec):
@@ -60,26 +65,47 @@ class WynerZivTrellisCodec(Codec):
     def fingerprint(self) -> bytes:
         return self.model.fingerprint
 
+    def _number(self, name: str, kind: type, low: float, high: float, group: str | None = None) -> Any:
+        """A number of the configuration. Raises InputError: models come from others, too."""
+        values = self.model.config if group is None else self.model.config.get(group)
+        value = values.get(name) if isinstance(values, dict) else None
+        if type(value) is not kind or not low <= value <= high:
+            raise InputError(f"the model's configuration is damaged: {name} cannot be {value!r}")
+        return value
+
     @cached_property
     def trellis(self) -> Trellis:
-        return Trellis.of(self.model.config["states"], self.model.config["dimensions"])
+        return Trellis.of(self._number("states", int, 4, 8192), self._number("dimensions", int, 1, 2))
+
+    @cached_property
+    def step(self) -> float:
+        return self._number("step", float, 1e-300, 1e300)
 
     @cached_property
     def code(self) -> SlepianWolfCode:
-        return SlepianWolfCode.from_state(self.model.config["slepian_wolf"])
+        return SlepianWolfCode.from_state(self.model.config.get("slepian_wolf") or {})
 
     @cached_property
     def prior(self) -> MixturePrior:
-        sizes = self.model.config["prior"]
-        prior = MixturePrior(sizes["inputs"], sizes["components"], sizes["hidden"])
-        prior.load_state_dict(load_safetensors(self.model.weights))
+        sizes = (("inputs", 0, 2**12), ("components", 1, 64), ("hidden", 0, 1024))
+        prior = MixturePrior(*(self._number(name, int, low, high, "prior") for name, low, high in sizes))
+        try:
+            prior.load_state_dict(load_safetensors(self.model.weights))
+        except (RuntimeError, SafetensorError) as error:
+            raise InputError(f"the weights are not those that the configuration describes: {error}") from None
         return prior.double().eval()
 
     def encode(self, data: Any, *, metadata: dict[str, Any] | None = None) -> Container:
         """(n,) float32 or float64. Raises InputError; never sees side information."""
         x = scalars_of(data)
         kind = "<f4" if x.dtype == np.float32 else "<f8"
-        values = x.astype(np.float64) / self.model.config["step"]
+        step, furthest = self.step, float(np.abs(x).max())
+        if furthest >= LARGEST * step:
+            raise InputError(
+                f"the array holds numbers as large as {furthest:.3g}, the model's steps are {step:.3g}: other "
+                "units, or another model's data?"
+            )
+        values = x.astype(np.float64) / step
         labels = np.empty(x.size, np.int64)
         states, branches, checks = [], [], []
         for first in range(0, x.size, BLOCK):
@@ -108,12 +134,12 @@ class WynerZivTrellisCodec(Codec):
         kind, shape, sections = container.config.get(0), container.shape, container.sections
         if (
             container.items is not None or set(container.config) != {0} or type(kind) is not int
-            or not 0 <= kind < len(TYPES) or len(shape) != 1
+            or not 0 <= kind < len(TYPES) or len(shape) != 1 or shape[0] < 1
             or set(sections) != {"states", "branches", "labels", "checks"}
         ):  # fmt: skip
             raise DamagedError("not the header of a file of this codec")
         n = shape[0]
-        limits.check_memory(n * SAMPLE_BYTES)
+        limits.check_memory(n * (SAMPLE_BYTES + COMPONENT_BYTES * self.prior.components))
         blocks = -(-n // BLOCK)
         if len(sections["states"]) != 2 * blocks or len(sections["checks"]) != 4 * blocks:
             raise DamagedError("a Wyner-Ziv file with other blocks than its length")
@@ -149,11 +175,14 @@ class WynerZivTrellisCodec(Codec):
     @torch.inference_mode()
     def _recover(self, coded: bytes, y: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n,) points j and (n,) E[x | j, y]."""
-        config = self.model.config
-        mixture = self.prior(torch.from_numpy(y))
+        parts = [self.prior(part) for part in torch.from_numpy(y).split(CHUNK)]
+        weights, means, scales = (
+            torch.cat([getattr(part, name) for part in parts]).numpy()
+            for name in ("weights", "means", "scales")
+        )
         labels = Labels(
-            mixture.weights.numpy(), mixture.means.numpy(), mixture.scales.numpy(), low, self.trellis.modulus,
-            config["step"], config["noise"], self.code.alphabet,
+            weights, means, scales, low, self.trellis.modulus, self.step, self._number("noise", float, 0.0, 1e300),
+            self.code.alphabet,
         )  # fmt: skip
         found = self.code.decode(coded, len(low), labels.log_q)
         points = labels.points(found)
@@ -166,6 +195,7 @@ class WynerZivTrellisCodec(Codec):
         return read_array(source, "side information")
 
     def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
+        check_npy_name(target)
         return npy_bytes(self.decode(container, side.get("side_info"), limits))
 
 
@@ -177,9 +207,13 @@ def check_of(points: np.ndarray) -> int:
 def scalars_of(data: Any) -> np.ndarray:
     """(n,) float32 or float64, finite. Raises InputError."""
     x = np.asarray(data)
-    if x.dtype.kind not in "fiu" or x.ndim != 1:
+    if x.dtype.kind not in "fiu":
         raise UnsupportedInputError(
-            f"this codec codes lists of numbers (n,), not {x.dtype} of shape {x.shape}; reshape x, and y with it"
+            f"this codec codes real numbers, not {x.dtype}; convert x to float32 or float64"
+        )
+    if x.ndim != 1:
+        raise UnsupportedInputError(
+            f"this codec codes lists of numbers (n,), not an array of shape {x.shape}; reshape x, and y with it"
         )
     if x.size == 0:
         raise InputError("there is nothing to code: the array is empty")

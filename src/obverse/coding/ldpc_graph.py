@@ -64,6 +64,13 @@ class Design:
         degree = COLUMNS[nearest][-1][0]
         return cls(COLUMNS[nearest], min(BASE, max(degree, -int(-rate_bits * BASE // 1))))
 
+    def holds(self) -> bool:
+        """Whether there is such a graph: BASE columns, of degrees from 2 to the number of layers."""
+        degrees, counts = [d for d, _ in self.columns], [count for _, count in self.columns]
+        return (
+            sum(counts) == BASE and min(counts) >= 0 and min(degrees) >= 2 and max(degrees) <= self.layers <= BASE
+        )  # fmt: skip
+
     def bits(self, n: int) -> int:
         """The least number of bits that can be sent of n. Raises CodingError as `lanes_of`."""
         return self.layers * lanes_of(n)
@@ -88,12 +95,12 @@ class Graph:
 
 @lru_cache(maxsize=128)
 def _base_graph(design: Design, lanes: int) -> Graph:
-    pairs = np.array(sorted(design.columns), np.int64)
-    degrees = np.repeat(pairs[:, 0], pairs[:, 1])
-    if degrees.size != BASE or degrees[0] < 2 or not degrees[-1] <= design.layers <= BASE:
+    if not design.holds():
         raise CodingError(
             f"a design has {BASE} columns of degrees from 2 to the number of its layers, {design.layers}"
         )
+    pairs = np.array(sorted(design.columns), np.int64)
+    degrees = np.repeat(pairs[:, 0], pairs[:, 1])
     column, shift, start = _grow(degrees, design.layers, lanes)
     return Graph(column, shift, start, np.full(design.layers, -1, np.int64))
 

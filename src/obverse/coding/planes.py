@@ -49,6 +49,14 @@ class Plane:
         """How many of n bits are sent; n where they go raw."""
         return n if n < SMALLEST else self.counts[(n // SMALLEST).bit_length() - 1]
 
+    def holds(self, sizes: list[int]) -> bool:
+        """Whether the numbers are possible ones for blocks of these sizes: kernels rely on it."""
+        if len(self.counts) != len(sizes) or not polar.LOWEST <= self.log2_mean <= polar.HIGHEST:
+            return False
+        if any(not 0 <= count <= n for count, n in zip(self.counts, sizes, strict=True)):
+            return False
+        return self.graph is None or (self.graph.holds() and self.graph.bits(sizes[-1]) <= self.counts[-1])
+
     def gap(self, n: int) -> float:
         """Bits sent of each bit beyond its entropy."""
         return self.count(n) / n - self.entropy

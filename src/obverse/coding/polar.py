@@ -27,10 +27,13 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from obverse.errors import CodingError
+
 Bits = npt.NDArray[np.uint8]
 
 FRACTION = 10  # log2 of a mean log-odds is held in units of 2**-FRACTION
 UNIT = 1 << FRACTION
+LOWEST, HIGHEST = -12 * UNIT, 8 * UNIT  # log2_mean of the channels that codes are made for
 SURE = round(math.log2(60.0) * UNIT)  # a bit whose mean log-odds are 60 errs once in 4e7
 
 # How much log2 of the mean log-odds of a bit falls when it is added to another of the same mean (a check node):
@@ -50,7 +53,11 @@ LOSS = np.array(
 
 
 def transform(x: Bits) -> Bits:
-    """(n,) bits, n a power of two -> x F^(⊗m), F = [[1, 0], [1, 1]], over GF(2); its own inverse."""
+    """(n,) bits, n a power of two -> x F^(⊗m), F = [[1, 0], [1, 1]], over GF(2); its own inverse.
+
+    Raises CodingError.
+    """
+    _check_size(len(x))
     u = x.copy()
     _transform(u)
     return u
@@ -64,6 +71,11 @@ def _transform(u: Any) -> None:
             for i in range(start, start + half):
                 u[i] ^= u[i + half]
         half *= 2
+
+
+def _check_size(n: int) -> None:
+    if n < 1 or n & (n - 1):
+        raise CodingError(f"a polar code covers a power of two of bits, not {n}")
 
 
 # -- which bits are unreliable -----------------------------------------------------------------------
@@ -112,7 +124,7 @@ def entropy_of(log2_mean: int) -> float:
 
 def log2_mean_of(entropy_bits: float) -> int:
     """The inverse of `entropy_of`, by bisection; what a designer stores, never what a decoder computes."""
-    low, high = -12 * UNIT, 8 * UNIT
+    low, high = LOWEST, HIGHEST
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if entropy_of(middle) > entropy_bits else (low, middle)
@@ -317,9 +329,12 @@ def list_decode(
 
     log_odds: (n,) ln P(x = 0) / P(x = 1) of each bit given the side information. sent, values: positions of u that
     are known and their bits. log2_mean: as for `order`. lists: paths followed at once.
-    Returns (k, n) bits, k <= lists, and (k,) -ln P of each, in nats.
+    Returns (k, n) bits, k <= lists, and (k,) -ln P of each, in nats. Raises CodingError.
     """
     n = len(log_odds)
+    _check_size(n)
+    if lists < 1:
+        raise CodingError(f"a list decoder follows 1 path or more, not {lists}")
     m = n.bit_length() - 1
     known = np.zeros(n, np.uint8)
     known[sent] = values

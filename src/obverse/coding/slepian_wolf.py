@@ -29,6 +29,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,11 @@ from obverse.coding.planes import (
     plane_odds,
     plane_of,
 )
-from obverse.errors import CodingError, DamagedError, UnrecoverableBlockError
+from obverse.errors import CodingError, DamagedError, InputError, UnrecoverableBlockError
 
 BLOCK = 65_536
+MOST_LISTS = 4_096
+LARGEST_BLOCK, LARGEST_ALPHABET = 1 << 20, 1 << 16
 CHECK_BITS = 16  # a plane's own checksum, by which it is known when it is found
 
 SoftInformation = Rows | Odds
@@ -202,8 +205,12 @@ class SlepianWolfCode:
         that sample blocks need if `lists` paths are followed (decoding follows up to 512; designing with more takes
         longer and makes shorter files). Raises CodingError.
         """
-        if block < SMALLEST or block & (block - 1):
-            raise CodingError(f"a block is a power of two of at least {SMALLEST} indices, not {block}")
+        if not SMALLEST <= block <= LARGEST_BLOCK or block & (block - 1):
+            raise CodingError(
+                f"a block is a power of two of {SMALLEST} to {LARGEST_BLOCK} indices, not {block}"
+            )
+        if not 1 <= lists <= MOST_LISTS:
+            raise CodingError(f"1 to {MOST_LISTS} paths can be followed when a code is designed, not {lists}")
         indices = np.asarray(u, np.int64).ravel()
         size = alphabet if callable(log_q) else log_q.shape[1]
         if size is None or size < 2 or indices.size < SMALLEST or indices.min() < 0 or indices.max() >= size:
@@ -227,15 +234,37 @@ class SlepianWolfCode:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> SlepianWolfCode:
-        """The code that `state` came from; lists in place of tuples, as JSON has them, will do."""
-        planes = []
-        for plane in state["planes"]:
-            graph = plane["graph"]
-            if graph is not None:
-                columns = tuple((int(degree), int(count)) for degree, count in graph["columns"])
-                graph = Design(columns, int(graph["layers"]))
-            planes.append(Plane(plane["entropy"], tuple(plane["counts"]), plane["log2_mean"], graph))
-        return cls(int(state["alphabet"]), tuple(planes), int(state["block"]))
+        """The code that `state` came from; lists in place of tuples, as JSON has them, will do.
+
+        Raises InputError for what is not the state of a code: models come from others, too.
+        """
+        try:
+            planes = []
+            for plane in state["planes"]:
+                graph = plane["graph"]
+                if graph is not None:
+                    columns = tuple((index(degree), index(count)) for degree, count in graph["columns"])
+                    graph = Design(columns, index(graph["layers"]))
+                counts = tuple(map(index, plane["counts"]))
+                planes.append(Plane(float(plane["entropy"]), counts, index(plane["log2_mean"]), graph))
+            code = cls(index(state["alphabet"]), tuple(planes), index(state["block"]))
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise InputError(f"the model's Slepian-Wolf code is damaged: {error!r}") from None
+        if not code._holds():
+            raise InputError("the model's Slepian-Wolf code is damaged: its numbers do not agree")
+        return code
+
+    def _holds(self) -> bool:
+        """Whether the numbers are those of a code that can run: kernels rely on it."""
+        if not (
+            2 <= self.alphabet <= LARGEST_ALPHABET
+            and SMALLEST <= self.block <= LARGEST_BLOCK
+            and self.block & (self.block - 1) == 0
+            and len(self.planes) == (self.alphabet - 1).bit_length()
+        ):
+            return False
+        sizes = [SMALLEST << k for k in range((self.block // SMALLEST).bit_length())]
+        return all(plane.holds(sizes) for plane in self.planes)
 
     def _checked(self, u: npt.ArrayLike) -> Indices:
         indices: npt.NDArray[Any] = np.asarray(u)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.errors import InputError
+
+NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"
+# what NumPy raises on damaged bytes: headers are parsed as Python, archives by zipfile
+UNREADABLE = (
+    ValueError, TypeError, KeyError, EOFError, OSError, MemoryError, OverflowError, SyntaxError, NotImplementedError,
+    RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def read_array(source: Path | BinaryIO, what: str = "data") -> npt.NDArray[np.generic]:
@@ -22,15 +31,16 @@ def read_array(source: Path | BinaryIO, what: str = "data") -> npt.NDArray[np.ge
         raise InputError(f"there is no file {name}") from None
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror}") from error
+    if raw.startswith(ZIP):
+        raise InputError(f"{name} ({what}) holds several arrays; give one .npy array")
+    if not raw.startswith(NPY):
+        raise InputError(f"{name} ({what}) is not a .npy file; write it with numpy.save")
     try:
-        array = np.load(io.BytesIO(raw), allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as error:
+        return np.asarray(np.load(io.BytesIO(raw), allow_pickle=False))
+    except UNREADABLE as error:
         raise InputError(
             f"{name} ({what}) is not a .npy array of numbers: {error}; write it with numpy.save"
         ) from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{name} ({what}) holds several arrays; give one .npy array")
-    return array
 
 
 def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
@@ -38,6 +48,12 @@ def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
+
+
+def check_npy_name(target: str) -> None:
+    """Raises InputError for the name of another kind of file, in which an array would not be found again."""
+    if Path(target).suffix.lower() != ".npy":
+        raise InputError(f"{target}: arrays are written as .npy files only; name the output so")
 
 
 def read_pairs(path: Path) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
@@ -52,7 +68,7 @@ def read_pairs(path: Path) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.gene
             return arrays["x"], arrays["y"]
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, MemoryError) as error:
+    except UNREADABLE as error:
         raise InputError(
             f"{path} is not a .npz file of numbers: {error}; write it with numpy.savez"
         ) from error

@@ -25,6 +25,7 @@ from obverse.errors import InputError
 
 CELLS_X, POINTS_Y = 4800, 2400
 Q_FLOOR = 1e-12
+BROAD = 1e-4  # of a density from samples is a broad Gaussian
 REFINED = 3  # designs of the coarse grid that are iterated on the fine one
 COUNTED = 1e-5  # probability of x below which an interval is not counted
 
@@ -67,7 +68,8 @@ class JointGrid:
         points: int = POINTS_Y,
         width: float | None = None,
     ) -> JointGrid:
-        """A kernel estimate from n pairs (n,), (n,): the histogram, smoothed by a Gaussian along x and y.
+        """A kernel estimate from n pairs (n,), (n,): the histogram, smoothed by a Gaussian along x and y, and a very
+        little of a broad Gaussian, so that every x and y has a sensible conditional.
 
         y of whole numbers with at most 256 values is kept as it is. width: of the kernel, in residual standard
         deviations sigma_{x|y}; by default 2 n**(-1/5), at least 0.05.
@@ -88,7 +90,10 @@ class JointGrid:
         if not discrete:
             step = values[1] - values[0]
             counts = _blur(counts, width * residual_deviation(y.astype(np.float64), x, False) / step, 1)
-        return cls(axis, values.astype(np.float64), counts / counts.sum())
+        counts[counts < 1e-12 * counts.max()] = 0  # rounding noise of the FFT
+        broad = _gaussian_model(x, y, axis, values, place if discrete else None)
+        mixed = (1 - BROAD) * counts / counts.sum() + BROAD * broad
+        return cls(axis, values.astype(np.float64), mixed)
 
     def coarser(self, factor: int) -> JointGrid:
         """The same probability on a grid with so many times fewer cells each way; y only where it is long."""
@@ -98,6 +103,26 @@ class JointGrid:
         p = self.p[:cells, :points].reshape(cells // factor, factor, points // thin, thin).sum(axis=(1, 3))
         x = self.x[:cells].reshape(-1, factor).mean(axis=1)
         return JointGrid(x, self.y[:points].reshape(-1, thin).mean(axis=1), p / p.sum())
+
+
+def _gaussian_model(
+    x: np.ndarray, y: np.ndarray, axis: np.ndarray, values: np.ndarray, place: np.ndarray | None
+) -> np.ndarray:
+    """(nx, ny), sum 1: x Gaussian around a line in y, or within each of the `values` that `place` tells; with twice
+    the measured variances. It decides where there are no samples."""
+    if place is None:
+        slope = np.cov(x, y)[0, 1] / y.var()
+        means, weights = (
+            x.mean() + slope * (values - y.mean()),
+            np.exp(-((values - y.mean()) ** 2) / (4 * y.var())),
+        )
+        variances = np.full(len(values), 2 * (x - slope * y).var())
+    else:
+        weights = np.bincount(place).astype(np.float64)
+        means = np.bincount(place, x) / weights
+        variances = 2 * np.maximum(np.bincount(place, x**2) / weights - means**2, 1e-6 * x.var())
+    density = np.exp(-((axis[:, None] - means) ** 2) / (2 * variances)) / np.sqrt(variances) * weights
+    return density / density.sum()
 
 
 def _centres(low: float, high: float, count: int) -> np.ndarray:
