@@ -49,7 +49,7 @@ def test_rate_and_error_lie_near_the_limit(codec, coded):
     rate = len(write(container)) * 8 / x.size
     error = np.mean((codec.decode(container, y) - x) ** 2)
     limit = 0.5 * math.log2(0.1 / error)
-    assert limit < rate < limit + 0.3  # blocks of 4,096 and 16 states; experiments/ has the real figures
+    assert limit < rate < limit + 0.35  # blocks of 4,096 and 16 states; experiments/ has the real figures
     assert rate < 0.5 * math.log2(1.1 / error)  # less than R(D) of x without side information
 
 

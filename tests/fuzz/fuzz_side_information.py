@@ -1,4 +1,4 @@
-"""Fuzz the decoders with side information: python tests/fuzz/fuzz_side_information.py -atheris_runs=2000
+"""Fuzz the decoders with side information: python tests/fuzz/fuzz_side_information.py -atheris_runs=2000 -len_control=0
 
 Behind valid checksums, what a hostile writer could put into a file: any header, any bytes in any section. What comes
 out must have the announced shape or be an error of our tree.

@@ -74,6 +74,10 @@ def test_training_is_repeatable(tmp_path):
         (np.r_[np.nan, np.arange(19_999.0)], np.zeros(20_000), "NaN"),
         (np.zeros((20_000, 2)), np.zeros(20_000), "x must be"),
         (np.array(["a"] * 20_000), np.zeros(20_000), "numbers"),
+        (np.arange(20_000.0), np.zeros((20_000, 0)), "no columns"),
+        (np.arange(20_000.0) * 1e200, np.zeros(20_000), "units"),
+        (np.arange(20_000.0) * 1e-200, np.zeros(20_000), "units"),
+        (np.arange(20_000.0), np.arange(20_000.0) * 3, "exactly"),
     ],
 )
 def test_pairs_that_cannot_be_learned_from(tmp_path, x, y, sentence):

@@ -7,10 +7,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from obverse.cli.batch import make_folder
 from obverse.cli.console import out as show
 from obverse.cli.console import say, to_json
-from obverse.cli.options import Json
+from obverse.cli.options import Force, Json
 from obverse.cli.wyner_ziv import check_numbers, folder_of
+from obverse.errors import OutputExistsError
+from obverse.zoo import WEIGHTS
 
 
 def train_trellis(
@@ -39,6 +42,7 @@ def train_trellis(
     ] = 32,
     seed: int = 1,
     threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
+    force: Force = False,
     json: Json = False,
 ) -> int:
     """Train Wyner-Ziv coding near the limit: trellis, p(x|y) learned from pairs, Slepian-Wolf code.
@@ -53,7 +57,12 @@ def train_trellis(
 
     check_numbers(seed, lists, threads)
     folder = folder_of(data, out)
+    if (folder / WEIGHTS).exists() and not force:
+        raise OutputExistsError(
+            f"{folder} holds a model, whose files could not be read any more; choose another --out, or use --force"
+        )
     x, y = read_pairs(data)
+    make_folder(folder)
 
     import torch
 

@@ -31,6 +31,7 @@ from obverse.zoo import StoredModel, store_model
 FEWEST = 10_000  # pairs
 DESIGN = 12 * BLOCK  # pairs at most that the Slepian-Wolf code is designed on
 LARGEST_ALPHABET = 4_096
+LARGEST = 1e12  # |x|, |y|, and one over the range of x: networks compute in single precision
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # weights, means, scales of mixtures, each (n, components)
 
@@ -87,8 +88,15 @@ def check_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x, y = x.astype(np.float64), y.astype(np.float64).reshape(len(y), -1)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise InputError("the pairs hold NaN or infinite values; drop those pairs first")
+    if y.shape[1] == 0:
+        raise InputError("y has no columns: give side information, or code x alone")
     if x.min() == x.max():
         raise InputError("x is constant: there is nothing to code")
+    for name, values in (("x", x), ("y", y)):
+        if not (np.abs(values).max() < LARGEST and (name == "y" or np.ptp(values) > 1 / LARGEST)):
+            raise InputError(
+                f"the values of {name} are too large or too small to compute with: choose other units"
+            )
     return x, y
 
 
@@ -98,6 +106,8 @@ def fit_prior(x: Tensor, y: Tensor, recipe: TrellisRecipe, log: Callable[[str], 
     torch.manual_seed(recipe.seed)
     prior = MixturePrior(y.shape[1], recipe.components, recipe.hidden)
     prior.fit_linear(x, y, generator)
+    if float(prior.scale) < 1e-5 * float(x.std()):
+        raise InputError("y tells x exactly: there is nothing to code")
     if recipe.components == 1 and recipe.hidden == 0:
         return prior  # least squares is the maximum already
     optimiser = torch.optim.Adam(prior.parameters(), lr=recipe.lr)
