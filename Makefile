@@ -25,7 +25,7 @@ fuzz: $(VENV)/.installed-dev
 	$(BIN)/pip install -q -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python tests/fuzz/fuzz_container.py -atheris_runs=300000
 	$(BIN)/python tests/fuzz/fuzz_image.py -atheris_runs=2000
-	$(BIN)/python tests/fuzz/fuzz_side_information.py -atheris_runs=5000 -len_control=0 -max_len=900
+	$(BIN)/python tests/fuzz/fuzz_side_information.py -atheris_runs=5000
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

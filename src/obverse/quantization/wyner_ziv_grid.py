@@ -25,6 +25,7 @@ from obverse.errors import InputError
 
 CELLS_X, POINTS_Y = 4800, 2400
 Q_FLOOR = 1e-12
+SETTLED = 1e-6  # probability of x whose label changes, below which an iteration ends
 BROAD = 1e-4  # of a density from samples is a broad Gaussian
 REFINED = 3  # designs of the coarse grid that are iterated on the fine one
 COUNTED = 1e-5  # probability of x below which an interval is not counted
@@ -250,7 +251,7 @@ def periodic_labels(x: np.ndarray, width: float, phase: float, indices: int) -> 
 def lloyd(
     grid: JointGrid, labels: np.ndarray, indices: int, objective: str, lmbda: float, iterations: int = 200
 ) -> GridDesign:
-    """Iterate from `labels` until they do not change, or so many times. lmbda: nats per squared unit of x."""
+    """Iterate from `labels` until next to none changes, or so many times. lmbda: nats per squared unit of x."""
     p_x, p_y = grid.p.sum(axis=1), grid.p.sum(axis=0)
     s0 = np.empty(0)
     predicted = (grid.x @ grid.p) / np.maximum(p_y, 1e-300)  # E[x|y], for indices that a y never meets
@@ -267,9 +268,10 @@ def lloyd(
         cost = linear - 2 * lmbda * grid.x[:, None] * (grid.p @ reconstruction.T)
         best = cost.argmin(axis=1)
         best = np.where(p_x > 0, best, labels)
-        if (best == labels).all():
-            break
+        moved = float(p_x[best != labels].sum())
         labels = best
+        if moved < SETTLED:
+            break
     s0, s1 = _moments(grid, labels, indices, 1)
     seen = s0 > 1e-9 * p_y
     reconstruction = np.where(seen, s1 / np.where(seen, s0, 1), predicted)
