@@ -1,12 +1,12 @@
 """Learned Wyner-Ziv compressors recover binning: the figures and the table.
 
-    python experiments/wyner_ziv.py train     # 80 trainings of half a minute; rows that are there are kept
+    python experiments/wyner_ziv.py train     # 98 trainings of half a minute; rows that are there are kept
     python experiments/wyner_ziv.py grid      # the best non-neural designs, a quarter of an hour
     python experiments/wyner_ziv.py figures   # the table of gaps and the figures, from what the other two wrote
     python experiments/wyner_ziv.py models    # the two models that ship
 
 Two quadratic-Gaussian sources (Ozyilkan, Ballé, Erkip, ISIT 2023): X = Y + N with Y ~ N(0, 1), N ~ N(0, 0.1), and
-Y = X + N with X ~ N(0, 1), N ~ N(0, 0.01). Both objectives, four rates, five seeds, and for each source the
+Y = X + N with X ~ N(0, 1), N ~ N(0, 0.01). Both objectives, four or five rates, five seeds, and for each source the
 `emergent` start, which has no structure at all. Every scheme is scored by numerical integration of the density
 with the argmax encoder: rate H(U) or H(U|Y), mean squared error D, gap R - R_WZ(D), R_WZ = log2(sigma^2_{x|y} / D) / 2.
 """
@@ -88,6 +88,7 @@ SOURCES = {
 POINTS: tuple[tuple[str, int, float | None], ...] = (
     ("conditional", 6, 0.033),
     ("conditional", 8, 0.0205),
+    ("conditional", 12, 0.01),
     ("conditional", 14, 0.01),
     ("conditional", 16, 0.0052),
     ("marginal", 2, None),
