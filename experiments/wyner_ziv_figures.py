@@ -170,7 +170,7 @@ def decoders(schemes: Path, learned: list[Row], path: Path) -> None:
 
 def rate_distortion(learned: list[Row], grid: list[Row], path: Path) -> None:
     """Rates and distortions of every training, of the best designs, and the bounds."""
-    figure = Figure(figsize=(12, 5.6), layout="constrained")
+    figure = Figure(figsize=(12, 6), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, source in zip(panels, SOURCES.values(), strict=True):
         d = np.geomspace(source.residual / 64, source.residual, 200)
@@ -202,6 +202,6 @@ def rate_distortion(learned: list[Row], grid: list[Row], path: Path) -> None:
         axes.set_ylabel("mean squared error (dB)")
         axes.set_title(TITLES[source.name])
         axes.grid(alpha=0.3)
-    panels[0].legend(fontsize=8, loc="lower left")
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=4)
     figure.suptitle("Learned scalar Wyner-Ziv codecs against the bounds, scored by numerical integration")
     figure.savefig(path, dpi=110)
