@@ -25,12 +25,14 @@ class Codec(ABC):
     suffix: what a decoded file is called when nobody says ('.png').
     needs_side_info: whether decoding needs side information; a codec that has no use for it refuses it.
     takes_model: whether the class can be made with a model other than the shipped one, `Class(model)`.
+    takes_folder: whether a folder of files is one piece of data, a set; else each file is one.
     """
 
     id: ClassVar[str]
     suffix: ClassVar[str] = ".npy"
     needs_side_info: ClassVar[bool] = False
     takes_model: ClassVar[bool] = False
+    takes_folder: ClassVar[bool] = False
 
     @property
     def fingerprint(self) -> bytes | None:

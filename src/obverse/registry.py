@@ -21,6 +21,15 @@ GROUP = "obverse.codecs"
 
 BUILT_IN = {
     "image": ("obverse.codecs.image:ImageCodec", "photos, lossy, any rate from one learned model"),
+    "image-lossless": (
+        "obverse.codecs.image_lossless:ImageLosslessCodec",
+        "any 8-bit image or 16-bit grayscale one, lossless",
+    ),
+    "vae": (
+        "obverse.codecs.vae:VaeCodec",
+        "sets of small images, lossless, bits back from a latent variable",
+    ),
+    "flow": ("obverse.codecs.flow:FlowCodec", "sets of 32x32 colour images, lossless, an integer flow"),
     "stereo": (
         "obverse.codecs.stereo:StereoCodec",
         "the right view of a pair, lossy, decoded with the left view",
@@ -76,11 +85,11 @@ def open_codec(name: str) -> Codec:
 
     Raises UnknownCodecError, listing the codecs that there are, and InputError for a damaged model.
     """
-    from obverse.zoo import CONFIG, load_model, load_model_from, own_models
+    from obverse.zoo import CONFIG, load_model, load_model_from, model_names
 
     if name not in BUILT_IN and (Path(name) / CONFIG).is_file():
         model = load_model_from(Path(name))
-    elif name not in BUILT_IN and name in own_models():
+    elif name not in BUILT_IN and name in model_names():
         model = load_model(name)
     elif name not in BUILT_IN and Path(name).is_dir():
         raise UnknownCodecError(

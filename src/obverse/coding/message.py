@@ -31,7 +31,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from obverse.coding import rans
+from obverse.coding import logistic_mixture, rans
+from obverse.coding.logistic_mixture import LogisticMixtures
 from obverse.coding.tables import TableFamily
 from obverse.errors import DamagedError, MessageEmptyError, TableError
 
@@ -101,6 +102,47 @@ class Message:
         else:
             self._pop_plain(symbols, tables, flat, 0, flat.size)
         return symbols.reshape(chosen.shape)
+
+    def push_intervals(self, starts: npt.ArrayLike, lengths: npt.ArrayLike, precision: int) -> None:
+        """Push symbols given as their intervals [start, start + length) out of 2**precision, on one state.
+
+        starts, lengths: integers of one shape, length >= 1. For codecs whose model runs symbol by symbol:
+        their decoder pops with the functions of `obverse.coding.rans`. Raises TableError.
+        """
+        first = np.ascontiguousarray(starts, np.uint64).ravel()
+        length = np.ascontiguousarray(lengths, np.uint64).ravel()
+        if not 1 <= precision <= 31 or first.shape != length.shape:
+            raise TableError("intervals need starts and lengths of one shape, and 1 to 31 bits of precision")
+        if first.size and (
+            int(length.min()) < 1
+            or int(first.max()) >= 1 << precision
+            or int((first + length).max()) > 1 << precision
+        ):
+            raise TableError(f"intervals must not be empty and must lie within 2**{precision}")
+        self._reserve(first.size)
+        x, n = logistic_mixture.push_intervals(
+            np.uint64(self._state), self._words, self._count, first, length, np.uint64(precision)
+        )
+        self._state, self._count = int(x), int(n)
+
+    def push_mixtures(self, symbols: npt.ArrayLike, mixtures: LogisticMixtures) -> None:
+        """Push an array of integers, each under its own mixture, on one state. Raises TableError."""
+        self.push_intervals(*mixtures.intervals(symbols), logistic_mixture.PRECISION)
+
+    def pop_mixtures(self, mixtures: LogisticMixtures) -> Symbols:
+        """Pop what `push_mixtures` pushed; arbitrary bits can be popped too (bits-back).
+
+        Raises MessageEmptyError if the message does not hold that much.
+        """
+        symbols = np.empty(math.prod(mixtures.shape), np.int32)
+        x, n = logistic_mixture.pop_mixtures(
+            np.uint64(self._state), self._words, self._count, symbols, mixtures.low, *mixtures.flat(),
+            logistic_mixture.INVERSE_SCALE, logistic_mixture.SIGMOID,
+        )  # fmt: skip
+        if n < 0:
+            raise _unreadable(rans.EMPTY)
+        self._state, self._count = int(x), int(n)
+        return symbols.reshape(mixtures.shape)
 
     def push_bits(self, value: int, bits: int) -> None:
         """Push an integer 0 <= value < 2**bits as raw bits, 0 <= bits <= 31."""

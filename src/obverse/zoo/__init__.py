@@ -108,6 +108,11 @@ def own_models() -> dict[str, str]:
     return found
 
 
+def model_names() -> set[str]:
+    """Names of all models that are installed, the shipped ones and the user's."""
+    return {folder.name for folder in _model_folders()}
+
+
 def _model_folders(shipped: bool = True) -> Iterator[Path]:
     for base in (models_home(), Path(__file__).parent)[: 2 if shipped else 1]:
         if base.is_dir():
