@@ -211,6 +211,10 @@ class Message:
         message._state = int(rng.integers(1 << 32, 1 << 64, dtype=np.uint64))
         return message
 
+    def parts(self) -> tuple[int, npt.NDArray[np.uint32], int]:
+        """The state, the words under it and how many of them count: for decoders that pop with `rans`."""
+        return self._state, self._words, self._count
+
     def copy(self) -> Message:
         """An independent message with the same content."""
         other = Message(self.interleave)

@@ -1,0 +1,47 @@
+"""The command that trains the lossless image codec. `app.py` registers it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from obverse.cli.console import say
+
+
+def train_image_lossless(
+    *,
+    data: Annotated[list[Path], Parameter(help="Folders of photos; repeat for several.", negative="")],
+    out: Annotated[Path, Parameter(help="Folder for checkpoint, recipe and logs.")],
+    steps: Annotated[int, Parameter(help="Training steps in all.")] = 30_000,
+    batch: Annotated[int, Parameter(help="Pixels a step, for each network.")] = 4096,
+    share: Annotated[float, Parameter(help="Share of the pixels of a photo that are trained on.")] = 0.15,
+    seed: int = 1,
+    device: Annotated[str, Parameter(help="cpu, cuda, or auto.")] = "auto",
+    threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
+) -> int:
+    """Train the lossless image codec; a run that was stopped goes on from its checkpoint.
+
+    For example:
+
+    - `obverse train image-lossless --data photos/ --out runs/lossless`
+    - then `obverse compress photo.png --codec runs/lossless/model`
+    """
+    from obverse.data.patches import image_files, split_files
+
+    split_files(image_files(data))  # whether there are any, before torch is imported
+
+    import torch
+
+    from obverse.training.image_lossless import RasterRecipe, train
+    from obverse.training.image_lossless_export import export_image_lossless
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    recipe = RasterRecipe(steps=steps, batch=batch, share=share, half_share=min(1.0, 2 * share), seed=seed)
+    model = export_image_lossless(train(data, out, recipe, device), data, out / "model")
+    say(f"trained: {out / 'model'}, model {model.fingerprint.hex()}")
+    return 0

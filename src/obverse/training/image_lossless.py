@@ -1,0 +1,297 @@
+"""Train the networks of `image-lossless`: `obverse train image-lossless --data DIR --out DIR`.
+
+    photos ──► raster_context, as the coder runs it ──► features x, prediction p, activity, value v
+    x ──► network ──► logits, means, log2 scales ──► -log2 P(v) ──► loss (bits)
+
+The features do not depend on the networks, so they are collected once, from a share of the pixels; a step is then a
+few matrix products. One network for each of the three colours of a picture and one for grayscale, trained side by side.
+Rounding of the hidden activations is part of the training (straight through), that of the weights is done at export.
+
+Photos that were JPEG files are halved in size first, which takes their block artefacts away.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from obverse.data.patches import image_files, split_files
+from obverse.errors import OutputError, TrainingError
+from obverse.priors import raster
+from obverse.priors import raster_context as context
+from obverse.training.image import log, save_atomically
+
+RGB_ORDER = raster.ORDER  # the channels as they are coded: green first
+KINDS = (("green", 3, 0), ("red", 3, 1), ("blue", 3, 2), ("gray", 1, 0))  # name, channels, which of them
+LOSSY_SUFFIXES = {".jpg", ".jpeg"}
+
+
+@dataclass(frozen=True)
+class RasterRecipe:
+    """Everything that decides the result of a training run, saved beside its weights."""
+
+    steps: int = 30_000
+    batch: int = 4096
+    hidden: int = 64
+    hidden2: int = 48
+    components: int = 4
+    share: float = 0.15  # of the pixels of a photo that are trained on
+    half_share: float = 0.3  # of those of photos halved in size
+    lr: float = 3e-3
+    warmup: int = 200
+    ema: float = 0.999
+    seed: int = 1
+    validate_every: int = 1000
+    checkpoint_seconds: float = 120.0
+
+
+class RasterNetwork(nn.Module):
+    """x (B, F), features / 32 ──► (B, 3 K): logits in nats, means in activities, log2 of scales in activities."""
+
+    def __init__(self, features: int, recipe: RasterRecipe):
+        super().__init__()
+        self.components = recipe.components
+        self.one = nn.Linear(features, recipe.hidden)
+        self.two = nn.Linear(recipe.hidden, recipe.hidden2)
+        self.out = nn.Linear(recipe.hidden2, 3 * recipe.components)
+        with torch.no_grad():
+            self.out.weight.mul_(0.3)
+            self.out.bias.zero_()
+            self.out.bias[2 * recipe.components :] = torch.linspace(-1.5, 1, recipe.components)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(activate(self.two(activate(self.one(x)))))
+
+
+def activate(x: Tensor) -> Tensor:
+    """What `raster.activate` does, with gradients that ignore the rounding."""
+    x = x.clamp(0, 255 / raster.H_UNIT)
+    return x + ((x * raster.H_UNIT).round() / raster.H_UNIT - x).detach()
+
+
+def rate_bits(outputs: Tensor, p: Tensor, unit: Tensor, value: Tensor, top: int = 255) -> Tensor:
+    """-log2 of the mixture's probability of `value`: (B,) bits.
+
+    outputs: (B, 3 K) of a network; p: (B,) predictions and unit: (B,) activities, both in grey levels;
+    value: (B,) 0 to top. The mixture is that of `obverse.coding.logistic_mixture`.
+    """
+    logits, means, scales = outputs.chunk(3, dim=1)
+    means = p[:, None] + means * unit[:, None]
+    scales = (unit[:, None] * torch.exp2(scales)).clamp(min=2.0**-4)
+    above = (value[:, None] + 0.5 - means) / scales
+    below = (value[:, None] - 0.5 - means) / scales
+    last, first = (value >= top)[:, None], (value <= 0)[:, None]
+    left = torch.sigmoid(above).masked_fill(last, 1.0) - torch.sigmoid(below).masked_fill(first, 0.0)
+    right = torch.sigmoid(-below).masked_fill(first, 1.0) - torch.sigmoid(-above).masked_fill(last, 0.0)
+    probability = (torch.softmax(logits, 1) * torch.where(below > 0, right, left)).sum(1)
+    return -torch.log2(probability * (1 - 2.0**-16) + 2.0**-24)
+
+
+# -- samples ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Samples:
+    """Pixels with what the coder knows of them: features (n, F) int16, p (n,) in 1/64, activity (n,), value (n,)."""
+
+    features: np.ndarray
+    predictions: np.ndarray
+    activities: np.ndarray
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def batch(self, chosen: Any, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x, p, unit, value for the network and `rate_bits`."""
+        activity = self.activities[chosen].astype(np.int64)
+        unit = (4 + activity % 4) * 2.0 ** (activity // 4 - 5.0) / context.UNIT
+        arrays = (
+            self.features[chosen] / np.float32(raster.X_UNIT),
+            self.predictions[chosen] / np.float32(context.UNIT),
+            unit,
+            self.values[chosen],
+        )
+        x, p, u, v = (torch.from_numpy(np.asarray(a, np.float32)).to(device) for a in arrays)
+        return x, p, u, v
+
+
+def collect(planes: np.ndarray, share: float, rng: np.random.Generator) -> list[Samples]:
+    """Samples of each channel of one picture. planes: (C, H, W) uint8 as they are coded."""
+    channels, height, width = planes.shape
+    stride, plane = width + 2 * context.SIDE, (height + context.TOP) * (width + 2 * context.SIDE)
+    near = context.neighbours(channels, plane, stride)
+    counts = context.feature_counts(channels)
+    keep = rng.random((height, width)) < share
+    n = int(keep.sum()) * channels
+    features = np.zeros((n, max(counts)), np.float32)
+    p, activity, value, who = (np.zeros(n, np.int32) for _ in range(4))
+    raster.collect(
+        planes, channels, height, width, 8, near, context.workspace(channels, height, width, 8), keep, features,
+        p, activity, value, who, context.PIXEL_WEIGHTS,
+    )  # fmt: skip
+    return [
+        Samples(
+            features[m, :count].astype(np.int16),
+            p[m],
+            activity[m].astype(np.uint8),
+            value[m].astype(np.uint8),
+        )
+        for c, count in enumerate(counts)
+        for m in (who == c,)
+    ]
+
+
+def pictures(path: Path) -> list[tuple[np.ndarray, bool]]:
+    """What is trained on of one file, as ((H, W, 3) uint8, whether it was halved)."""
+    with Image.open(path) as image:
+        whole = image.convert("RGB")
+    half = whole.resize((max(1, whole.width // 2), max(1, whole.height // 2)), Image.Resampling.LANCZOS)
+    if path.suffix.lower() in LOSSY_SUFFIXES:
+        return [(np.asarray(half), True)]
+    return [(np.asarray(whole), False), (np.asarray(half), True)]
+
+
+def collect_files(files: Sequence[Path], recipe: RasterRecipe, name: str) -> list[Samples]:
+    """Samples of KINDS from all files, in their order."""
+    rng = np.random.default_rng(recipe.seed)
+    found: list[list[Samples]] = [[] for _ in KINDS]
+    for i, path in enumerate(files):
+        for rgb, halved in pictures(path):
+            share = recipe.half_share if halved else recipe.share
+            colours = np.ascontiguousarray(rgb[:, :, RGB_ORDER].transpose(2, 0, 1))
+            gray = np.asarray(Image.fromarray(rgb).convert("L"))[None]
+            for samples, place in zip(
+                collect(colours, share, rng) + collect(np.ascontiguousarray(gray), share, rng),
+                found,
+                strict=True,
+            ):
+                place.append(samples)
+        if (i + 1) % 20 == 0 or i + 1 == len(files):
+            log(f"{name}: {i + 1} of {len(files)} photos, {sum(map(len, found[0])):,} samples a channel")
+    fields = ("features", "predictions", "activities", "values")
+    return [
+        Samples(*(np.concatenate([getattr(s, field) for s in place]) for field in fields)) for place in found
+    ]
+
+
+# -- the loop -----------------------------------------------------------------------------------------------
+
+
+def make_networks(recipe: RasterRecipe) -> nn.ModuleDict:
+    """A network for each of KINDS."""
+    return nn.ModuleDict(
+        {name: RasterNetwork(context.feature_counts(channels)[c], recipe) for name, channels, c in KINDS}
+    )
+
+
+@torch.inference_mode()
+def validate(networks: nn.ModuleDict, samples: Sequence[Samples], device: torch.device) -> dict[str, float]:
+    """Mean bits of a value, for each network."""
+    result = {}
+    for (name, _, _), s in zip(KINDS, samples, strict=True):
+        total = 0.0
+        for start in range(0, len(s), 65536):
+            x, p, unit, value = s.batch(slice(start, start + 65536), device)
+            total += float(rate_bits(networks[name](x), p, unit, value).sum())
+        result[name] = total / len(s)
+    return result
+
+
+def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: str) -> Path:
+    """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
+
+    data: folders of photos; every 40th file is kept for validation. Raises InputError without photos,
+    TrainingError for what cannot be run, OutputError where it cannot be written.
+    """
+    if recipe.steps < 1 or recipe.batch < 1:
+        raise TrainingError("steps and batch must be at least 1")
+    try:
+        device = torch.device(device_name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(
+            f"the device {device_name!r} cannot be used: {error}; try --device cpu"
+        ) from error
+    files, held_out = split_files(image_files(data))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
+    torch.manual_seed(recipe.seed)
+    networks, average = make_networks(recipe).to(device), make_networks(recipe).to(device)
+    average.load_state_dict(networks.state_dict())
+    optimiser = torch.optim.Adam(networks.parameters(), lr=recipe.lr, fused=True)
+    checkpoint, step = out / "checkpoint.pt", 0
+    if checkpoint.exists():
+        try:
+            state: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
+            networks.load_state_dict(state["networks"])
+            average.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            step = state["step"]
+        except Exception as error:  # torch.load raises many kinds for a damaged file
+            raise TrainingError(
+                f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
+                "choose another --out, or delete it to start again"
+            ) from error
+        log(f"resumed at step {step}")
+    text = {"recipe": asdict(recipe), "data": [Path(d).name for d in data], "photos": len(files)}
+    (out / "recipe.json").write_text(json.dumps(text, indent=2))
+    validation = collect_files(held_out, recipe, "validation")
+    training = collect_files(files, recipe, "training")
+    if min(map(len, training)) == 0 or min(map(len, validation)) == 0:
+        raise TrainingError("the photos are too small to train on: add larger ones")
+    rng = np.random.default_rng([recipe.seed, step])
+
+    def save() -> None:
+        state = {
+            "networks": networks.state_dict(), "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(), "step": step, "recipe": asdict(recipe),
+        }  # fmt: skip
+        save_atomically(state, checkpoint)
+
+    saved = started = time.monotonic()
+    first, running = step, 0.0
+    while step < recipe.steps:
+        rate = (
+            recipe.lr * min(1, (step + 1) / recipe.warmup) * 0.5 * (1 + np.cos(np.pi * step / recipe.steps))
+        )
+        for group in optimiser.param_groups:
+            group["lr"] = float(rate)
+        optimiser.zero_grad()
+        loss_bits = 0.0
+        for (name, _, _), samples in zip(KINDS, training, strict=True):
+            x, p, unit, value = samples.batch(rng.integers(0, len(samples), recipe.batch), device)
+            loss = rate_bits(networks[name](x), p, unit, value).mean()
+            loss.backward()
+            loss_bits += float(loss.detach()) / len(KINDS)
+        optimiser.step()
+        with torch.no_grad():
+            weight = 1 - min(recipe.ema, (step + 1) / (step + 10))
+            torch._foreach_lerp_(list(average.parameters()), list(networks.parameters()), weight)
+        step += 1
+        running = 0.99 * (running or loss_bits) + 0.01 * loss_bits
+        if step % 100 == 0:
+            speed = (time.monotonic() - started) / (step - first)
+            log(
+                f"step {step} of {recipe.steps}: {running:.4f} bits, {speed * (recipe.steps - step) / 60:.0f} min left"
+            )
+        if step % recipe.validate_every == 0 or step == recipe.steps:
+            bits = validate(average, validation, device)
+            log("validation: " + "  ".join(f"{name} {b:.4f}" for name, b in bits.items()))
+            with open(out / "validation.jsonl", "a") as f:
+                f.write(json.dumps({"step": step} | bits) + "\n")
+        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
+            save()
+            saved = time.monotonic()
+    return checkpoint
