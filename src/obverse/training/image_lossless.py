@@ -26,11 +26,11 @@ from torch import Tensor, nn
 
 from obverse.data.patches import image_files, split_files
 from obverse.errors import OutputError, TrainingError
-from obverse.priors import raster
+from obverse.priors import raster_code, raster_network
 from obverse.priors import raster_context as context
+from obverse.priors.raster import ORDER
 from obverse.training.image import log, save_atomically
 
-RGB_ORDER = raster.ORDER  # the channels as they are coded: green first
 KINDS = (("green", 3, 0), ("red", 3, 1), ("blue", 3, 2), ("gray", 1, 0))  # name, channels, which of them
 LOSSY_SUFFIXES = {".jpg", ".jpeg"}
 
@@ -73,9 +73,9 @@ class RasterNetwork(nn.Module):
 
 
 def activate(x: Tensor) -> Tensor:
-    """What `raster.activate` does, with gradients that ignore the rounding."""
-    x = x.clamp(0, 255 / raster.H_UNIT)
-    return x + ((x * raster.H_UNIT).round() / raster.H_UNIT - x).detach()
+    """What `raster_network.activate` does, with gradients that ignore the rounding."""
+    x = x.clamp(0, 255 / raster_network.H_UNIT)
+    return x + ((x * raster_network.H_UNIT).round() / raster_network.H_UNIT - x).detach()
 
 
 def rate_bits(outputs: Tensor, p: Tensor, unit: Tensor, value: Tensor, top: int = 255) -> Tensor:
@@ -116,7 +116,7 @@ class Samples:
         activity = self.activities[chosen].astype(np.int64)
         unit = (4 + activity % 4) * 2.0 ** (activity // 4 - 5.0) / context.UNIT
         arrays = (
-            self.features[chosen] / np.float32(raster.X_UNIT),
+            self.features[chosen] / np.float32(raster_network.X_UNIT),
             self.predictions[chosen] / np.float32(context.UNIT),
             unit,
             self.values[chosen],
@@ -135,7 +135,7 @@ def collect(planes: np.ndarray, share: float, rng: np.random.Generator) -> list[
     n = int(keep.sum()) * channels
     features = np.zeros((n, max(counts)), np.float32)
     p, activity, value, who = (np.zeros(n, np.int32) for _ in range(4))
-    raster.collect(
+    raster_code.collect(
         planes, channels, height, width, 8, near, context.workspace(channels, height, width, 8), keep, features,
         p, activity, value, who, context.PIXEL_WEIGHTS,
     )  # fmt: skip
@@ -168,7 +168,7 @@ def collect_files(files: Sequence[Path], recipe: RasterRecipe, name: str) -> lis
     for i, path in enumerate(files):
         for rgb, halved in pictures(path):
             share = recipe.half_share if halved else recipe.share
-            colours = np.ascontiguousarray(rgb[:, :, RGB_ORDER].transpose(2, 0, 1))
+            colours = np.ascontiguousarray(rgb[:, :, ORDER].transpose(2, 0, 1))
             gray = np.asarray(Image.fromarray(rgb).convert("L"))[None]
             for samples, place in zip(
                 collect(colours, share, rng) + collect(np.ascontiguousarray(gray), share, rng),

@@ -19,22 +19,23 @@ from torch import nn
 
 from obverse.data.patches import image_files, split_files
 from obverse.errors import TrainingError
-from obverse.priors import raster
+from obverse.priors.raster import RasterModel
+from obverse.priors.raster_network import W_BITS, Networks, checked
 from obverse.training.image import log
 from obverse.training.image_lossless import KINDS, RasterRecipe, make_networks
 from obverse.zoo import StoredModel, store_model
 
 
-def exact_networks(networks: nn.ModuleDict) -> raster.Networks:
+def exact_networks(networks: nn.ModuleDict) -> Networks:
     """Float networks as integers, proven to stay exact. Raises ExportError."""
-    layers: dict[str, list[np.ndarray]] = {name: [] for name in raster.Networks._fields}
+    layers: dict[str, list[np.ndarray]] = {name: [] for name in Networks._fields}
     widest = max(network.one.in_features for network in networks.values())
     for name, _, _ in KINDS:
         network = networks[name]
         for field in ("one", "two", "out"):
             linear = getattr(network, field)
-            weight = linear.weight.detach().cpu().double().numpy().T * 2.0**raster.W_BITS
-            bias = linear.bias.detach().cpu().double().numpy() * 2.0 ** (raster.W_BITS + 5)
+            weight = linear.weight.detach().cpu().double().numpy().T * 2.0**W_BITS
+            bias = linear.bias.detach().cpu().double().numpy() * 2.0 ** (W_BITS + 5)
             if field == "one":
                 weight = np.pad(weight, ((0, -(-widest // 8) * 8 - len(weight)), (0, 0)))
             if field == "out":  # the sums are floored after these shifts: to the nearest instead
@@ -42,7 +43,7 @@ def exact_networks(networks: nn.ModuleDict) -> raster.Networks:
                 bias = bias + np.concatenate([np.full(k, 2.0**10), np.zeros(k), np.full(k, 2.0**11)])
             layers[field].append(weight.round())
             layers[f"{field}_bias"].append(bias.round())
-    return raster.checked(raster.Networks(**{k: np.stack(v).astype(np.float32) for k, v in layers.items()}))
+    return checked(Networks(**{k: np.stack(v).astype(np.float32) for k, v in layers.items()}))
 
 
 def read_checkpoint(path: Path) -> tuple[nn.ModuleDict, dict[str, Any]]:
@@ -56,7 +57,7 @@ def read_checkpoint(path: Path) -> tuple[nn.ModuleDict, dict[str, Any]]:
     return networks, state
 
 
-def measure(model: raster.RasterModel, files: Sequence[Path]) -> dict[str, float]:
+def measure(model: RasterModel, files: Sequence[Path]) -> dict[str, float]:
     """Code the photos at half their size: real bits a value in colour and in gray, and PNG's and WebP's beside."""
     from io import BytesIO
 
@@ -83,7 +84,7 @@ def measure(model: raster.RasterModel, files: Sequence[Path]) -> dict[str, float
 def export_image_lossless(checkpoint: Path, data: Sequence[Path], out: Path) -> StoredModel:
     """Write the model folder `out`. data: the folders that were trained on, for their validation photos."""
     networks, state = read_checkpoint(checkpoint)
-    model = raster.RasterModel(exact_networks(networks))
+    model = RasterModel(exact_networks(networks))
     _, held_out = split_files(image_files(data))
     bits = measure(model, held_out)
     if not all(math.isfinite(b) for b in bits.values()):

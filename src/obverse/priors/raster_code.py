@@ -1,0 +1,232 @@
+"""The loop of `image-lossless`: pixel after pixel, what is known of it, its distribution, its interval or its value.
+
+Coding and decoding are one function, so that what they know of a pixel cannot differ. `collect` walks the same way for
+training.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from obverse.coding.rans import refill
+from obverse.priors import raster_context as context
+from obverse.priors.raster_context import BLOCK, SIDE, TOP, compiled, inline
+from obverse.priors.raster_network import activate, cumulative, layer, mixture
+from obverse.priors.seen_values import class_of, key_of, learn_class, remember_value, was_seen
+
+
+@inline
+def remember(work, c, y, x, at, value, p, plane, stride, width):  # type: ignore[no-untyped-def]
+    """Write a pixel and its error, and the padding that stands for pixels outside of the picture."""
+    pixels = work.pixels
+    pixels[at] = value
+    work.errors[at] = (value << 6) - p
+    if y == 0:  # above the first row: what is to the left
+        for i in range(1, SIDE + 1):
+            pixels[at - stride + i] = value
+            pixels[at - 2 * stride + i] = value
+    if x == 0 and at + stride < (c + 1) * plane:  # to the left of the next row: what is above
+        for i in range(1, SIDE + 1):
+            pixels[at + stride - i] = value
+    if x == width - 1:
+        for i in range(1, SIDE + 1):
+            pixels[at + i] = value
+
+
+@compiled
+def next_blocks(work):  # type: ignore[no-untyped-def]
+    """A new row of blocks begins."""
+    for i in range(work.current.size):
+        work.above.flat[i] = work.current.flat[i]
+        work.current.flat[i] = 0.0
+
+
+@inline
+def window_masses(seen, key, low, high, count, weights, means, scales, components, inverse, table):  # type: ignore[no-untyped-def]
+    """Fill seen.sums: at v - low + 1 the mass of the seen values low to v. -> that of all."""
+    mass = np.int64(0)
+    edge, below = np.int64(-1), np.int64(0)  # the last boundary that was computed
+    seen.sums[0] = 0
+    for v in range(low, high + 1):
+        if was_seen(seen, key, v):
+            if edge != v:
+                below = cumulative(v, count, weights, means, scales, components, inverse, table)
+            edge = v + 1
+            above = cumulative(edge, count, weights, means, scales, components, inverse, table)
+            mass += above - below
+            below = above
+        seen.sums[np.uint64(v - low + 1)] = mass
+    return mass
+
+
+@inline
+def mass_below(seen, v, low, high):  # type: ignore[no-untyped-def]
+    """Of the seen values in the window, those below v."""
+    return seen.sums[np.uint64(min(max(v - low, 0), high - low + 1))]
+
+
+@compiled
+def code(decoding, planes, channels, height, width, depth, first_network, near, networks, work, use_seen, seen,
+         x_state, words, n, starts, lengths, pixel_weights, exponential, inverse, table):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Code planes (C, H, W), or decode into them. -> state, words left (-1: the message was empty), intervals.
+
+    use_seen: bit c is set if channel c is coded by `seen_values`. When coding, the intervals out of 2**24 go to
+    starts and lengths, in the order in which they are popped; there is room for two of each value.
+    """
+    stride, plane = width + 2 * SIDE, (height + TOP) * (width + 2 * SIDE)
+    hidden, hidden2 = networks.one.shape[2], networks.two.shape[2]
+    components = networks.out.shape[2] // 3
+    features = np.zeros(networks.one.shape[1], np.float32)
+    sums, sums2 = np.zeros(hidden, np.float32), np.zeros(hidden2, np.float32)
+    outputs = np.zeros(3 * components, np.float32)
+    weights, means = np.zeros((1, components), np.int64), np.zeros((1, components), np.int64)
+    scales = np.zeros((1, components), np.int64)
+    count, full = np.int64(1) << depth, np.int64(1) << 24
+    position = 0
+    for y in range(height):
+        if y % BLOCK == 0 and y > 0:
+            next_blocks(work)
+        for x in range(width):
+            block = x // BLOCK
+            for c in range(channels):
+                network = first_network + c
+                regressors = near.counts[c, 0]
+                if x % BLOCK == 0:
+                    context.gather_equations(work.current, work.above, c, block, regressors, work.equations)
+                    context.solve(work.equations, work.column, work.solution, regressors, work.weights, c)
+                at = c * plane + (y + TOP) * stride + x + SIDE
+                p = context.predict(work.pixels, at, c, near, work.weights, work.regressors, count - 1)
+                activity = context.describe(
+                    work.pixels, work.errors, at, stride, plane, c, near, p, depth, features
+                )
+                inputs = near.counts[c, 1] + near.counts[c, 2] + near.counts[c, 3] + 4
+                layer(features, inputs, networks.one, networks.one_bias, network, sums)
+                activate(sums, hidden)
+                layer(sums, hidden, networks.two, networks.two_bias, network, sums2)
+                activate(sums2, hidden2)
+                layer(sums2, hidden2, networks.out, networks.out_bias, network, outputs)
+                mixture(outputs, p, activity, components, exponential, weights, means, scales)
+
+                value = np.int64(0) if decoding else np.int64(planes[c, y, x])
+                key, low, high, mass = np.int64(0), np.int64(0), np.int64(-1), np.int64(0)
+                few, octave, hit = 0, 0, False
+                if use_seen >> c & 1:
+                    key = key_of(
+                        c, np.int64(planes[0, y, x]), np.int64(planes[1, y, x]) if c == 2 else np.int64(0)
+                    )
+                    reach = min(
+                        np.int64(4) + ((4 + (activity & 3)) << max((activity >> 2) - 9, 0)), np.int64(24)
+                    )
+                    low, high = max((p >> 6) - reach, np.int64(0)), min((p >> 6) + reach, count - 1)
+                    mass = window_masses(
+                        seen, key, low, high, count, weights, means, scales, components, inverse, table
+                    )
+                told = mass >= 64 and mass <= full - 64  # whether it is told if the value was seen
+                if told:
+                    few, octave = class_of(seen, key, mass)
+                    if seen.probability[c, few, octave] < 0:
+                        seen.probability[c, few, octave] = min(max(mass >> 2, 1 << 10), (1 << 22) - (1 << 10))
+                    chance = seen.probability[c, few, octave] << 2
+                    if decoding:
+                        slot = np.int64(x_state & np.uint64(0xFFFFFF))
+                        hit = slot < chance
+                        start, length = (np.int64(0), chance) if hit else (chance, full - chance)
+                        x_state = np.uint64(length) * (x_state >> np.uint64(24)) + np.uint64(slot - start)
+                        x_state, n = refill(x_state, words, n)
+                        if n < 0:
+                            return x_state, -1, position
+                    else:
+                        hit = value >= low and value <= high and was_seen(seen, key, value)
+                        starts[position] = np.uint64(0 if hit else chance)
+                        lengths[position] = np.uint64(chance if hit else full - chance)
+                        position += 1
+                    learn_class(seen, c, few, octave, hit)
+                elif mass > 0:
+                    mass = np.int64(
+                        0
+                    )  # as good as all values were seen, or none: they are not told from the others
+                    for i in range(high - low + 2):
+                        seen.sums[i] = 0
+                # the values that it can be now, and their mass; those seen are left out of `others`
+                total = mass if hit else full - mass
+                if decoding:
+                    slot = np.int64(x_state & np.uint64(0xFFFFFF))
+                    target = ((slot + 1) * total - 1) >> 24
+                    if hit:
+                        value = low
+                        while seen.sums[np.uint64(value - low + 1)] <= target:
+                            value += 1
+                    else:
+                        end = count
+                        while end - value > 1:
+                            middle = (value + end) >> 1
+                            f = cumulative(middle, count, weights, means, scales, components, inverse, table)
+                            if f - mass_below(seen, middle, low, high) <= target:
+                                value = middle
+                            else:
+                                end = middle
+                if hit:
+                    below, above = mass_below(seen, value, low, high), mass_below(seen, value + 1, low, high)
+                else:
+                    below = cumulative(value, count, weights, means, scales, components, inverse, table)
+                    above = cumulative(value + 1, count, weights, means, scales, components, inverse, table)
+                    below -= mass_below(seen, value, low, high)
+                    above -= mass_below(seen, value + 1, low, high)
+                start, stop = (below << 24) // total, (above << 24) // total
+                if decoding:
+                    x_state = np.uint64(stop - start) * (x_state >> np.uint64(24)) + np.uint64(slot - start)
+                    x_state, n = refill(x_state, words, n)
+                    if n < 0:
+                        return x_state, -1, position
+                    planes[c, y, x] = value
+                else:
+                    starts[position], lengths[position] = np.uint64(start), np.uint64(stop - start)
+                    position += 1
+                if use_seen >> c & 1:
+                    remember_value(seen, key, value)
+                target = value - np.int64(work.pixels[at - 1])
+                remember(work, c, y, x, at, value, p, plane, stride, width)
+                context.learn(
+                    work.current, c, block, regressors, work.regressors, target, pixel_weights[activity]
+                )
+    return x_state, n, position
+
+
+@compiled
+def collect(planes, channels, height, width, depth, near, work, keep, features, predictions, activities, values, who,
+            pixel_weights):  # type: ignore[no-untyped-def]  # fmt: skip
+    """For training: the features of the pixels that `keep` (H, W) marks. -> how many were stored.
+
+    features: (n, F) float32; predictions (1/64), activities, values, who (the channel): (n,).
+    """
+    stride, plane = width + 2 * SIDE, (height + TOP) * (width + 2 * SIDE)
+    top = (np.int64(1) << depth) - 1
+    row = np.zeros(features.shape[1], np.float32)
+    n = 0
+    for y in range(height):
+        if y % BLOCK == 0 and y > 0:
+            next_blocks(work)
+        for x in range(width):
+            block = x // BLOCK
+            for c in range(channels):
+                regressors = near.counts[c, 0]
+                if x % BLOCK == 0:
+                    context.gather_equations(work.current, work.above, c, block, regressors, work.equations)
+                    context.solve(work.equations, work.column, work.solution, regressors, work.weights, c)
+                at = c * plane + (y + TOP) * stride + x + SIDE
+                p = context.predict(work.pixels, at, c, near, work.weights, work.regressors, top)
+                activity = context.describe(
+                    work.pixels, work.errors, at, stride, plane, c, near, p, depth, row
+                )
+                value = np.int64(planes[c, y, x])
+                if keep[y, x]:
+                    for i in range(near.counts[c, 1] + near.counts[c, 2] + near.counts[c, 3] + 4):
+                        features[n, i] = row[i]
+                    predictions[n], activities[n], values[n], who[n] = p, activity, value, c
+                    n += 1
+                target = value - np.int64(work.pixels[at - 1])
+                remember(work, c, y, x, at, value, p, plane, stride, width)
+                context.learn(
+                    work.current, c, block, regressors, work.regressors, target, pixel_weights[activity]
+                )
+    return n
