@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from conftest import smooth_photo
 from obverse.errors import DamagedError, ExportError, InputError, MessageEmptyError
@@ -176,6 +177,14 @@ def test_networks_that_could_leave_the_exact_range_are_refused(model):
     grown = model.networks._replace(two=model.networks.two * np.float32(300))
     with pytest.raises(ExportError, match="2\\*\\*24"):
         checked(Networks(*grown))
+
+
+def test_weights_of_any_size_survive_storing(model):
+    networks = model.networks._replace(one=np.asfortranarray(model.networks.one))  # in any order, too
+    networks.one[0, 0, 0] = 40_000
+    stored = StoredModel("x", save(RasterModel(networks).state()), {}, b"")
+    for kept, loaded in zip(networks, RasterModel.load(stored).networks, strict=True):
+        np.testing.assert_array_equal(kept, loaded)
 
 
 def test_other_models_are_refused():

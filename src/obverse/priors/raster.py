@@ -58,10 +58,7 @@ class RasterModel:
 
     def state(self) -> dict[str, np.ndarray]:
         """What `load` reads: integer arrays by name."""
-        return {
-            name: a.astype(np.int32 if name.endswith("bias") else np.int16)
-            for name, a in self.networks._asdict().items()
-        }
+        return {name: a.astype(np.int32, order="C") for name, a in self.networks._asdict().items()}
 
     def encode(self, planes: np.ndarray, depth: int = 8) -> bytes:
         """(C, H, W) integers of `depth` bits, C = 3 (red, green, blue) or 1, to bytes: settings, message."""

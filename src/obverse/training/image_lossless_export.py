@@ -43,7 +43,7 @@ def exact_networks(networks: nn.ModuleDict) -> Networks:
                 bias = bias + np.concatenate([np.full(k, 2.0**10), np.zeros(k), np.full(k, 2.0**11)])
             layers[field].append(weight.round())
             layers[f"{field}_bias"].append(bias.round())
-    return checked(Networks(**{k: np.stack(v).astype(np.float32) for k, v in layers.items()}))
+    return checked(Networks(**{k: np.ascontiguousarray(np.stack(v), np.float32) for k, v in layers.items()}))
 
 
 def read_checkpoint(path: Path) -> tuple[nn.ModuleDict, dict[str, Any]]:
