@@ -178,7 +178,8 @@ def test_a_package_without_a_summary_is_listed(entries: list[EntryPoint], tmp_pa
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
     (info / "entry_points.txt").write_text(f"[{registry.GROUP}]\nodd = odd:X\n")
     entries += list(importlib.metadata.Distribution.at(info).entry_points)
-    assert registry.list_codecs()[1].summary == ""
+    (listed,) = [entry for entry in registry.list_codecs() if entry.id == "odd"]
+    assert (listed.summary, listed.package) == ("", "odd")
 
 
 # -- trained models -----------------------------------------------------------------------------------------

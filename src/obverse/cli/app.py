@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -29,8 +30,12 @@ from obverse.cli.console import (
     say,
     to_json,
 )
+from obverse.cli.evaluate import evaluate
+from obverse.cli.facts import show_facts
+from obverse.cli.flow import train_flow
+from obverse.cli.image_lossless import train_image_lossless
 from obverse.cli.limits import limits
-from obverse.cli.models import evaluate, export, train_image
+from obverse.cli.models import export, train_image
 from obverse.cli.options import (
     IMAGE_SUFFIXES,
     Big,
@@ -43,8 +48,10 @@ from obverse.cli.options import (
     Output,
     Quality,
 )
+from obverse.cli.recovery import recovered
 from obverse.cli.stereo import train_stereo
 from obverse.cli.trellis import train_trellis
+from obverse.cli.vae import train_vae
 from obverse.cli.wyner_ziv import train_wyner_ziv, train_wyner_ziv_grid
 from obverse.codec import Codec
 from obverse.container import Limits, describe, read, read_header, write, write_atomically
@@ -106,6 +113,20 @@ def _write(target: Path, data: bytes, force: bool) -> None:
         out_bytes(data)
 
 
+def _obv_name(path: Path) -> str:
+    return (path.resolve().name if os.path.isdir(path) else path.stem) + ".obv"
+
+
+def _bytes_under(path: Path) -> int:
+    """Of a file, or of all files of a folder that is one set."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _length(path: Path, data: bytes | None) -> int:
+    return path.stat().st_size if data is None else len(data)
+
+
 def _row(job: Job, before: int, after: int) -> Row:
     return {"input": str(job.source), "output": str(job.target), "bytes_in": before, "bytes_out": after}
 
@@ -155,8 +176,14 @@ def compress(
     *,
     output: Output = None,
     codec: Annotated[
-        str, Parameter(help="Codec id (`obverse list` shows them), or name or folder of a model.")
-    ] = "image",
+        str | None,
+        Parameter(
+            help="Codec id (`obverse list` shows them), or name or folder of a model. By default image."
+        ),
+    ] = None,
+    lossless: Annotated[
+        bool, Parameter(negative="", help="Keep every pixel: the codec image-lossless.")
+    ] = False,
     quality: Quality = None,
     bpp: Bpp = None,
     max_bytes: MaxBytes = None,
@@ -172,9 +199,13 @@ def compress(
     - `obverse compress photo.png` writes photo.obv
     - `obverse compress photo.jpg -o small.obv --max-bytes 40k`
     - `obverse compress holiday/ -o packed/ --quality 60`
+    - `obverse compress --lossless drawing.png`
+    - `obverse compress --codec vae-mnist digits/` writes digits.obv, the folder as one set
     - `cat photo.png | obverse compress - > photo.obv`
     """
-    chosen = obverse.open_codec(codec)
+    if lossless and codec is not None:
+        raise UsageError("--lossless chooses the codec: give one of --lossless and --codec")
+    chosen = obverse.open_codec(codec or ("image-lossless" if lossless else "image"))
     options = _encode_options(
         chosen,
         {
@@ -193,7 +224,7 @@ def compress(
             before, data = len(raw), chosen.load(BytesIO(raw))
         else:
             data = chosen.load(job.source)
-            before = job.source.stat().st_size
+            before = _bytes_under(job.source)
         packed = write(chosen.encode(data, **options))
         _write(job.target, packed, force)
         row = _row(job, before, len(packed))
@@ -203,7 +234,7 @@ def compress(
         return row | {"seconds": round(time.perf_counter() - started, 3)}
 
     suffixes = IMAGE_SUFFIXES if chosen.suffix in IMAGE_SUFFIXES else {chosen.suffix}
-    jobs = plan(inputs, output, suffixes, lambda path: path.stem + ".obv")
+    jobs = plan(inputs, output, suffixes, _obv_name, whole_folders=chosen.takes_folder)
     with _no_pixel_limit(unlimited):
         rows, code = run_jobs(jobs, "compressing", work, force)
     _report(rows, json, any(job.target == STDIN for job in jobs))
@@ -223,6 +254,10 @@ def decompress(
         str | None,
         Parameter(help="Name or folder of the model that wrote the file; found by itself if installed."),
     ] = None,
+    recover: Annotated[
+        bool,
+        Parameter(negative="", help="Of a cut or damaged file, write what is whole and say what is missing."),
+    ] = False,
     force: Force = False,
     json: Json = False,
     unlimited: Big = False,
@@ -236,20 +271,30 @@ def decompress(
     - `obverse decompress packed/ -o pictures/`
     - `obverse decompress - -o - < photo.obv > photo.png`
     - `obverse decompress x.obv --side-info y.npy`
+    - `obverse decompress cut.obv --recover`
     """
     from obverse.codec import codec_of
 
     limits = Limits.unlimited() if unlimited else Limits()
+    if recover and side_info is not None:
+        raise UsageError("--recover is for codecs without side information: do not give --side-info")
 
     def work(job: Job) -> Row:
         data = _read_stdin() if job.source == STDIN else None
-        container = read(job.source if data is None else data, limits)
+        source = job.source if data is None else data
+        if recover:
+            unpacked, lost = recovered(source, job.target, model, limits)
+            _write(job.target, unpacked, force)
+            for sentence in lost.get("missing", ()):
+                say(f"warning: {job.source}: {sentence}")
+            return _row(job, _length(job.source, data), len(unpacked)) | lost
+        container = read(source, limits)
         chosen = codec_of(container, side_info is not None, model)
         name = str(job.target) if job.target.suffix else f"x{chosen.suffix}"
         side = {} if side_info is None else {"side_info": chosen.load_side_info(side_info)}
         unpacked = chosen.save(container, name, limits, **side)
         _write(job.target, unpacked, force)
-        return _row(job, job.source.stat().st_size if data is None else len(data), len(unpacked))
+        return _row(job, _length(job.source, data), len(unpacked))
 
     def rename(path: Path) -> str:
         try:
@@ -289,30 +334,8 @@ def info(
         return code
     for facts in rows:
         if "error" not in facts:
-            _show(facts)
+            show_facts(facts)
     return code
-
-
-def _show(facts: Row) -> None:
-    """What `info` prints of one file."""
-    size, shape, config = facts["file_bytes"], facts["shape"], facts["config"]
-    model = f", model {facts['model']}" if facts["model"] else ""
-    out(f"{facts['input']}: {size} bytes, format version {facts['version']}, checksums hold")
-    out(f"  codec     {printable(facts['codec'])}{model}")
-    out(f"  shape     {' x '.join(map(str, shape))}")
-    level = config.get(0)
-    if facts["codec"] == "image" and len(shape) == 2 and min(shape) > 0 and type(level) is int:
-        out(f"  quality   {1 + level / 20:g}, {'gray' if config.get(1) == 1 else 'colour'}")
-        out(f"  rate      {size * 8 / (shape[0] * shape[1]):.4f} bits per pixel")
-    else:
-        out(f"  config    {printable(config)}")
-    if facts["items"] is not None:
-        out(f"  items     {facts['items']}, {facts['item_bytes']} bytes")
-    for name, length in facts["sections"].items():
-        out(f"  section   {printable(name)}: {length} bytes")
-    for name, value in facts["metadata"].items():
-        out(f"  metadata  {printable(name)}: {printable(value)}")
-    out(f"  overhead  {size - sum(facts['sections'].values()) - (facts['item_bytes'] or 0)} bytes")
 
 
 @app.command(name="list")
@@ -338,6 +361,9 @@ def list_(*, json: Json = False) -> int:
 
 
 train_app.command(train_image, name="image")
+train_app.command(train_image_lossless, name="image-lossless")
+train_app.command(train_vae, name="vae")
+train_app.command(train_flow, name="flow")
 train_app.command(train_stereo, name="stereo")
 train_app.command(train_wyner_ziv, name="wyner-ziv")
 train_app.command(train_wyner_ziv_grid, name="wyner-ziv-grid")

@@ -31,17 +31,25 @@ class Job:
 
 
 def plan(
-    inputs: Sequence[Path], output: str | None, suffixes: set[str], rename: Callable[[Path], str]
+    inputs: Sequence[Path],
+    output: str | None,
+    suffixes: set[str],
+    rename: Callable[[Path], str],
+    whole_folders: bool = False,
 ) -> list[Job]:
     """Inputs (files, folders, `-`) to jobs.
 
-    suffixes: what is taken from folders. Without output a result lies beside its source. With several
-    inputs, or a folder, or where it ends in a slash, output is a folder that is made if need be, and trees
-    keep their shape.
+    suffixes: what is taken from folders. whole_folders: a folder is one job, as a file is. Without output a
+    result lies beside its source. With several inputs, or a folder, or where it ends in a slash, output is a
+    folder that is made if need be, and trees keep their shape.
     """
     if inputs.count(STDIN) > 1:
         raise UsageError("standard input can be read once only: give one -")
-    many = len(inputs) > 1 or any(path != STDIN and os.path.isdir(path) for path in inputs)
+
+    def is_tree(path: Path) -> bool:
+        return path != STDIN and not whole_folders and os.path.isdir(path)
+
+    many = len(inputs) > 1 or any(map(is_tree, inputs))
     target = None if output is None else Path(output)
     if many and target == STDIN:
         raise UsageError("only one file can be written to standard output")
@@ -58,7 +66,7 @@ def plan(
     for path in inputs:
         if path == STDIN:
             jobs.append(Job(path, target or STDIN))
-        elif os.path.isdir(path):
+        elif is_tree(path):
             found = sorted(
                 file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file()
             )
@@ -99,7 +107,8 @@ def run_jobs(
 ) -> tuple[list[Row], int]:
     """Do all jobs; returns what each did and the exit code: that of the first failure, 0 if there is none.
 
-    A job that failed has a row with its `error` and `exit_code` in place of its results.
+    A job that failed has a row with its `error` and `exit_code` in place of its results. One that could be done
+    in part only says so itself, and gives its row the `exit_code`.
     """
     rows: list[Row] = []
     code = failed = 0
@@ -111,6 +120,8 @@ def run_jobs(
                 if job.in_folder:
                     make_folder(job.target.parent)
                 rows.append(work(job))
+                if rows[-1].get("exit_code"):  # done in part
+                    code, failed = code or rows[-1]["exit_code"], failed + 1
             except BrokenPipeError:
                 raise
             except KeyboardInterrupt:

@@ -1,17 +1,14 @@
-"""The commands that make models and measure them: train, export, evaluate. `app.py` registers them."""
+"""The commands that make the image model: train, export. `app.py` registers them."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
-import obverse
 from obverse.cli.console import human, progress_bar, say, to_json
-from obverse.cli.options import IMAGE_SUFFIXES, Json
-from obverse.errors import InputError
+from obverse.cli.options import Json
 
 
 def train_image(
@@ -79,61 +76,3 @@ def export(
     text = f"{out}: model {facts['fingerprint']}, {human(int(str(facts['bytes'])))}"
     show(to_json(facts) if json else text)
     return 0
-
-
-def evaluate(
-    inputs: Annotated[list[Path], Parameter(help="Images, or folders of them.")],
-    /,
-    *,
-    codec: Annotated[str, Parameter(help="Codec id; `obverse list` shows them.")] = "image",
-    against: Annotated[
-        str, Parameter(help="Peers, comma-separated: jpeg, webp, avif, jxl.")
-    ] = "jpeg,webp,avif",
-    out: Annotated[Path, Parameter(help="Folder for the CSV files and the plot.")] = Path("report"),
-    ms_ssim: Annotated[bool, Parameter(help="Measure MS-SSIM as well as PSNR.")] = True,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print the results as JSON.")] = False,
-) -> int:
-    """Compare a codec with others on real files: rates, PSNR, MS-SSIM, BD-rates, a plot.
-
-    For example: `obverse evaluate kodak/ --codec image --against jpeg,webp,avif,jxl --out report/`
-    """
-    from dataclasses import asdict
-
-    from obverse.cli.console import out as show
-    from obverse.evaluation import Failure, bd_rates, markdown_table, summarise, write_report
-    from obverse.evaluation import evaluate as measure
-
-    obverse.open_codec(codec)  # whether it is there, before anything is measured
-    peers = tuple(name.strip() for name in against.split(",") if name.strip())
-    files: list[Path] = []
-    for path in inputs:
-        found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        files += [file for file in found if file == path or file.suffix.lower() in IMAGE_SUFFIXES]
-    if not files:
-        raise InputError(f"no images under {', '.join(map(str, inputs))}")
-
-    last = time.monotonic()
-
-    def progress(done: int, total: int) -> None:
-        nonlocal last
-        if done == total or time.monotonic() - last > 5:
-            last = time.monotonic()
-            say(f"measured {done} of {total}")
-
-    failures: list[Failure] = []
-    rows = measure(files, codec, against=peers, ms_ssim=ms_ssim, progress=progress, failures=failures)
-    for failure in failures:
-        text = str(failure.error)
-        say(f"error: {text}" if str(failure.path) in text else f"error: {failure.path}: {text}")
-    paths = write_report(rows, out)
-    rates = [rate for rate in bd_rates(rows) if rate.test == codec]
-    if json:
-        results: dict[str, list[Any]] = {"summary": summarise(rows), "bd_rates": rates}
-        show(to_json({name: [asdict(item) for item in items] for name, items in results.items()}))
-    else:
-        show(markdown_table(rows))
-        for rate in rates:
-            show(f"BD-rate ({rate.metric}) of {rate.test} against {rate.anchor}: {rate.percent:+.1f} %")
-    for path in paths.values():
-        say(f"wrote {path}")
-    return InputError.exit_code if failures else 0

@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from obverse.errors import InputError, LimitError, UnsupportedInputError
 
 Bytes = npt.NDArray[np.uint8]
+Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 EXIF_PREFIX = b"Exif\0\0"  # Pillow reads it with JPEG and PNG, not with WebP, and writes JPEG with it only
@@ -30,6 +31,11 @@ _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError,
 _TIFF_LAYOUT = {*range(254, 270), 273, *range(277, 282), 284, 292, 293, *range(317, 326), 330}
 _TIFF_LAYOUT |= {*range(336, 342), 347, *range(512, 522), *range(529, 533), 700, 34377, 34675, 37724}
 
+# modes whose pixels are kept, as gray or RGB, with alpha or not; and those of 16 bits
+_EXACT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"}
+_DEEP = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
+_EXACT_FILES = {"PNG", "TIFF", "BMP", "WEBP", "PPM", "TGA"}  # formats that hold 8-bit RGB exactly
+
 _KEEPS_METADATA = {"PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF"}
 
 
@@ -39,9 +45,12 @@ class ConversionWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Photo:
-    """pixels: (H, W) grayscale or (H, W, 3) RGB, uint8; alpha: (H, W) uint8 or None; icc, exif: raw bytes."""
+    """pixels: (H, W) grayscale or (H, W, 3) RGB, uint8; alpha: (H, W) uint8 or None; icc, exif: raw bytes.
 
-    pixels: Bytes
+    Read with `exact`, grayscale pixels may be uint16, then without alpha.
+    """
+
+    pixels: Samples
     alpha: Bytes | None = None
     icc: bytes = b""
     exif: bytes = b""
@@ -51,13 +60,16 @@ class Photo:
         """(height, width) in pixels."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
-    def array(self) -> Bytes:
-        """(H, W), (H, W, 3), or with alpha (H, W, 2) or (H, W, 4), uint8."""
+    def array(self) -> Samples:
+        """(H, W), (H, W, 3), or with alpha (H, W, 2) or (H, W, 4), in the type of the pixels."""
         return self.pixels if self.alpha is None else np.dstack([self.pixels, self.alpha])
 
 
-def read_photo(source: Path | BinaryIO) -> Photo:
-    """Read an image file. Raises InputError with one plain sentence for what is not a whole image."""
+def read_photo(source: Path | BinaryIO, exact: bool = False) -> Photo:
+    """Read an image file. Raises InputError with one plain sentence for what is not a whole image.
+
+    exact: as in `photo_of`.
+    """
     name = str(source) if isinstance(source, Path) else "standard input"
     if isinstance(source, Path) and os.path.isdir(source):
         raise InputError(f"{name} is a folder, not an image")
@@ -74,7 +86,7 @@ def read_photo(source: Path | BinaryIO) -> Photo:
             warnings.simplefilter("always")
             image = Image.open(io.BytesIO(data))
             image.load()
-            photo = photo_of(_as_stored(image, data, name), name)
+            photo = photo_of(_as_stored(image, data, name, exact), name, exact)
     except UnidentifiedImageError:
         raise InputError(f"{name} is not an image of a known format") from None
     except Image.DecompressionBombError:
@@ -90,8 +102,13 @@ def read_photo(source: Path | BinaryIO) -> Photo:
     return photo
 
 
-def _as_stored(image: Image.Image, data: bytes, name: str) -> Image.Image:
+def _as_stored(image: Image.Image, data: bytes, name: str, exact: bool) -> Image.Image:
     """Mend what Pillow loses of a PNG: 16 bits, gray with alpha, the scale of a transparency key."""
+    if exact and image.mode not in _DEEP and (bits := _bits_a_sample(image, data)) > 8:
+        raise UnsupportedInputError(
+            f"{name} has {bits} bits a channel, of which only 8 would be kept: convert it to 8 bits, or to 16-bit "
+            "grayscale without alpha"
+        )
     if image.format != "PNG" or len(data) < 26:
         return image
     bits, kind = data[24], data[25]
@@ -107,25 +124,49 @@ def _as_stored(image: Image.Image, data: bytes, name: str) -> Image.Image:
     return image
 
 
-def photo_of(data: Any, name: str = "the image") -> Photo:
+def _bits_a_sample(image: Image.Image, data: bytes) -> int:
+    """Of the file, which Pillow may have cut to 8."""
+    if image.format == "PNG" and len(data) >= 26:
+        return data[24]
+    if image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(258, 8)  # BitsPerSample: a number, or one a channel
+        return max(bits) if isinstance(bits, tuple) else int(bits)
+    if image.format == "PPM" and image.mode == "RGB":
+        deepest = data[:200].split(maxsplit=4)[3:4]  # its largest value, where no comments precede it
+        return int(deepest[0]).bit_length() if deepest and deepest[0].isdigit() else 8
+    return 8
+
+
+def photo_of(data: Any, name: str = "the image", exact: bool = False) -> Photo:
     """A Photo, a Pillow image or a uint8 array (H, W), (H, W, 1 to 4), as a Photo.
 
-    16-bit and CMYK images are converted with a ConversionWarning; float arrays and others are refused.
+    exact: for lossless codecs. 16-bit grayscale is kept (also a uint16 array (H, W) or (H, W, 1)), and what
+    would lose something else is refused. Without it 16-bit and CMYK images are converted with a
+    ConversionWarning. Float arrays and others are refused.
     """
     if isinstance(data, Photo):
+        if data.pixels.dtype == np.uint16 and not exact:
+            raise UnsupportedInputError(f"{name} has 16 bits a pixel: scale and convert its pixels to uint8")
         return data
     if isinstance(data, Image.Image):
-        return _from_pillow(data, name)
+        return _from_pillow(data, name, exact)
     try:
         array = np.asarray(data)
     except ValueError:
         raise UnsupportedInputError(f"{name} is not an array of one shape") from None
-    if array.dtype != np.uint8:
+    deep = exact and array.dtype.kind == "u" and array.dtype.itemsize == 2
+    if array.dtype != np.uint8 and not deep:
+        kinds = "uint8, or uint16 grayscale" if exact else "uint8, 0 to 255"
         raise UnsupportedInputError(
-            f"{name} has dtype {array.dtype}; images are uint8, 0 to 255: scale, round and convert it"
+            f"{name} has dtype {array.dtype}; images are {kinds}: scale, round and convert it"
         )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
+    if deep and array.ndim != 2:
+        raise UnsupportedInputError(
+            f"{name} has shape {array.shape} and 16 bits a channel; of 16 bits there is only grayscale, (H, W): "
+            "code its channels one by one, or convert it to 8 bits"
+        )
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (2, 3, 4)):
         raise UnsupportedInputError(f"{name} has shape {array.shape}; images are (H, W) or (H, W, 1 to 4)")
     if 0 in array.shape:
@@ -133,10 +174,10 @@ def photo_of(data: Any, name: str = "the image") -> Photo:
     if array.ndim == 3 and array.shape[2] in (2, 4):
         pixels = array[:, :, 0] if array.shape[2] == 2 else array[:, :, :3]
         return Photo(np.ascontiguousarray(pixels), np.ascontiguousarray(array[:, :, -1]))
-    return Photo(np.ascontiguousarray(array))
+    return Photo(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
 
 
-def _from_pillow(image: Image.Image, name: str) -> Photo:
+def _from_pillow(image: Image.Image, name: str, exact: bool) -> Photo:
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         message = f"{name} has {frames} frames: the first is coded"
@@ -154,12 +195,22 @@ def _from_pillow(image: Image.Image, name: str) -> Photo:
         values = np.asarray(image).astype(np.int64)
         if mode == "I" and (values.min() < 0 or values.max() > 65535):
             raise UnsupportedInputError(f"{name} has 32-bit pixels; convert it to 8 bits first")
+        if exact and "transparency" in image.info:
+            raise UnsupportedInputError(
+                f"{name} has 16 bits a pixel and a transparent colour; convert it to 8 bits, or remove that"
+            )
+        if exact:
+            return Photo(np.ascontiguousarray(values.astype(np.uint16)), None, icc, exif)
         warnings.warn(f"{name} has 16 bits a pixel: coded with 8", ConversionWarning, stacklevel=3)
         key = image.info.get("transparency")
         alpha = None if key is None else np.where(values == key, 0, 255).astype(np.uint8)
         return Photo(((values * 255 + 32767) // 65535).astype(np.uint8), alpha, icc, exif)
     if mode == "F":
         raise UnsupportedInputError(f"{name} has floating-point pixels; convert it to 8 bits first")
+    if exact and mode not in _EXACT:
+        raise UnsupportedInputError(
+            f"{name} is {mode}, which cannot be kept exactly: convert it to RGB first, or use a lossy codec"
+        )
     if mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         message = f"{name} is {mode}: converted to RGB, its profile dropped"
         warnings.warn(message, ConversionWarning, stacklevel=3)
@@ -188,8 +239,11 @@ def to_pillow(photo: Photo) -> Image.Image:
     return image
 
 
-def write_photo(photo: Photo, target: str) -> bytes:
-    """The bytes of an image file of the kind that the name `target` ends in (PNG, JPEG, WebP, TIFF, ...)."""
+def write_photo(photo: Photo, target: str, exact: bool = False) -> bytes:
+    """The bytes of an image file of the kind that the name `target` ends in (PNG, JPEG, WebP, TIFF, ...).
+
+    exact: the pixels are to be kept; a ConversionWarning says so where the format cannot.
+    """
     suffix = Path(target).suffix.lower()
     if suffix == ".npy":
         buffer = io.BytesIO()
@@ -202,11 +256,18 @@ def write_photo(photo: Photo, target: str) -> bytes:
     image, buffer = to_pillow(photo), io.BytesIO()
     if photo.alpha is not None and kind == "JPEG":
         raise InputError(f"{target}: JPEG has no alpha channel, the image has one; use .png")
+    if photo.pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
+        raise InputError(f"{target}: {kind} is not written with 16 bits a pixel; use .png or .tif")
     keep = {key: image.info[key] for key in ("icc_profile", "exif") if key in image.info}
     if keep and kind not in _KEEPS_METADATA:
         message = f"{target}: {kind} holds no colour profile and no EXIF data: left out"
         warnings.warn(message, ConversionWarning, stacklevel=2)
-    quality = {"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}
+    quality: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}
+    if exact and kind == "WEBP":
+        quality = {"lossless": True, "exact": True, "quality": 100}
+    elif exact and kind not in _EXACT_FILES:
+        message = f"{target}: {kind} does not keep pixels exactly; .png does"
+        warnings.warn(message, ConversionWarning, stacklevel=2)
     try:
         image.save(buffer, kind, **keep, **quality)
     except (OSError, ValueError, KeyError) as error:

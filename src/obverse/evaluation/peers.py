@@ -39,6 +39,12 @@ def get_peer(name: str) -> Peer:
     """
     if name not in _PEERS:
         raise InputError(f"unknown peer codec {name!r}; known are {', '.join(_PEERS)}")
+    check_library(name)
+    return _PEERS[name]
+
+
+def check_library(name: str) -> None:
+    """Raises MissingExtraError where the library that codes the format `name` is not installed."""
     if name == "jxl":
         try:
             import pillow_jxl  # noqa: F401  registers JPEG XL with Pillow
@@ -46,11 +52,10 @@ def get_peer(name: str) -> Peer:
             raise MissingExtraError(
                 "JPEG XL needs the package pillow-jxl-plugin: pip install 'obverse[jxl]'"
             ) from error
-    elif name != "jpeg" and not features.check(name):
+    elif name not in ("jpeg", "png") and not features.check(name):
         raise MissingExtraError(
             f"this Pillow was built without {name}: pip install --force-reinstall 'pillow>=11.3'"
         )
-    return _PEERS[name]
 
 
 def list_peers() -> tuple[str, ...]:

@@ -108,12 +108,16 @@ def write_report(rows: Iterable[Row], out_dir: Path | str) -> dict[str, Path]:
         raise InputError("nothing was measured, so there is nothing to report")
     summary = summarise(rows)
     contents = {
-        "images.csv": _csv(Row, rows),
-        "summary.csv": _csv(Summary, summary),
-        "bd_rates.csv": _csv(BdRate, bd_rates(rows)),
+        "images.csv": csv_bytes(Row, rows),
+        "summary.csv": csv_bytes(Summary, summary),
+        "bd_rates.csv": csv_bytes(BdRate, bd_rates(rows)),
         "rd.png": _plot(summary),
     }
-    folder = Path(out_dir)
+    return write_files(contents, Path(out_dir))
+
+
+def write_files(contents: dict[str, bytes], folder: Path) -> dict[str, Path]:
+    """Write files into a folder that is made if need be, each in one step. Raises OutputError."""
     for name, data in contents.items():
         _write_atomically(folder / name, data)
     return {name: folder / name for name in contents}
@@ -145,7 +149,9 @@ def _by_codec(summary: Iterable[Summary]) -> dict[str, list[Summary]]:
     return result
 
 
-def _csv(kind: type, records: Sequence[object]) -> bytes:
+def csv_bytes(kind: type, records: Sequence[object]) -> bytes:
+    """Records of a dataclass as a CSV file; NaN becomes an empty field."""
+
     def text(value: object) -> object:
         if isinstance(value, float):
             return "" if math.isnan(value) else f"{value:.6g}"
@@ -172,9 +178,9 @@ def _write_atomically(path: Path, data: bytes) -> None:
 
 
 # Colours that colour-blind readers tell apart (Okabe and Ito 2008).
-_PEER_COLOURS = {"jpeg": "#e69f00", "webp": "#009e73", "avif": "#0072b2", "jxl": "#cc79a7"}
-_LABELS = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jxl": "JPEG XL"}
-_OWN_COLOURS = ("#d55e00", "#000000", "#56b4e9")
+COLOURS = {"png": "#999999", "jpeg": "#e69f00", "webp": "#009e73", "avif": "#0072b2", "jxl": "#cc79a7"}
+LABELS = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jxl": "JPEG XL"}
+OWN_COLOURS = ("#d55e00", "#000000", "#56b4e9")
 
 
 def _plot(summary: Sequence[Summary]) -> bytes:
@@ -188,8 +194,8 @@ def _plot(summary: Sequence[Summary]) -> bytes:
     figure = Figure(figsize=(5.6 * len(panels), 4.6), layout="constrained")
     images = max(s.images for s in summary)
     figure.suptitle(f"Rate and distortion, mean of {images} image{'s' if images > 1 else ''}", fontsize=12)
-    own = iter(_OWN_COLOURS * len(summary))
-    colours = {c: _PEER_COLOURS.get(c) or next(own) for c in _by_codec(summary)}
+    own = iter(OWN_COLOURS * len(summary))
+    colours = {c: COLOURS.get(c) or next(own) for c in _by_codec(summary)}
     for axes, (label, value) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         shown = [value(s) for s in summary if s.bpp <= MAX_BPP and math.isfinite(value(s))]
         for codec, points in _by_codec(summary).items():
@@ -199,7 +205,7 @@ def _plot(summary: Sequence[Summary]) -> bytes:
                 [bpp for bpp, _ in points],
                 [quality for _, quality in points],
                 color=colours[codec],
-                label=_LABELS.get(codec, f"Obverse {codec}"),
+                label=LABELS.get(codec, f"Obverse {codec}"),
                 linewidth=3 if ours else 1.5,
                 marker="o",
                 markersize=6 if ours else 3.5,

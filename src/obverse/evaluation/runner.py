@@ -20,7 +20,7 @@ from obverse.metrics import distortion
 QUALITIES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 
 # What Pillow raises for a file that it cannot read or an image that a format cannot hold.
-_PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def evaluate(
     library of a peer is not installed.
     """
     plan = _plan(codec, qualities, against)
-    files = _files(paths)
+    files = image_paths(paths)
 
     rows: list[Row] = []
     warm: set[str] = set()
@@ -123,7 +123,7 @@ def read_rgb(path: Path | str) -> Image.Image:
                     "convert it first"
                 )
             pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         raise InputError(f"{path} cannot be read as an image: {error}") from error
     return Image.fromarray(pixels)
 
@@ -145,7 +145,8 @@ def _plan(
     return plan
 
 
-def _files(paths: Iterable[Path | str]) -> list[Path]:
+def image_paths(paths: Iterable[Path | str]) -> list[Path]:
+    """Files as they are, folders as the images in them. Raises InputError where there are none."""
     paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     files = [file for path in paths for file in (image_files([path]) if path.is_dir() else [path])]
     if not files:
@@ -174,7 +175,7 @@ def _measure_image(
             rows.append(_measure(path.name, image, codec, quality, with_ms_ssim))
         except MissingExtraError:
             raise
-        except (*_PILLOW_ERRORS, ObverseError) as error:
+        except (*PILLOW_ERRORS, ObverseError) as error:
             raise InputError(f"{path}: {codec.name} at quality {quality} failed: {error}") from error
         step(done)
     return rows
@@ -187,13 +188,7 @@ def _measure(
     data = codec.encode(image, quality)
     encode_seconds = time.process_time() - start
 
-    # Through a real file: its size is the rate, and nothing else reaches the decoder.
-    with tempfile.TemporaryDirectory(prefix="obverse-") as folder:
-        file = Path(folder, "image" + codec.suffix)
-        file.write_bytes(data)
-        size = file.stat().st_size
-        data = file.read_bytes()
-
+    data, size = through_a_file(data, codec.suffix)
     start = time.process_time()
     decoded = codec.decode(data)
     decode_seconds = time.process_time() - start
@@ -210,3 +205,11 @@ def _measure(
         encode_seconds=encode_seconds,
         decode_seconds=decode_seconds,
     )
+
+
+def through_a_file(data: bytes, suffix: str) -> tuple[bytes, int]:
+    """The data as it is read back, and the size of the file: that is the rate, and nothing else reaches a decoder."""
+    with tempfile.TemporaryDirectory(prefix="obverse-") as folder:
+        file = Path(folder, "image" + suffix)
+        file.write_bytes(data)
+        return file.read_bytes(), file.stat().st_size

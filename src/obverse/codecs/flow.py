@@ -1,0 +1,209 @@
+"""Sets of 32x32 colour images, lossless, by an integer discrete flow.
+
+    images ──► segments of 250, each one message:
+        flow ──► a of the coarsest level, then d, b, c of each level, the coarsest first ──► push, the last first
+    message ──► pop a ──► mixtures of d ──► pop d ──► couplings backwards ──► mixtures of b ──► ... ──► images
+
+The networks and the mixtures are integers, so that both ends have the same (`transforms/exact_integer_flow.py`).
+Segments are independent: one is read without the others, and a file that is cut gives back those that are whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+
+from obverse.codec import Codec
+from obverse.coding import Message
+from obverse.coding.logistic_mixture import LogisticMixtures
+from obverse.container import Container, Limits
+from obverse.container.recover import recover_items
+from obverse.container.source import SourceLike
+from obverse.data.arrays import npy_bytes
+from obverse.data.image_sets import check_image_set, png_archive, read_image_set
+from obverse.errors import (
+    DamagedError,
+    DecodeError,
+    InputError,
+    MessageEmptyError,
+    ObverseError,
+    UnsupportedInputError,
+    WrongModelError,
+)
+from obverse.transforms.exact_integer_flow import ExactIntegerFlow
+from obverse.transforms.integer_flow import FlowConfig
+from obverse.zoo import StoredModel, load_model
+
+SEGMENT = 250  # images of a message
+LARGEST_SEGMENT = 1000  # so that a file cannot ask for more memory than its images take
+SIDE = 32
+IMAGE_BYTES = 600_000  # memory that an image of a segment takes while it is coded, at most
+
+Images = npt.NDArray[np.uint8]
+Symbols = npt.NDArray[np.int32]
+
+
+class FlowCodec(Codec):
+    """Sets of 32x32 RGB images, uint8."""
+
+    id: ClassVar[str] = "flow"
+    suffix: ClassVar[str] = ".npy"
+    takes_model: ClassVar[bool] = True
+    takes_folder: ClassVar[bool] = True
+
+    def __init__(self, model: StoredModel | None = None):
+        self._given = model
+
+    @cached_property
+    def model(self) -> StoredModel:
+        return self._given or load_model("flow-cifar")
+
+    @property
+    def fingerprint(self) -> bytes:
+        return self.model.fingerprint
+
+    @cached_property
+    def networks(self) -> ExactIntegerFlow:
+        try:
+            config = FlowConfig.from_dict(self.model.config.get("model"))
+            return ExactIntegerFlow.from_state(config, load_safetensors(self.model.weights))
+        except (ObverseError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            raise InputError(
+                f"the model {self.model.name} is damaged or of another codec ({error}); make or install it again"
+            ) from error
+
+    def encode(
+        self, data: Any, *, segment: int = SEGMENT, metadata: dict[str, Any] | None = None
+    ) -> Container:
+        """(n, 32, 32, 3) uint8 to a container, one item for each segment.
+
+        segment: images of a message, 1 to 1000; fewer lose less when a file is damaged, and cost a few bytes more
+        for each. Raises InputError, UnsupportedInputError (shape, type).
+        """
+        images = _checked(data)
+        if type(segment) is not int or not 1 <= segment <= LARGEST_SEGMENT:
+            raise InputError(f"a segment must have 1 to {LARGEST_SEGMENT} images, not {segment!r}")
+        items = []
+        for first in range(0, len(images), segment):
+            message = Message()
+            for symbols, mixtures in reversed(list(self.symbols(images[first : first + segment]))):
+                message.push_mixtures(symbols, mixtures)
+            items.append(message.to_bytes())
+        return Container(
+            self.id, {0: segment}, images.shape, {}, self.fingerprint, metadata or {}, tuple(items)
+        )
+
+    def symbols(self, images: Images) -> Iterator[tuple[Symbols, LogisticMixtures]]:
+        """What is coded for these images, with its mixtures, in the order in which the receiver pops it."""
+        values = iter(self.networks(images))
+        coded: list[tuple[Symbols, LogisticMixtures]] = []
+
+        def coder(mixtures: LogisticMixtures) -> Symbols:
+            symbols = next(values)
+            coded.append((symbols, mixtures))
+            return symbols
+
+        self.networks.run(len(images), SIDE, coder)
+        return iter(coded)
+
+    def rate_bits(self, data: Any) -> npt.NDArray[np.float64]:
+        """What the model says that each image costs, in bits, (n,)."""
+        images = _checked(data)
+        rates = np.zeros(len(images))
+        for first in range(0, len(images), SEGMENT):
+            here = slice(first, first + SEGMENT)
+            for symbols, mixtures in self.symbols(images[here]):
+                rates[here] += mixtures.bits(symbols).sum(axis=(1, 2))
+        return rates
+
+    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Images:
+        """(n, 32, 32, 3) uint8. Raises DamagedError, LimitError."""
+        segment = self._plan(container.config, container.shape, container.items, limits or Limits())
+        images = np.empty(container.shape, np.uint8)
+        for number, payload in enumerate(container.items or ()):
+            first, end = number * segment, min(len(images), (number + 1) * segment)
+            images[first:end] = self._pop(payload, end - first)
+        return images
+
+    def recover(self, source: SourceLike, limits: Limits | None = None) -> tuple[Images, list[str]]:
+        """The images of all segments that are whole, in order, and sentences that name those that are missing.
+
+        For files that were cut or damaged. Raises DecodeError where header or index are not whole, and
+        WrongModelError for another model's file.
+        """
+        limits = limits or Limits()
+        header, items, _ = recover_items(source, limits)
+        if header.codec != self.id or header.model != self.fingerprint:
+            written = header.model.hex() if header.model else "none"
+            raise WrongModelError(
+                f"the file was written by codec {header.codec!r} with model {written}, here is model "
+                f"{self.fingerprint.hex()} of {self.id!r}"
+            )
+        segment = self._plan(header.config, header.shape, items, limits)
+        kept, missing = [np.empty((0, *header.shape[1:]), np.uint8)], []
+        for number, payload in enumerate(items):
+            first, end = number * segment, min(header.shape[0], (number + 1) * segment)
+            why = "cut off or damaged"
+            if payload is not None:
+                try:
+                    kept.append(self._pop(payload, end - first))
+                    continue
+                except DecodeError as error:
+                    why = f"damaged: {error}"
+            missing.append(f"images {first} to {end - 1} are missing: segment {number} is {why}")
+        return np.concatenate(kept), missing
+
+    def load(self, source: Path | BinaryIO) -> Images:
+        """A .npy array, or a folder of image files in the order of their names."""
+        return read_image_set(source)
+
+    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
+        """As .npy, or as a .zip of PNG files."""
+        kind = Path(target).suffix.lower()
+        if kind not in (".npy", ".zip"):
+            raise InputError(
+                f"{target}: a set of images is written as .npy, or as .zip of PNG files; name it so"
+            )
+        images = self.decode(container, limits=limits)
+        return npy_bytes(images) if kind == ".npy" else png_archive(images)
+
+    def _plan(self, config: dict[Any, Any], shape: tuple[int, ...], items: Any, limits: Limits) -> int:
+        """Images of a segment, from a header that is checked. Raises DamagedError, LimitError."""
+        segment = config.get(0)
+        if (
+            set(config) != {0} or type(segment) is not int or not 1 <= segment <= LARGEST_SEGMENT or items is None
+            or len(shape) != 4 or shape[0] < 1 or tuple(shape[1:]) != (SIDE, SIDE, 3)
+            or len(items) != -(-shape[0] // segment)
+        ):  # fmt: skip
+            raise DamagedError("not the header of a set of 32x32 colour images")
+        limits.check_pixels(shape[0] * SIDE * SIDE)
+        limits.check_memory(shape[0] * SIDE * SIDE * 3 + min(segment, shape[0]) * IMAGE_BYTES)
+        return segment
+
+    def _pop(self, payload: bytes, count: int) -> Images:
+        """Decode one segment of `count` images. Raises DamagedError."""
+        message = Message.from_bytes(payload)
+        try:
+            images = self.networks.run(count, SIDE, message.pop_mixtures)
+        except MessageEmptyError:
+            raise DamagedError("a segment holds fewer images than the file says") from None
+        if not message.empty:
+            raise DamagedError("a segment holds more than its images")
+        return images
+
+
+def _checked(data: Any) -> Images:
+    """The data, if it is a set of 32x32 colour images."""
+    images = check_image_set(data)
+    if images.shape[1:] != (SIDE, SIDE, 3):
+        raise UnsupportedInputError(
+            f"the flow codes sets of shape (n, 32, 32, 3), not {images.shape}; use image-lossless for other sizes"
+        )
+    return images

@@ -1,0 +1,311 @@
+"""The lossless image codec: every pixel back, with alpha, ICC profile and EXIF data.
+
+    pixels ──► stripes ──► the best of several methods each (image_methods.py) ──► file
+                │ threads
+    file ──► stripes ──► pixels
+
+Stripes of about half a megapixel are coded independently, so that large images use all cores and a part is
+read without the rest; drawings get larger ones, as what codes them learns while it goes. An image of one
+stripe is a file with named sections, of several a stream of items with an index.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple
+
+import numpy as np
+
+from obverse.codec import Codec
+from obverse.codecs import image_methods as methods
+from obverse.container import Container, ItemReader, Limits, read_header
+from obverse.container.recover import recover_items
+from obverse.container.source import SourceLike
+from obverse.data.images import Photo, photo_of, read_photo, write_photo
+from obverse.errors import DamagedError, InputError, WrongModelError
+from obverse.zoo import StoredModel, load_model
+
+if TYPE_CHECKING:
+    from obverse.priors.raster import RasterModel
+
+STRIPE_PIXELS = 2**19
+DRAWN_STRIPE_PIXELS = 2**22
+MOSTLY_DRAWN = 0.7  # from this share of pixels equal to a neighbour on, stripes are those of drawings
+
+KINDS = (
+    (1, 8),
+    (2, 8),
+    (3, 8),
+    (4, 8),
+    (1, 16),
+)  # channels and bits of a sample: what the config's key 0 says
+EXTRAS = ("icc", "exif")
+STRIPE = "x"  # the section of the only stripe
+
+
+class Layout(NamedTuple):
+    """What the header of a file says, checked: size in pixels, samples, and rows of a stripe."""
+
+    height: int
+    width: int
+    channels: int
+    depth: int
+    rows: int
+    extras: tuple[str, ...]  # items behind the stripes; None of them in a file with named sections
+
+    @property
+    def stripes(self) -> int:
+        return -(-self.height // self.rows)
+
+    def rows_of(self, stripe: int) -> slice:
+        return slice(stripe * self.rows, min(self.height, (stripe + 1) * self.rows))
+
+
+class ImageLosslessCodec(Codec):
+    """Any 8-bit grayscale or RGB image, with or without alpha, or 16-bit grayscale, from 1x1 pixel on."""
+
+    id: ClassVar[str] = "image-lossless"
+    suffix: ClassVar[str] = ".png"
+    takes_model: ClassVar[bool] = True
+
+    def __init__(self, model: StoredModel | None = None):
+        self._given = model
+
+    @cached_property
+    def model(self) -> StoredModel:
+        return self._given or load_model(self.id)
+
+    @cached_property
+    def raster(self) -> RasterModel:
+        """The learned model, built at first use."""
+        from obverse.priors.raster import RasterModel
+
+        return RasterModel.load(self.model)
+
+    @property
+    def fingerprint(self) -> bytes:
+        return self.model.fingerprint
+
+    def encode(
+        self, data: Any, *, metadata: dict[str, Any] | None = None, limits: Limits | None = None
+    ) -> Container:
+        """A Photo, a Pillow image, a path, a uint8 array (H, W), (H, W, 1 to 4) or a uint16 array (H, W).
+
+        EXIF data and profile are kept as they are, and pixels as they lie in the file: an orientation in the
+        EXIF data stays an instruction to the viewer. Raises InputError, LimitError.
+        """
+        photo = (
+            read_photo(Path(data), exact=True) if isinstance(data, str | Path) else photo_of(data, exact=True)
+        )
+        array = photo_of(photo.array(), exact=True).array()
+        pixels = array if array.ndim == 3 else array[:, :, None]
+        height, width, channels = pixels.shape
+        (limits or Limits()).check_pixels(height * width)
+        extras = {
+            name: zlib.compress(value, 9)
+            for name, value in zip(EXTRAS, (photo.icc, photo.exif), strict=True)
+            if value
+        }
+        rows = stripe_rows(pixels)
+        raster = self.raster
+        stripes = _in_threads(
+            lambda top: methods.encode_stripe(raster, pixels[top : top + rows]), range(0, height, rows)
+        )
+        if (
+            len(stripes) > 1 and sum(map(len, stripes)) >= pixels.nbytes
+        ):  # noise: one stripe has less around it
+            stripes = [bytes([methods.RAW]) + pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()]
+        config: dict[Any, Any] = {0: KINDS.index((channels, 8 * pixels.itemsize))}
+        shape, metadata = (height, width), metadata or {}
+        if len(stripes) == 1:
+            sections = {STRIPE: stripes[0]} | extras
+            return Container(self.id, config, shape, sections, self.fingerprint, metadata)
+        config[1] = rows
+        if extras:
+            config[2] = list(extras)
+        items = (*stripes, *extras.values())
+        return Container(self.id, config, shape, {}, self.fingerprint, metadata, items)
+
+    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
+        """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8; or (H, W), uint16."""
+        return self.decode_photo(container, limits).array()
+
+    def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
+        """The pixels with alpha, ICC profile and EXIF data."""
+        limits = limits or Limits()
+        layout = layout_of(container.config, container.shape, container.items is not None, limits)
+        if container.items is None:
+            if STRIPE not in container.sections or not set(container.sections) <= {STRIPE, *EXTRAS}:
+                raise DamagedError("an image file with other sections than an image has")
+            stripes, extras = [container.sections[STRIPE]], container.sections
+        else:
+            if len(container.items) != layout.stripes + len(layout.extras):
+                raise DamagedError("an image file with more or fewer stripes than its header says")
+            stripes = list(container.items[: layout.stripes])
+            extras = dict(zip(layout.extras, container.items[layout.stripes :], strict=True))
+        icc, exif = (inflate(extras.get(name, b""), limits.header * 64) for name in EXTRAS)
+        pixels = self._decode_stripes(layout, 0, stripes, limits)
+        if layout.channels in (2, 4):
+            colours = pixels[:, :, 0] if layout.channels == 2 else pixels[:, :, :3]
+            return Photo(np.ascontiguousarray(colours), np.ascontiguousarray(pixels[:, :, -1]), icc, exif)
+        return Photo(pixels[:, :, 0] if layout.channels == 1 else pixels, None, icc, exif)
+
+    def decode_rows(
+        self, source: bytes | str | Path, first: int, last: int, limits: Limits | None = None
+    ) -> np.ndarray:
+        """Rows first to last (last not among them) of a file; of a large image, only their stripes are read.
+
+        Raises InputError for rows that the image does not have, and as `decode`.
+        """
+        from obverse.codec import codec_of
+        from obverse.container import read
+
+        limits = limits or Limits()
+        header = read_header(source, limits)
+        codec = codec_of(Container(header.codec, header.config, header.shape, {}, header.model))
+        if not isinstance(codec, ImageLosslessCodec):
+            raise InputError(f"a file of codec {header.codec!r}, not {self.id!r}: decode it whole")
+        layout = layout_of(header.config, header.shape, header.items is not None, limits)
+        if not 0 <= first < last <= layout.height:
+            raise InputError(f"there are no rows {first} to {last} in an image of {layout.height} rows")
+        if header.items is None:
+            whole = codec.decode(read(source, limits), limits=limits)
+            return whole[first:last]
+        low, high = first // layout.rows, -(-last // layout.rows)
+        with ItemReader(source, limits) as reader:
+            if len(reader) != layout.stripes + len(layout.extras):
+                raise DamagedError("an image file with more or fewer stripes than its header says")
+            stripes = [reader[i] for i in range(low, high)]
+        pixels = codec._decode_stripes(layout, low, stripes, limits)
+        pixels = pixels[first - low * layout.rows : last - low * layout.rows]
+        return pixels[:, :, 0] if layout.channels == 1 else pixels
+
+    def recover(self, source: SourceLike, limits: Limits | None = None) -> tuple[np.ndarray, list[str]]:
+        """The pixels of a cut or damaged file of several stripes, black where they are lost, and what is missing.
+
+        Raises InputError for a file of one stripe, which is whole or nothing; DecodeError where header or index
+        are not whole; WrongModelError for another model's file.
+        """
+        limits = limits or Limits()
+        header, items, _ = recover_items(source, limits)
+        if header.codec != self.id or header.model != self.fingerprint:
+            raise WrongModelError(f"the file was not written by codec {self.id!r} with this model")
+        layout = layout_of(header.config, header.shape, True, limits)
+        if len(items) != layout.stripes + len(layout.extras):
+            raise DamagedError("an image file with more or fewer stripes than its header says")
+        black = methods.encode_flat(np.zeros(layout.channels, np.uint16 if layout.depth == 16 else np.uint8))
+        stripes = [black if item is None else item for item in items[: layout.stripes]]
+        lost = {i for i, item in enumerate(items[: layout.stripes]) if item is None}
+        try:
+            pixels = self._decode_stripes(layout, 0, stripes, limits)
+        except DamagedError:  # of a section whose checksum holds: each by itself tells which
+            for i in range(len(stripes)):
+                try:
+                    self._decode_stripes(layout, i, stripes[i : i + 1], limits)
+                except DamagedError:
+                    stripes[i] = black
+                    lost.add(i)
+            pixels = self._decode_stripes(layout, 0, stripes, limits)
+        missing = []
+        for i in sorted(lost):
+            rows = layout.rows_of(i)
+            missing.append(f"rows {rows.start} to {rows.stop - 1} are missing, and black: stripe {i} is lost")
+        if layout.extras:
+            missing.append(f"not recovered: {', '.join(layout.extras)}")
+        if len(lost) == layout.stripes:
+            pixels = pixels[:0]
+        return (pixels[:, :, 0] if layout.channels == 1 else pixels), missing
+
+    def _decode_stripes(self, layout: Layout, first: int, stripes: list[bytes], limits: Limits) -> np.ndarray:
+        """(H, W, C) of these stripes, of which `first` is the number of the first one."""
+        slices = [layout.rows_of(first + i) for i in range(len(stripes))]
+        height = slices[-1].stop - slices[0].start
+        sample = layout.channels * layout.depth // 8
+        most = max(
+            methods.work_bytes(data, rows.stop - rows.start, layout.width)
+            for data, rows in zip(stripes, slices, strict=True)
+        )
+        result = 2 * height * layout.width * sample
+        limits.check_memory(result + most)
+        threads = (limits.memory - result) // max(most, 1)  # as many as there is memory for
+        pixels = np.empty(
+            (height, layout.width, layout.channels), np.uint16 if layout.depth == 16 else np.uint8
+        )
+        raster = self.raster
+
+        def decode(i: int) -> None:
+            rows = slices[i]
+            pixels[rows.start - slices[0].start : rows.stop - slices[0].start] = methods.decode_stripe(
+                raster, stripes[i], rows.stop - rows.start, layout.width, layout.channels, layout.depth
+            )
+
+        _in_threads(decode, range(len(stripes)), threads)
+        return pixels
+
+    def load(self, source: Path | BinaryIO) -> Photo:
+        return read_photo(source, exact=True)
+
+    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
+        return write_photo(self.decode_photo(container, limits), target, exact=True)
+
+
+def stripe_rows(pixels: np.ndarray) -> int:
+    """How many rows of an image (H, W, C) make a stripe."""
+    height, width, _ = pixels.shape
+    if height * width <= STRIPE_PIXELS or (pixels == pixels[0, 0]).all():
+        return height
+    drawn = methods.drawn_share(pixels) >= MOSTLY_DRAWN
+    stripes = -(-height * width // (DRAWN_STRIPE_PIXELS if drawn else STRIPE_PIXELS))
+    return -(-height // stripes)  # all about equally high
+
+
+def layout_of(config: dict[Any, Any], shape: tuple[int, ...], stream: bool, limits: Limits) -> Layout:
+    """The header of a file, checked. stream: whether it is a stream of items. Raises DamagedError, LimitError."""
+    kind, rows, extras = config.get(0), config.get(1), config.get(2, [])
+    if len(shape) != 2 or min(shape) < 1 or not {0} <= set(config) <= {0, 1, 2}:
+        raise DamagedError("not the header of a lossless image")
+    height, width = shape
+    if type(kind) is not int or not 0 <= kind < len(KINDS):
+        raise DamagedError("a lossless image of a kind that there is not")
+    if not stream:
+        if set(config) != {0}:
+            raise DamagedError("a lossless image of one stripe with the header of several")
+        rows = height
+    if type(rows) is not int or not 1 <= rows <= height or (stream and rows == height):
+        raise DamagedError("a lossless image with impossible stripes")
+    if type(extras) is not list or any(extras.count(e) > 1 or e not in EXTRAS for e in extras):
+        raise DamagedError("a lossless image with other items than an image has")
+    limits.check_pixels(height * width)
+    return Layout(height, width, *KINDS[kind], rows, tuple(extras))
+
+
+def inflate(data: bytes, at_most: int) -> bytes:
+    """zlib data of at most so many bytes. Raises DamagedError; never allocates more than it may."""
+    if not data:
+        return b""
+    stream = zlib.decompressobj()
+    try:
+        raw = stream.decompress(data, at_most + 1)
+    except zlib.error as error:
+        raise DamagedError(f"a compressed section is damaged: {error}") from None
+    if len(raw) > at_most or not stream.eof or stream.unused_data:
+        raise DamagedError("a compressed section does not have the length it should")
+    return raw
+
+
+def _in_threads(work: Callable[[int], Any], numbers: Iterable[int], threads: int = 64) -> list[Any]:
+    """work of every number, in order, by at most so many threads; the first error is raised."""
+    numbers = list(numbers)
+    if len(numbers) == 1:
+        return [work(numbers[0])]
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, threads, len(numbers))) as pool:
+        try:
+            return list(pool.map(work, numbers))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun need not
+            raise

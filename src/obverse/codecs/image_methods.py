@@ -1,0 +1,316 @@
+"""The ways to code a stripe of an image, of which the smallest wins.
+
+    pixels ──┬─► raster model        photos: a learned distribution of each sample
+             ├─► drawing             text, screenshots, diagrams: colours of neighbours, in a palette or not
+             ├─► filtered rows, LZMA patterns that repeat far apart
+             └─► raw                 noise
+
+A coded stripe is the number of its method and then its data (docs/format.md). Images with alpha may be split into
+colours and alpha, each coded by a method of its own; colours that are all grey are coded as gray.
+
+Which methods are hopeless is decided by a sample: the model costs a second for half a megapixel, and drawing as
+much where nothing repeats.
+"""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from obverse.container.varint import decode_varint, encode_varint
+from obverse.errors import CodingError, DamagedError, DecodeError
+from obverse.priors import graphics
+from obverse.transforms.row_filters import filter_rows, unfilter_rows
+
+RAW, RASTER, PALETTE, DRAWING, FILTERED, SPLIT, GRAY = range(7)
+
+# memory that decoding takes beside the pixels themselves: bytes a pixel, bytes a column, bytes whatever the size
+WORK_BYTES = {
+    RAW: (8, 0, 0),
+    RASTER: (192, 1300, 2**23),
+    PALETTE: (24, 0, 2**26),
+    DRAWING: (24, 0, 2**26),
+    FILTERED: (24, 0, 2**20),
+    SPLIT: (192, 1300, 2**26),  # any method
+}
+WIDEST = 2**18  # pixels: the model, which keeps equations for each 16 columns, is not tried on wider images
+
+SAMPLE = 32_768  # pixels of the sample that decides
+SEVERAL = 3 * SAMPLE  # stripes of fewer pixels are coded by all methods instead
+LOOKS_DRAWN = (
+    0.3  # from this share of pixels equal to a neighbour on, drawing is tried whatever the sample says
+)
+IS_DRAWN = 0.9  # from this one on the model is not
+QUICK, THOROUGH = 1, 9 | lzma.PRESET_EXTREME  # presets of LZMA
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+class Raster(Protocol):
+    """The learned model, as `obverse.priors.raster.RasterModel`. planes: (1 or 3, H, W), uint8 or uint16."""
+
+    def encode(self, planes: Pixels, depth: int) -> bytes: ...
+
+    def decode(self, data: bytes, channels: int, height: int, width: int, depth: int) -> Pixels: ...
+
+
+def encode_stripe(model: Raster, pixels: Pixels) -> bytes:
+    """(H, W, C), C = 1 to 4 and uint8, or C = 1 and uint16, by the method that gives the fewest bytes."""
+    if (pixels == pixels[0, 0]).all():
+        return encode_flat(pixels[0, 0])
+    if pixels.shape[2] >= 3 and (pixels[:, :, :1] == pixels[:, :, 1:3]).all():
+        # drop red and green: what is left is gray, with alpha if there was any
+        return bytes([GRAY]) + encode_stripe(model, pixels[:, :, 2:])
+    best = bytes([RAW]) + pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    try_model, try_drawing = _promising(model, pixels)
+    if try_drawing:
+        best = _shorter(best, PALETTE, _encode_palette(pixels, len(best) - 2))
+        if best[0] != PALETTE:
+            best = _shorter(best, DRAWING, _encode_drawing(pixels, len(best) - 2))
+        best = _shorter(best, FILTERED, _encode_filtered(pixels, len(best) - 2))
+    if try_model:
+        if pixels.shape[2] in (2, 4):
+            colours = encode_stripe(model, pixels[:, :, :-1])
+            alpha = encode_stripe(model, pixels[:, :, -1:])
+            best = _shorter(best, SPLIT, encode_varint(len(colours)) + colours + alpha)
+        else:
+            best = _shorter(best, RASTER, _encode_raster(model, pixels))
+    return best
+
+
+def encode_flat(colour: Pixels) -> bytes:
+    """A stripe of any size that has only one colour (C)."""
+    gray = len(colour) >= 3 and bool((colour[:1] == colour[1:3]).all())
+    table = _bytes_of(colour[None, None, 2 if gray else 0 :])[0]
+    return (bytes([GRAY]) if gray else b"") + bytes([PALETTE]) + _encode_table(table)
+
+
+def decode_stripe(model: Raster, data: bytes, height: int, width: int, channels: int, depth: int) -> Pixels:
+    """The mirror of `encode_stripe`: (height, width, channels), uint8 or (depth 16) uint16.
+
+    Memory and sizes are the caller's to check. Raises DamagedError.
+    """
+    try:
+        return _decode(model, data, height, width, channels, depth)
+    except (CodingError, DecodeError) as error:
+        raise DamagedError(f"a stripe of the image is damaged: {error}") from None
+
+
+def work_bytes(data: bytes, height: int, width: int) -> int:
+    """An upper bound of the memory that `decode_stripe` takes for a stripe, beside its result."""
+    data = data.removeprefix(bytes([GRAY]))
+    one_colour = data.startswith(bytes([PALETTE, 0]))
+    pixel, column, fixed = WORK_BYTES[RAW if not data or one_colour else min(data[0], SPLIT)]
+    return pixel * height * width + column * width + fixed
+
+
+def drawn_share(pixels: Pixels) -> float:
+    """The share of pixels that are equal, in all channels, to the one to the left or the one above."""
+    if pixels.shape[0] < 2 or pixels.shape[1] < 2:
+        return 1.0
+    left = (pixels[1:, 1:] == pixels[1:, :-1]).all(axis=2)
+    above = (pixels[1:, 1:] == pixels[:-1, 1:]).all(axis=2)
+    return float((left | above).mean())
+
+
+def _promising(model: Raster, pixels: Pixels) -> tuple[bool, bool]:
+    """Whether to try the model, and whether to try what drawings are coded with."""
+    height, width, channels = pixels.shape
+    share = drawn_share(pixels)
+    if width > WIDEST:
+        return False, True
+    if height * width <= SEVERAL:
+        return True, True
+    if share >= IS_DRAWN:
+        return False, True
+    rows = max(8, SAMPLE // width)
+    top = max(0, height - rows) // 2
+    sample = pixels[top : top + rows]
+    drawing = _encode_drawing(sample, 2 * sample.nbytes)
+    colours = sample if channels in (1, 3) else sample[:, :, :-1]
+    learned = len(_encode_raster(model, colours)) * channels / colours.shape[2]
+    # a long stripe is worth more to drawing, which learns as it goes, than its beginning tells
+    better = drawing is not None and len(drawing) < learned
+    much_better = drawing is not None and len(drawing) < 0.7 * learned
+    return not (share >= LOOKS_DRAWN and much_better), better or share >= LOOKS_DRAWN
+
+
+def _shorter(best: bytes, method: int, data: bytes | None) -> bytes:
+    return best if data is None or len(data) + 1 >= len(best) else bytes([method]) + data
+
+
+def _decode(model: Raster, data: bytes, height: int, width: int, channels: int, depth: int) -> Pixels:
+    if not data:
+        raise DamagedError("it is empty")
+    method, data = data[0], data[1:]
+    if method == RAW:
+        return _decode_raw(data, height, width, channels, depth)
+    if method == RASTER and channels in (1, 3):
+        planes = model.decode(data, channels, height, width, depth)
+        return np.moveaxis(planes, 0, 2)
+    if method == PALETTE:
+        return _decode_palette(data, height, width, channels, depth)
+    if method == DRAWING:
+        symbols = graphics.decode(data, height, width, channels * depth // 8, 16 if depth == 16 else 0)
+        return symbols if depth == 8 else symbols.view("<u2").astype(np.uint16)
+    if method == FILTERED:
+        return _decode_filtered(data, height, width, channels, depth)
+    if method == SPLIT and channels in (2, 4):
+        length, at = decode_varint(data)
+        if length > len(data) - at:
+            raise DamagedError("its colours end early")
+        colours = _decode(model, data[at : at + length], height, width, channels - 1, depth)
+        alpha = _decode(model, data[at + length :], height, width, 1, depth)
+        return np.concatenate([colours, alpha], axis=2)
+    if method == GRAY and channels in (3, 4):
+        gray = _decode(model, data, height, width, channels - 2, depth)
+        return np.concatenate([gray[:, :, :1], gray[:, :, :1], gray], axis=2)
+    raise DamagedError(f"there is no method {method} for {channels} channels")
+
+
+# -- the methods --------------------------------------------------------------------------------------
+
+
+def _decode_raw(data: bytes, height: int, width: int, channels: int, depth: int) -> Pixels:
+    if len(data) != height * width * channels * depth // 8:
+        raise DamagedError("it has another length than its pixels")
+    samples = np.frombuffer(data, "<u2" if depth == 16 else np.uint8)
+    return samples.astype(np.uint16 if depth == 16 else np.uint8).reshape(height, width, channels)
+
+
+def _encode_raster(model: Raster, pixels: Pixels) -> bytes:
+    planes = np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
+    return model.encode(planes, 8 * pixels.itemsize)
+
+
+def _bytes_of(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    """(H, W, C) to (H, W, bytes of a pixel), 16-bit samples the low byte first."""
+    little = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("<")))
+    return little.view(np.uint8).reshape(*pixels.shape[:2], -1)
+
+
+def _encode_drawing(pixels: Pixels, most: int) -> bytes | None:
+    return graphics.encode(_bytes_of(pixels), 16 if pixels.itemsize == 2 else 0, most)
+
+
+def _encode_palette(pixels: Pixels, most: int) -> bytes | None:
+    """None for more than 256 colours, or more than `most` bytes."""
+    symbols = _bytes_of(pixels)
+    keys = np.zeros(symbols.shape[:2], np.uint32)
+    for c in range(symbols.shape[2]):
+        keys = keys << np.uint32(8) | symbols[:, :, c]
+    some = np.unique(keys.ravel()[:: max(1, keys.size // 4096)])
+    if len(some) > 256:  # found at once for photos
+        return None
+    colours, index = np.unique(keys, return_inverse=True)
+    if len(colours) > 256:
+        return None
+    table = (
+        np.ascontiguousarray(colours.astype(">u4")).view(np.uint8).reshape(-1, 4)[:, 4 - symbols.shape[2] :]
+    )
+    packed = _encode_table(table)
+    indices = index.reshape(*keys.shape, 1).astype(np.uint8)
+    message = graphics.encode(indices, (len(colours) - 1).bit_length(), most - len(packed))
+    return None if message is None else packed + message
+
+
+def _decode_palette(data: bytes, height: int, width: int, channels: int, depth: int) -> Pixels:
+    count = channels * depth // 8
+    table, message = _decode_table(data, count)
+    if len(table) == 1:
+        if message:
+            raise DamagedError("it holds more than its one colour")
+        index = np.zeros((height, width), np.uint8)
+    else:
+        index = graphics.decode(message, height, width, 1, (len(table) - 1).bit_length())[:, :, 0]
+        if int(index.max()) >= len(table):
+            raise DamagedError("it has a colour that is not in its palette")
+    symbols = table[index]
+    return symbols if depth == 8 else np.ascontiguousarray(symbols).view("<u2").astype(np.uint16)
+
+
+def _encode_table(table: npt.NDArray[np.uint8]) -> bytes:
+    """(n, bytes of a colour), 1 <= n <= 256: n - 1, whether deflated, the colours (deflated: their differences)."""
+    plain = table.tobytes()
+    columns = np.diff(table, axis=0, prepend=np.zeros((1, table.shape[1]), np.uint8)).T
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+    deflated = stream.compress(np.ascontiguousarray(columns).tobytes()) + stream.flush()
+    short = len(deflated) + 2 < len(plain)
+    count = bytes([len(table) - 1, short])
+    return count + (encode_varint(len(deflated)) + deflated if short else plain)
+
+
+def _decode_table(data: bytes, count: int) -> tuple[npt.NDArray[np.uint8], bytes]:
+    """The colours (n, count), and the data behind them."""
+    if len(data) < 2 or data[1] > 1:
+        raise DamagedError("its palette is damaged")
+    size, at = (data[0] + 1) * count, 2
+    if data[1] == 0:
+        if len(data) < at + size:
+            raise DamagedError("its palette ends early")
+        return np.frombuffer(data, np.uint8, size, at).reshape(-1, count), data[at + size :]
+    length, at = decode_varint(data, at)
+    stream = zlib.decompressobj(-15)
+    try:
+        raw = stream.decompress(data[at : at + length], size + 1)
+    except zlib.error:
+        raise DamagedError("its palette is damaged") from None
+    if len(raw) != size or not stream.eof or stream.unused_data or length > len(data) - at:
+        raise DamagedError("its palette does not have the length it should")
+    columns = np.frombuffer(raw, np.uint8).reshape(count, -1)
+    return np.cumsum(columns.T, axis=0, dtype=np.uint8), data[at + length :]
+
+
+def _encode_filtered(pixels: Pixels, most: int) -> bytes | None:
+    """Rows as PNG filters them, or as they are, behind LZMA; None where `most` bytes are far away."""
+    symbols = _bytes_of(pixels)
+    height, width, step = symbols.shape
+    rows = symbols.reshape(height, width * step)
+    # samples of 2 or 4 bytes begin at multiples of that, 1 and 3 have no such rhythm
+    rhythm = {2: 1, 4: 2}.get(step, 0)
+    properties = (rhythm * 5 + rhythm) * 9 + 4 - rhythm
+    choices = [filter_rows(rows, step, adaptive).tobytes() for adaptive in (True, False)]
+
+    def compress(raw: bytes, preset: int) -> bytes:
+        return lzma.compress(raw, lzma.FORMAT_RAW, filters=_filters(properties, len(raw), preset))
+
+    quick = min(choices, key=lambda raw: len(compress(raw, QUICK)))
+    if len(compress(quick, QUICK)) > 1.5 * most + 200:
+        return None
+    return bytes([properties]) + compress(quick, THOROUGH)
+
+
+def _decode_filtered(data: bytes, height: int, width: int, channels: int, depth: int) -> Pixels:
+    step = channels * depth // 8
+    size = height * (width * step + 1)
+    if not data or data[0] >= 9 * 5 * 5 or data[0] % 9 + data[0] // 9 % 5 > 4:
+        raise DamagedError("it has no valid LZMA properties")
+    try:
+        stream = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_filters(data[0], size))
+        raw = stream.decompress(data[1:], size + 1)
+        if len(raw) == size and not stream.eof:  # the end marker may still be ahead
+            raw += stream.decompress(b"", 1)
+    except (lzma.LZMAError, EOFError) as error:
+        raise DamagedError(f"its LZMA stream is damaged: {error}") from None
+    if len(raw) != size or not stream.eof or stream.unused_data:
+        raise DamagedError("its LZMA stream does not have the length it should")
+    rows = unfilter_rows(np.frombuffer(raw, np.uint8).reshape(height, width * step + 1), step)
+    if rows is None:
+        raise DamagedError("it has a row filter that there is not")
+    symbols = rows.reshape(height, width, step)
+    return symbols if depth == 8 else symbols.view("<u2").astype(np.uint16)
+
+
+def _filters(properties: int, size: int, preset: int = QUICK) -> list[dict[str, int]]:
+    """LZMA2 with these properties, (pb * 5 + lp) * 9 + lc, and a dictionary as large as the data."""
+    dictionary = 1 << min(30, max(12, size.bit_length()))
+    return [
+        {
+            "id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": dictionary,
+            "lc": properties % 9, "lp": properties // 9 % 5, "pb": properties // 45,
+        }
+    ]  # fmt: skip

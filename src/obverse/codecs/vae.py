@@ -1,0 +1,380 @@
+"""Sets of small images, lossless, bits back from a latent variable.
+
+    images ──► segments of 1000, each one chain on one message:
+
+    initial bits ──► push image n-1 ──► ... ──► push image 0 ──► item of the file      (see coding/bits_back.py)
+    item ──► pop image 0 ──► ... ──► pop image n-1 ──► the initial bits again, compared bit for bit
+
+Images cost their negative ELBO, and a chain its initial bits once. Segments are independent: a file that is cut
+gives back every segment that is whole, and all segments advance together, one image each at a time, so that the
+networks run on batches. The networks are exact, so a batch gives what its images give alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+
+from obverse.codec import Codec
+from obverse.coding import Message
+from obverse.coding.bits_back import pop_item, push_item
+from obverse.container import Container, Limits, write
+from obverse.container.recover import recover_items
+from obverse.container.source import SourceLike
+from obverse.data.arrays import npy_bytes
+from obverse.data.image_sets import check_image_set, png_archive, read_image_set
+from obverse.errors import (
+    DamagedError,
+    DecodeError,
+    InputError,
+    MessageEmptyError,
+    UnsupportedInputError,
+    WrongModelError,
+)
+from obverse.priors.latent_variable import UNIFORM, LanePixels, VaeLanes
+from obverse.transforms.vae import VaeConfig
+from obverse.transforms.vae_exact import BIN_BITS, BINS, ExactVae
+from obverse.zoo import StoredModel, load_model
+
+SEGMENT = 1000  # images of a chain
+AT_ONCE = 64  # chains that advance together
+MOST_INITIAL = 1 << 16  # symbols of initial bits that a file may name
+IMAGE_BYTES = 400  # memory a pixel takes while its image is coded, in bytes
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ChainReport:
+    """What a set costs, in bits.
+
+    net_bits: (n,) by how much each image made its message longer. initial_bits: of all chains together.
+    alone_bits: what an image costs as a chain of its own, initial bits and all, the mean over the images that each
+    chain began with. file_bytes: the whole file. pixels: of all images.
+    """
+
+    net_bits: npt.NDArray[np.float64]
+    initial_bits: float
+    alone_bits: float
+    file_bytes: int
+    pixels: int
+
+    @property
+    def net_rate_bits(self) -> float:
+        """Bits a pixel without the initial bits, which the receiver gets back."""
+        return float(self.net_bits.sum()) / self.pixels
+
+    @property
+    def file_rate_bits(self) -> float:
+        """Bits a pixel of the file, initial bits and everything else counted."""
+        return 8 * self.file_bytes / self.pixels
+
+
+def initial_message(count: int, seed: int, number: int) -> Message:
+    """The message that chain `number` begins with: `count` symbols of BIN_BITS bits, drawn by a hash.
+
+    Both ends make it, on any machine and with any library version, so the receiver can compare.
+    """
+    key = seed.to_bytes(8, "little") + number.to_bytes(8, "little")
+    drawn = np.frombuffer(hashlib.shake_128(key).digest(2 * count), "<u2") % BINS
+    message = Message(interleave=False)
+    message.push(drawn.astype(np.int32), UNIFORM, np.zeros(count, np.uint8))
+    return message
+
+
+class VaeCodec(Codec):
+    """Sets of grayscale images of the one size and range that the model was trained for."""
+
+    id: ClassVar[str] = "vae"
+    suffix: ClassVar[str] = ".npy"
+    takes_model: ClassVar[bool] = True
+    takes_folder: ClassVar[bool] = True
+
+    def __init__(self, model: StoredModel | None = None):
+        self._given = model
+
+    @cached_property
+    def model(self) -> StoredModel:
+        return self._given or load_model("vae-mnist")
+
+    @property
+    def fingerprint(self) -> bytes:
+        return self.model.fingerprint
+
+    @cached_property
+    def networks(self) -> ExactVae:
+        config = VaeConfig.from_dict(self.model.config.get("model"))
+        try:
+            state = load_safetensors(self.model.weights)
+        except SafetensorError as error:
+            raise InputError(f"the weights of the model {self.model.name} are damaged: {error}") from None
+        return ExactVae.from_state(config, state)
+
+    @cached_property
+    def lanes(self) -> VaeLanes:
+        return VaeLanes(self.networks)
+
+    def encode(
+        self,
+        data: Any,
+        *,
+        seed: int = 0,
+        segment: int = SEGMENT,
+        initial: int | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> Container:
+        """(n, H, W) uint8 to a container, one item for each segment.
+
+        segment: images of a chain; fewer lose less when a file is damaged, and cost more initial bits. seed: of the
+        initial bits. initial: how many symbols of 10 bits of them a chain has; by default as few as suffice.
+        Raises InputError (also when `initial` is too few), UnsupportedInputError.
+        """
+        images = self._images(data)
+        return self._encode(images, seed, segment, initial, metadata or {})[0]
+
+    def report(
+        self, data: Any, *, seed: int = 0, segment: int = SEGMENT, initial: int | None = None
+    ) -> ChainReport:
+        """What the set costs, measured on the messages that `encode` makes."""
+        images = self._images(data)
+        container, growth = self._encode(images, seed, segment, initial, {})
+        count = container.config[0]
+        ends = np.minimum(np.arange(segment, len(images) + segment, segment), len(images)) - 1
+        alone = growth[ends] + count * BIN_BITS
+        return ChainReport(
+            growth,
+            float(count * BIN_BITS * len(ends)),
+            float(alone.mean()),
+            len(write(container)),
+            images.size,
+        )
+
+    def elbo(self, data: Any, seed: int = 1) -> npt.NDArray[np.float64]:
+        """The negative ELBO of each image in bits, (n,), of the exact networks and tables.
+
+        For one sample z of the posterior each, drawn with `seed` and not by a chain's bits.
+        """
+        images = self._images(data)
+        rates = np.empty(len(images))
+        for first in range(0, len(images), AT_ONCE):
+            batch = images[first : first + AT_ONCE]
+            messages = [Message.random(1000, seed * len(images) + first + i) for i in range(len(batch))]
+            bits = np.zeros(len(batch))
+            below: Array = batch
+            for layer in range(self.lanes.layers):
+                posterior = self.lanes.posterior(layer, below)
+                z = posterior.pop(messages)
+                bits -= posterior.bits(z)
+                given = self.lanes.likelihood(layer, z)
+                parts = given.phases(below) if isinstance(given, LanePixels) else [(given, below)]
+                bits += sum(mixtures.bits(values) for mixtures, values in parts)
+                below = z
+            rates[first : first + AT_ONCE] = bits + self.networks.config.top * BIN_BITS
+        return rates
+
+    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Array:
+        """(n, H, W) uint8. Raises DamagedError, also when the initial bits do not come back as they were."""
+        plan = self._plan(container.config, container.shape, container.items, limits or Limits())
+        images = np.empty(container.shape, np.uint8)
+        for numbers in _groups(range(plan.chains)):
+            self._pop(plan, [(i, (container.items or ())[i]) for i in numbers], images)
+        return images
+
+    def recover(self, source: SourceLike, limits: Limits | None = None) -> tuple[Array, list[str]]:
+        """The images of all segments that are whole, in order, and which images are missing, and why.
+
+        For files that were cut or damaged. Raises DecodeError where header or index are not whole, and
+        WrongModelError for another model's file.
+        """
+        limits = limits or Limits()
+        header, items, _ = recover_items(source, limits)
+        if header.codec != self.id or header.model != self.fingerprint:
+            raise WrongModelError(
+                f"the file was written by codec {header.codec!r} with model "
+                f"{header.model.hex() if header.model else 'none'}, here is model {self.fingerprint.hex()} of "
+                f"{self.id!r}: name the model that wrote it"
+            )
+        plan = self._plan(header.config, header.shape, items, limits)
+        images = np.empty(header.shape, np.uint8)
+        broken = {i: "cut off or damaged" for i, item in enumerate(items) if item is None}
+        for numbers in _groups([i for i in range(plan.chains) if i not in broken]):
+            try:
+                self._pop(plan, [(i, items[i] or b"") for i in numbers], images)
+            except DecodeError:  # one of them: each by itself tells which
+                for i in numbers:
+                    try:
+                        self._pop(plan, [(i, items[i] or b"")], images)
+                    except DecodeError as error:
+                        broken[i] = str(error)
+        missing = []
+        kept = np.ones(len(images), bool)
+        for i, why in sorted(broken.items()):
+            first, end = plan.range_of(i)
+            kept[first:end] = False
+            missing.append(f"images {first} to {end - 1} are missing: segment {i} is {why}")
+        return images[kept], missing
+
+    def load(self, source: Path | BinaryIO) -> Array:
+        """A .npy array, an IDX file (.gz or not), or a folder of image files in the order of their names."""
+        return read_image_set(source)
+
+    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
+        """As .npy, or as a .zip of PNG files."""
+        kind = Path(target).suffix.lower()
+        if kind not in (".npy", ".zip"):
+            raise InputError(
+                f"{target}: a set of images is written as .npy, or as .zip of PNG files; name it so"
+            )
+        images = self.decode(container, limits=limits)
+        return npy_bytes(images) if kind == ".npy" else png_archive(images)
+
+    # -- chains ------------------------------------------------------------------------------------------------
+
+    def _images(self, data: Any) -> Array:
+        """The data, checked against what the model was trained for."""
+        images = check_image_set(data)
+        config = self.networks.config
+        wanted = (config.height, config.width)
+        if images.shape[1:] != wanted:
+            raise UnsupportedInputError(
+                f"the model {self.model.name} codes sets of shape (n, {wanted[0]}, {wanted[1]}), not {images.shape}; "
+                "choose another model, or train one (obverse train vae)"
+            )
+        if int(images.max()) >= config.levels:
+            raise UnsupportedInputError(
+                f"the model {self.model.name} codes pixels 0 to {config.levels - 1}, the images reach {images.max()}: "
+                "choose a model of 8-bit images, or binarise them first"
+            )
+        return images
+
+    def _encode(
+        self, images: Array, seed: int, segment: int, initial: int | None, metadata: dict[str, Any]
+    ) -> tuple[Container, npt.NDArray[np.float64]]:
+        """The container, and by how many bits each image made its message longer."""
+        if type(seed) is not int or not 0 <= seed < 2**63:
+            raise InputError(f"the seed must be a whole number from 0 to 2**63 - 1, not {seed!r}")
+        if type(segment) is not int or not 1 <= segment < 2**31:
+            raise InputError(f"a segment must have at least 1 image, not {segment!r}")
+        if initial is not None and (type(initial) is not int or not 0 <= initial <= MOST_INITIAL):
+            raise InputError(f"initial bits come as 0 to {MOST_INITIAL} symbols, not {initial!r}")
+        chains = -(-len(images) // segment)
+        count = initial if initial is not None else self._enough(images, seed, segment)
+        while True:
+            try:
+                items: list[bytes] = []
+                growth = np.empty(len(images))
+                for numbers in _groups(range(chains)):
+                    items += self._push(images, seed, segment, count, numbers, growth)
+                break
+            except MessageEmptyError as error:
+                if initial is not None or count >= MOST_INITIAL:
+                    raise InputError(
+                        f"not enough initial bits: {count} symbols of {BIN_BITS} bits ran out while an image chose its "
+                        "latents; give more, or leave the number to the codec"
+                    ) from error
+                count = min(MOST_INITIAL, count + max(2, count // 50))
+        config = {0: count, 1: seed, 2: segment}
+        container = Container(self.id, config, images.shape, {}, self.fingerprint, metadata, tuple(items))
+        return container, growth
+
+    def _enough(self, images: Array, seed: int, segment: int) -> int:
+        """About how many initial symbols the first image of each chain takes: those that choose its z1."""
+        ends = np.minimum(np.arange(segment, len(images) + segment, segment), len(images)) - 1
+        most = 0.0
+        for numbers in _groups(range(len(ends))):
+            plenty = [initial_message(4 * BINS, seed, i) for i in numbers]
+            before = plenty[0].bits
+            self.lanes.posterior(0, images[ends[numbers]]).pop(plenty)
+            most = max(most, *(before - message.bits for message in plenty))
+        return int(most / BIN_BITS) + 1
+
+    def _push(
+        self, images: Array, seed: int, segment: int, count: int, numbers: list[int], growth: Array
+    ) -> list[bytes]:
+        """The chains of these numbers; fills in `growth`."""
+        messages = [initial_message(count, seed, i) for i in numbers]
+        starts = np.array(numbers) * segment
+        lengths = np.minimum(segment, len(images) - starts)
+        for done in range(int(lengths.max())):
+            active = np.flatnonzero(lengths > done)
+            at = (starts + lengths - 1 - done)[active]  # last image first
+            lanes = [messages[i] for i in active]
+            before = [message.bits for message in lanes]
+            push_item(lanes, images[at], self.lanes)
+            growth[at] = [message.bits - was for message, was in zip(lanes, before, strict=True)]
+        return [message.to_bytes() for message in messages]
+
+    def _pop(self, plan: Plan, chains: list[tuple[int, bytes]], images: Array) -> None:
+        """Decode chains, given as number and payload, into `images`. Raises DamagedError."""
+        messages = [Message.from_bytes(payload, interleave=False) for _, payload in chains]
+        ranges = np.array([plan.range_of(number) for number, _ in chains])
+        lengths = ranges[:, 1] - ranges[:, 0]
+        try:
+            for done in range(int(lengths.max())):
+                active = np.flatnonzero(lengths > done)
+                lanes = [messages[i] for i in active]
+                images[ranges[active, 0] + done] = pop_item(lanes, self.lanes)
+        except MessageEmptyError:
+            raise DamagedError("a chain holds fewer images than the file says") from None
+        for (number, _), message in zip(chains, messages, strict=True):
+            if message != initial_message(plan.initial, plan.seed, number):
+                first, end = plan.range_of(number)
+                raise DamagedError(
+                    f"the initial bits of images {first} to {end - 1} did not come back as they were: the file is "
+                    "damaged; get a fresh copy"
+                )
+
+    def _plan(self, config: dict[Any, Any], shape: tuple[int, ...], items: Any, limits: Limits) -> Plan:
+        """The header's numbers, checked. Raises DamagedError, LimitError."""
+        model = self.networks.config
+        values = [config.get(key) for key in (0, 1, 2)]
+        if (
+            set(config) != {0, 1, 2} or any(type(value) is not int for value in values) or items is None
+            or len(shape) != 3 or shape[0] < 1 or tuple(shape[1:]) != (model.height, model.width)
+        ):  # fmt: skip
+            raise DamagedError("not the header of a set of images of this model")
+        initial, seed, segment = values
+        plan = Plan(int(initial), int(seed), int(segment), shape[0])
+        if (
+            not 0 <= plan.initial <= MOST_INITIAL or not 0 <= plan.seed < 2**63 or not 1 <= plan.segment < 2**31
+            or plan.chains != len(items)
+        ):  # fmt: skip
+            raise DamagedError("the header's numbers of a set of images cannot be")
+        pixels = model.height * model.width
+        limits.check_pixels(pixels)
+        limits.check_memory(plan.count * pixels + AT_ONCE * pixels * IMAGE_BYTES)
+        return plan
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a file's images lie in chains: initial symbols, seed, images of a chain, and images in all."""
+
+    initial: int
+    seed: int
+    segment: int
+    count: int
+
+    @property
+    def chains(self) -> int:
+        return -(-self.count // self.segment)
+
+    def range_of(self, number: int) -> tuple[int, int]:
+        """First image of a chain, and one past its last."""
+        return number * self.segment, min(self.count, (number + 1) * self.segment)
+
+
+def _groups(numbers: Any) -> Iterator[list[int]]:
+    """At most AT_ONCE at a time."""
+    numbers = list(numbers)
+    for first in range(0, len(numbers), AT_ONCE):
+        yield numbers[first : first + AT_ONCE]

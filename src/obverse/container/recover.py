@@ -1,0 +1,84 @@
+"""What is left of a damaged stream of items: every item whose section is whole.
+
+A file that was cut, or of which some bytes changed, cannot be decoded as it is: `read` refuses it. But the index says
+where each item begins, and each has its own checksum, so the whole ones can be told from the others.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from obverse.container.header import Header, unpack_header
+from obverse.container.limits import Limits
+from obverse.container.sections import read_section, section_bytes
+from obverse.container.source import Source, SourceLike, open_source
+from obverse.container.varint import MAX_BYTES, decode_varint, encode_varint
+from obverse.errors import DamagedError, InputError
+
+
+def recover_items(
+    source: SourceLike, limits: Limits | None = None
+) -> tuple[Header, list[bytes | None], list[str]]:
+    """The header, each item's payload or None, and a sentence for each item that is None.
+
+    source: bytes, a path or a binary file, also a pipe.
+
+    Raises:
+        InputError: the source cannot be read, or is not a stream of items.
+        NotObverseError, NewerVersionError, TruncatedError, DamagedError: the header or the index is not whole, so
+            that nothing can be found.
+        LimitError: larger than `limits`.
+    """
+    limits = limits or Limits()
+    with open_source(source) as opened:
+        header = unpack_header(opened, limits)
+        if header.items is None:
+            raise InputError(f"{opened.name}: not a stream of items; it can only be read whole")
+        lengths = _read_index(opened, header.items, limits)
+        items: list[bytes | None] = []
+        missing: list[str] = []
+        held = 0
+        for number, length in enumerate(lengths):
+            wanted = section_bytes(length)
+            if opened.remaining is not None and wanted > opened.remaining:
+                # take what is there: what follows a cut item is missing too
+                section = opened.read_at_most(opened.remaining)
+            else:
+                limits.check_memory(held + wanted)
+                section = opened.read_at_most(wanted)
+            payload = _payload(section, length)
+            if payload is None:
+                cut = len(section) < wanted
+                missing.append(f"item {number} is {'cut off' if cut else 'damaged'}")
+            else:
+                held += length
+            items.append(payload)
+    return header, items, missing
+
+
+def _read_index(source: Source, count: int, limits: Limits) -> list[int]:
+    """As `read_index` of sections.py, but the items need not be there."""
+    index = read_section(source, "the index", limits, 0, count, MAX_BYTES * count)
+    limits.check_memory(64 * count)  # Python numbers, and what becomes of them
+    lengths: list[int] = []
+    at = 0
+    try:
+        for _ in range(count):
+            length, at = decode_varint(index, at)
+            lengths.append(length)
+    except DamagedError as error:
+        raise source.damaged(f"the index: {error}") from error
+    if at != len(index):
+        raise source.damaged("the index lists more items than the header")
+    return lengths
+
+
+def _payload(section: bytes, length: int) -> bytes | None:
+    """The payload of a section that is whole and as long as the index says; else None."""
+    front = encode_varint(length)
+    end = len(front) + length
+    if len(section) != end + 4 or not section.startswith(front):
+        return None
+    payload = section[len(front) : end]
+    checksum = int.from_bytes(section[end:], "little")
+    return payload if checksum == zlib.crc32(payload, zlib.crc32(front)) else None

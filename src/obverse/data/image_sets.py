@@ -1,0 +1,123 @@
+"""Sets of small images of one size: a .npy array, a folder of image files, or an IDX file (MNIST's format).
+
+All three become an array (n, H, W) or (n, H, W, 3), uint8. The files of a folder come in the order of their names.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from obverse.data.arrays import NPY, read_array
+from obverse.data.images import read_photo
+from obverse.errors import InputError, UnsupportedInputError
+
+GZIP = b"\x1f\x8b"
+IDX_UINT8 = b"\0\0\x08"
+SUFFIXES = {".png", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp", ".gif"}
+LARGEST = 2**32  # bytes that an IDX file may unpack to
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def read_image_set(source: Path | BinaryIO) -> Bytes:
+    """The images, (n, H, W) gray or (n, H, W, 3) colour, uint8. Raises InputError for anything else."""
+    if isinstance(source, Path) and source.is_dir():
+        return _read_folder(source)
+    name = str(source) if isinstance(source, Path) else "standard input"
+    try:
+        raw = source.read_bytes() if isinstance(source, Path) else source.read()
+    except FileNotFoundError:
+        raise InputError(f"there is no file {name}") from None
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror}") from error
+    if raw.startswith(GZIP):
+        raw = _unpack(raw, name)
+    if raw.startswith(IDX_UINT8):
+        return check_image_set(_idx(raw, name), name)
+    if raw.startswith(NPY):
+        return check_image_set(read_array(io.BytesIO(raw)), name)
+    raise InputError(
+        f"{name} is not a set of images: give a .npy array (n, H, W) or (n, H, W, 3), an IDX file, or a folder"
+    )
+
+
+def check_image_set(images: npt.ArrayLike, name: str = "the set") -> Bytes:
+    """The array, if it is a set of images. Raises InputError, UnsupportedInputError (type or shape)."""
+    array = np.asarray(images)
+    if array.dtype != np.uint8:
+        raise UnsupportedInputError(
+            f"{name} holds {array.dtype}: images are coded as uint8, 0 to 255, so that every bit comes back; "
+            "round and convert them first"
+        )
+    if array.ndim != 3 and not (array.ndim == 4 and array.shape[3] == 3):
+        raise UnsupportedInputError(
+            f"{name} has shape {array.shape}: a set of images is (n, H, W), or (n, H, W, 3) in colour"
+        )
+    if array.shape[0] == 0:
+        raise InputError(f"{name} is empty: there is no image in it")
+    if array.size == 0:
+        raise InputError(f"{name} holds images without pixels, shape {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def png_archive(images: Bytes) -> bytes:
+    """A .zip of PNG files named 00000.png and so on: what a folder was, for sets that were one."""
+    buffer = io.BytesIO()
+    digits = max(5, len(str(len(images) - 1)))
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for number, image in enumerate(images):
+            png = io.BytesIO()
+            Image.fromarray(image).save(png, "PNG")
+            # a fixed date, so that equal sets give equal files
+            archive.writestr(zipfile.ZipInfo(f"{number:0{digits}}.png"), png.getvalue())
+    return buffer.getvalue()
+
+
+def _read_folder(folder: Path) -> Bytes:
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    if not files:
+        raise InputError(f"the folder {folder} is empty: there is no image file in it")
+    images = []
+    for path in files:
+        photo = read_photo(path)
+        if photo.alpha is not None:
+            raise UnsupportedInputError(f"{path} has an alpha channel, which sets of images have not")
+        if images and photo.pixels.shape != images[0].shape:
+            raise UnsupportedInputError(
+                f"{path} has shape {photo.pixels.shape}, {files[0].name} has {images[0].shape}: the images of a set "
+                "must have one size and all be gray, or all in colour"
+            )
+        images.append(photo.pixels)
+    return np.stack(images)
+
+
+def _unpack(raw: bytes, name: str) -> bytes:
+    try:
+        with gzip.open(io.BytesIO(raw)) as file:
+            unpacked = file.read(LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{name} is a damaged gzip file: {error}") from error
+    if len(unpacked) > LARGEST:
+        raise InputError(f"{name} unpacks to more than {LARGEST} bytes")
+    return unpacked
+
+
+def _idx(raw: bytes, name: str) -> Bytes:
+    dimensions = raw[3] if len(raw) > 3 else 0
+    front = 4 + 4 * dimensions
+    shape = tuple(int.from_bytes(raw[i : i + 4], "big") for i in range(4, front, 4))
+    if not 1 <= dimensions <= 4 or len(raw) < front or len(raw) - front != math.prod(shape):
+        raise InputError(
+            f"{name} is a damaged IDX file: {len(raw)} bytes cannot hold an array of shape {shape}"
+        )
+    return np.frombuffer(raw, np.uint8, offset=front).reshape(shape)

@@ -1,0 +1,264 @@
+"""Train the integer flow: `obverse train flow --data IMAGES --out DIR`.
+
+One loop: draw images, minimise their bits under flow and prior, checkpoint. A run killed at any moment resumes from
+its last checkpoint with the same random numbers as if it had not been.
+
+A flow of this size overfits some thousand images. Two things help: images are mirrored at random, and part of each
+batch, less and less as training goes on, are 32x32 crops of photos scaled down by 2 to 6.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from obverse.data.patches import image_files
+from obverse.errors import InputError, OutputError, TrainingError
+from obverse.training.image import learning_rate, log, save_atomically
+from obverse.transforms.integer_flow import FlowConfig, IntegerFlow
+
+SIDE = 32
+
+
+@dataclass(frozen=True)
+class FlowRecipe:
+    """Everything that decides the result of a training run, saved beside its weights."""
+
+    steps: int = 9000
+    batch: int = 32
+    lr: float = 3e-3
+    coupling_lr: float = 0.3  # of lr, for the networks of couplings
+    linear_lr: float = 0.03  # of lr, for the couplings' linear part, which multiplies values of up to 128
+    last_lr: float = 10.0  # of lr, for the mixtures of the coarsest level
+    warmup: int = 200
+    decay: float = 0.4  # the last part of the steps, over which lr falls to zero
+    photo_share: float = 0.4  # of a batch that are crops of photos; falls linearly to zero
+    photo_crops: int = 50  # of each photo
+    validation: int = 256  # images at the end that are not trained on
+    ema: float = 0.998
+    clip: float = 1.0
+    seed: int = 1
+    bf16: bool = True
+    validate_every: int = 500
+    checkpoint_seconds: float = 120.0
+
+
+def photo_crops(files: Sequence[Path], each: int, seed: int) -> np.ndarray:
+    """(n, 32, 32, 3) uint8: `each` crops of every photo, at 5 scales drawn from 1/6 to 1/2.
+
+    Raises InputError for a file that is no image.
+    """
+    rng = np.random.default_rng(seed)
+    crops = []
+    for path in files:
+        try:
+            photo = Image.open(path).convert("RGB")
+        except OSError as error:
+            raise InputError(f"{path} cannot be read as an image: {error}; remove it") from error
+        smallest = max(SIDE / min(photo.size), 1 / 6)
+        for i in range(5):
+            factor = float(np.exp(rng.uniform(np.log(min(smallest, 1.0)), np.log(max(smallest, 0.5)))))
+            size = [max(SIDE, round(side * factor)) for side in photo.size]
+            kind = (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC, Image.Resampling.BOX)[i % 3]
+            small = np.asarray(photo.resize((size[0], size[1]), kind))
+            for _ in range(max(1, each // 5)):
+                top, left = (int(rng.integers(0, n - SIDE + 1)) for n in small.shape[:2])
+                crops.append(small[top : top + SIDE, left : left + SIDE])
+    return np.stack(crops) if crops else np.empty((0, SIDE, SIDE, 3), np.uint8)
+
+
+class Batches:
+    """Random batches: images in the order of a shuffle, photo crops at random, each mirrored or not."""
+
+    def __init__(self, images: np.ndarray, photos: np.ndarray, recipe: FlowRecipe):
+        self.images, self.photos, self.recipe = images, photos, recipe
+        self.rng = np.random.default_rng(recipe.seed)
+        self.order = np.empty(0, np.int64)
+
+    def draw(self, step: int) -> np.ndarray:
+        """(batch, 32, 32, 3) uint8."""
+        recipe = self.recipe
+        share = recipe.photo_share * max(0.0, 1 - step / recipe.steps) if len(self.photos) else 0.0
+        from_photos = int(self.rng.binomial(recipe.batch, share))
+        while len(self.order) < recipe.batch:
+            self.order = np.concatenate([self.order, self.rng.permutation(len(self.images))])
+        chosen, self.order = np.split(self.order, [recipe.batch - from_photos])
+        batch = [self.images[chosen]]
+        if from_photos:
+            batch.append(self.photos[self.rng.integers(0, len(self.photos), from_photos)])
+        x = np.concatenate(batch)
+        mirror = self.rng.random(recipe.batch) < 0.5
+        x[mirror] = x[mirror, :, ::-1]
+        return x
+
+    def state(self) -> dict[str, Any]:
+        """Where the shuffle and the random numbers are."""
+        return {"rng": json.dumps(self.rng.bit_generator.state), "order": torch.from_numpy(self.order)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.rng.bit_generator.state = json.loads(state["rng"])
+        self.order = state["order"].numpy()
+
+
+def to_tensor(images: np.ndarray, device: torch.device) -> Tensor:
+    """(B, 32, 32, 3) uint8 -> (B, 3, 32, 32) floats 0..255, channels_last."""
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
+
+
+@torch.no_grad()
+def bits_per_dimension(model: IntegerFlow, images: np.ndarray, device: torch.device) -> float:
+    """Mean over images, of the float networks."""
+    bits = 0.0
+    for first in range(0, len(images), 64):
+        bits += float(model(to_tensor(images[first : first + 64], device)))
+    return bits / max(1, images.size)
+
+
+def parameter_groups(model: IntegerFlow, recipe: FlowRecipe) -> list[dict[str, Any]]:
+    """Each group's lr is `scale` times the recipe's."""
+    groups: dict[float, list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        scale = 1.0
+        if name == "last":
+            scale = recipe.last_lr
+        elif ".linear." in name:
+            scale = recipe.linear_lr
+        elif name.startswith("levels."):
+            scale = recipe.coupling_lr
+        groups.setdefault(scale, []).append(parameter)
+    return [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
+
+
+def check(images: np.ndarray, recipe: FlowRecipe, device_name: str) -> None:
+    """Raise InputError for images that cannot be trained on, TrainingError for a recipe that cannot be run."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (SIDE, SIDE, 3):
+        raise InputError(
+            f"the flow is trained on (n, 32, 32, 3) uint8 images, not {images.shape} {images.dtype}: scale or crop them"
+        )
+    if recipe.steps < 1 or recipe.batch < 1 or not recipe.lr > 0 or not 0 <= recipe.decay <= 1:
+        raise TrainingError("steps, batch and lr must be above zero, decay between 0 and 1")
+    if not 1 <= recipe.validation < len(images):
+        raise TrainingError(
+            f"{len(images)} images are too few: {recipe.validation} of them are kept out for validation; "
+            "give more, or keep fewer out"
+        )
+    if device_name != "cpu" and not (device_name.startswith("cuda") and torch.cuda.is_available()):
+        raise TrainingError(f"there is no device {device_name!r} here: use cpu")
+
+
+def record_phase(
+    path: Path, recipe: FlowRecipe, config: FlowConfig, counts: tuple[int, int], step: int
+) -> None:
+    """Write the resolved recipe beside the weights. A run resumed with another recipe has several phases."""
+    phases = json.loads(path.read_text())["phases"] if path.exists() else []
+    if not phases or phases[-1]["recipe"] != asdict(recipe):
+        data = {"images": counts[0], "photo_crops": counts[1]}
+        phases.append({"from_step": step, "recipe": asdict(recipe), "data": data})
+    path.write_text(json.dumps({"model": config.as_dict(), "phases": phases}, indent=2))
+
+
+def train(
+    images: np.ndarray,
+    photos: Sequence[Path],
+    out: Path,
+    recipe: FlowRecipe,
+    config: FlowConfig | None = None,
+    device_name: str = "cpu",
+) -> Path:
+    """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
+
+    images: (n, 32, 32, 3) uint8. photos: folders of photos for more crops, or none. device_name: "cpu" or "cuda".
+    Raises InputError for images that do not fit, TrainingError for what cannot be run, OutputError.
+    """
+    config = config or FlowConfig()
+    check(images, recipe, device_name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
+    device = torch.device(device_name)
+    torch.manual_seed(recipe.seed)
+    training, held_out = images[: -recipe.validation], images[-recipe.validation :]
+    crops = photo_crops(image_files(photos) if photos else [], recipe.photo_crops, recipe.seed)
+    batches = Batches(training, crops, recipe)
+    log(f"{len(training)} images and {len(crops)} crops of photos to train on, {len(held_out)} to validate")
+
+    def network() -> IntegerFlow:
+        return IntegerFlow(config).to(device, memory_format=torch.channels_last)
+
+    model, average = network(), network()
+    optimiser = torch.optim.Adam(parameter_groups(model, recipe), fused=True)
+    checkpoint = out / "checkpoint.pt"
+    step = 0
+    if checkpoint.exists():
+        try:
+            state = torch.load(checkpoint, map_location=device, weights_only=True)
+            model.load_state_dict(state["model"])
+            average.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            batches.restore(state["batches"])
+            step = state["step"]
+        except Exception as error:  # torch.load raises many kinds for a damaged file
+            raise TrainingError(
+                f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
+                "choose another --out, or delete it to start again"
+            ) from error
+        log(f"resumed at step {step}")
+    else:
+        average.load_state_dict(model.state_dict())
+    record_phase(out / "recipe.json", recipe, config, (len(training), len(crops)), step)
+
+    def save() -> None:
+        state = {"model": model.state_dict(), "average": average.state_dict(), "config": config.as_dict()}
+        state |= {"optimiser": optimiser.state_dict(), "batches": batches.state(), "step": step}
+        save_atomically(state, checkpoint)
+
+    saved = started = time.monotonic()
+    first, running = step, 0.0
+    while step < recipe.steps:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate_of(recipe, step) * group["scale"]
+        x = to_tensor(batches.draw(step), device)
+        loss = model.bits_per_dimension(x, recipe.bf16)
+        optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+        with torch.no_grad():
+            weight = 1 - min(recipe.ema, (step + 1) / (step + 10))
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+        step += 1
+        value = float(loss.detach())
+        running = value if step == first + 1 else 0.98 * running + 0.02 * value
+        if step % 100 == 0:
+            speed = (time.monotonic() - started) / (step - first)
+            left = speed * (recipe.steps - step) / 60
+            log(
+                f"step {step} of {recipe.steps}: {running:.4f} bits per dimension, gradient {float(norm):.2f}, "
+                f"{speed:.3f} s/step, {left:.0f} min left"
+            )
+        if step % recipe.validate_every == 0 or step == recipe.steps:
+            rate = bits_per_dimension(average, held_out, device)
+            log(f"validation: {rate:.4f} bits per dimension")
+            with open(out / "validation.jsonl", "a") as f:
+                f.write(json.dumps({"step": step, "bits_per_dimension": rate}) + "\n")
+        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
+            save()
+            saved = time.monotonic()
+    return checkpoint
+
+
+def learning_rate_of(recipe: FlowRecipe, step: int) -> float:
+    """Warm up, stay, and fall at the end, as for the image codec."""
+    return learning_rate(recipe, step)  # type: ignore[arg-type]

@@ -1,0 +1,301 @@
+"""From a training checkpoint to the flow that codes: calibrate, quantise to exact networks, measure, store.
+
+Activations get a step per channel from their range on training images: features 10 bits with sign, 10 bits behind a
+ReLU. Weights get 8 bits where a 3x3 convolution reads features (so that float32 holds its sums), 10 in 1x1 layers,
+12 where values enter and where means, scales and weights of the mixtures come out.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from obverse.codecs.flow import FlowCodec
+from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS
+from obverse.errors import ExportError, InputError
+from obverse.training.flow import bits_per_dimension, to_tensor
+from obverse.transforms.exact import ExactConv, quantise_conv
+from obverse.transforms.exact_integer_flow import (
+    FEATURE_MAX,
+    HIDDEN_MAX,
+    ExactCoupling,
+    ExactFlowLevel,
+    ExactIntegerFlow,
+    ExactStage,
+    bc_range,
+    coarse_range,
+    d_range,
+    kept_range,
+)
+from obverse.transforms.integer_flow import (
+    COLOURS,
+    MAX_LOG_SCALE,
+    MIN_LOG_SCALE,
+    PREDICT_BOUND,
+    UPDATE_BOUND,
+    VALUE_STEP,
+    Block,
+    Coupling,
+    FlowConfig,
+    IntegerFlow,
+    Stage,
+)
+from obverse.zoo import StoredModel, pack, store_model
+
+SPATIAL_BITS, MIX_BITS, OUTPUT_BITS = 8, 10, 12
+MAX_BYTES = 4_000_000
+LARGEST_LOGIT = 16 * LOGIT  # beyond, a component has no weight at all
+QUANTILE = 0.9999  # of activations that are represented; what lies above is clipped
+
+
+def load_checkpoint(path: Path) -> tuple[IntegerFlow, int]:
+    """The averaged model of a checkpoint and its number of training steps."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        model = IntegerFlow(FlowConfig.from_dict(state["config"]))
+        model.load_state_dict(state["average"])
+    except FileNotFoundError:
+        raise InputError(f"there is no checkpoint {path}") from None
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise InputError(f"{path} is not a checkpoint of the flow: {error}") from error
+    return model.eval(), int(state["step"])
+
+
+class Calibration:
+    """The largest activation of each channel over the calibration images, found by hooks on the float networks.
+
+    top: by the name of a convolution, of what it gives behind its ReLU. features: by level, of the prior's features.
+    """
+
+    def __init__(self, model: IntegerFlow, images: np.ndarray):
+        self.top: dict[str, Tensor] = {}
+        self.features: dict[int, Tensor] = {}
+        handles = []
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Conv2d) and ("hidden" in name or "spatial" in name):
+                handles.append(module.register_forward_hook(self._relu_hook(name)))
+            elif isinstance(module, Block):
+                handles.append(module.register_forward_hook(self._block_hook(int(name.split(".")[1]))))
+            elif name.startswith("up."):
+                handles.append(module.register_forward_hook(self._up_hook(int(name.split(".")[1]))))
+        try:
+            with torch.no_grad():
+                for first in range(0, len(images), 32):
+                    model(to_tensor(images[first : first + 32], torch.device("cpu")))
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _relu_hook(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            self._keep(self.top, name, output.clamp(min=0))
+
+        return hook
+
+    def _block_hook(self, level: int) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            for features in (inputs[0], output):
+                self._keep(self.features, level, features.abs())
+
+        return hook
+
+    def _up_hook(self, level: int) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            self._keep(self.features, level, output.abs())
+
+        return hook
+
+    @staticmethod
+    def _keep(where: dict[Any, Tensor], key: Any, activation: Tensor) -> None:
+        flat = activation.detach().float().transpose(0, 1).flatten(1)
+        kept = min(flat.shape[1], max(1, round(flat.shape[1] * (1 - QUANTILE))))
+        top = flat.topk(kept, dim=1).values[:, -1]
+        where[key] = torch.maximum(where.get(key, torch.zeros_like(top)), top)
+
+
+def step_of(top: Tensor, largest: int) -> Tensor:
+    """The steps with which `largest` means `top`; silent channels must not eat up a multiplier's bits."""
+    return (top / largest).clamp(min=float(top.max()) / largest / 256 + 1e-9)
+
+
+@torch.no_grad()
+def quantise_flow(model: IntegerFlow, images: np.ndarray) -> ExactIntegerFlow:
+    """Exact networks for a trained model, calibrated on (n, 32, 32, 3) uint8 training images. Raises ExportError."""
+    seen = Calibration(model, images)
+    config = model.config
+    scales = [step_of(seen.features[i], FEATURE_MAX) for i in range(config.levels)]
+    levels, priors, up = [], [], []
+    for i in range(config.levels):
+        level, stages = model.levels[i], model.priors[i]
+        coarse, kept, d, bc = (max(r) for r in (coarse_range(i), kept_range(i), d_range(i), bc_range(i)))
+        name = f"levels.{i}"
+        levels.append(
+            ExactFlowLevel(
+                _coupling(level.predict_bc, seen, f"{name}.predict_bc", PREDICT_BOUND, coarse),
+                _coupling(level.update_ad, seen, f"{name}.update_ad", UPDATE_BOUND, bc),
+                _coupling(level.predict_d, seen, f"{name}.predict_d", PREDICT_BOUND, kept),
+                _coupling(level.update_a, seen, f"{name}.update_a", UPDATE_BOUND, d),
+            )
+        )
+        sees = ((max(coarse_range(i + 1)), d_range(i)), (kept, bc_range(i)), (bc, bc_range(i)))
+        priors.append(
+            [
+                _stage(stage, seen, f"priors.{i}.{k}", scales[i], most, coded)
+                for k, (stage, (most, coded)) in enumerate(zip(stages, sees, strict=True))
+            ]
+        )
+        if i < config.levels - 1:
+            up.append(_features(model.up[i], scales[i + 1], FEATURE_MAX, scales[i], MIX_BITS))
+    parts = model.last.chunk(3, 1)
+    last = torch.cat(
+        [parts[0] * LOGIT, parts[1] * VALUE_STEP * FRACTION, parts[2] * SCALE_STEPS + SCALE_ONE], 1
+    ).round()
+    low, high = _output_range(config.components, max(coarse_range(config.levels)))
+    exact = ExactIntegerFlow(config, levels, priors, up, torch.minimum(torch.maximum(last, low), high))
+    exact.check()
+    return exact
+
+
+def _numbers(low: float, high: float) -> tuple[Tensor, Tensor]:
+    return torch.tensor(float(low)), torch.tensor(float(high))
+
+
+def _hidden(
+    conv: nn.Conv2d, input_scale: Tensor, most: int, top: Tensor, bits: int
+) -> tuple[ExactConv, Tensor]:
+    """A layer behind which is a ReLU, and the steps of its outputs."""
+    scale = step_of(top, HIDDEN_MAX)
+    layer, _ = quantise_conv(
+        conv.weight, conv.bias, input_scale, scale, *_numbers(0, HIDDEN_MAX), most, bits=bits
+    )
+    return layer, scale
+
+
+def _features(conv: nn.Conv2d, input_scale: Tensor, most: int, scale: Tensor, bits: int) -> ExactConv:
+    """A layer whose outputs are added to features."""
+    reach = _numbers(-2 * FEATURE_MAX, 2 * FEATURE_MAX)
+    return quantise_conv(conv.weight, conv.bias, input_scale, scale, *reach, most, bits=bits)[0]
+
+
+def _coupling(
+    coupling: Coupling, seen: Calibration, name: str, bound: tuple[int, ...], most: int
+) -> ExactCoupling:
+    inputs, outputs = coupling.linear.in_channels, coupling.linear.out_channels
+    fraction, reach = torch.full((outputs,), 1 / FRACTION), _numbers(-(2**20), 2**20)
+    linear, _ = quantise_conv(
+        coupling.linear.weight,
+        coupling.linear.bias,
+        torch.ones(inputs),
+        fraction,
+        *reach,
+        most,
+        bits=OUTPUT_BITS,
+    )
+    values = torch.full((inputs,), 1 / VALUE_STEP)
+    hidden, scale = _hidden(coupling.hidden, values, most, seen.top[f"{name}.hidden"], OUTPUT_BITS)
+    output, _ = quantise_conv(
+        coupling.output.weight * VALUE_STEP, coupling.output.bias * VALUE_STEP, scale, fraction, *reach, HIDDEN_MAX,
+        bits=OUTPUT_BITS,
+    )  # fmt: skip
+    return ExactCoupling(linear, hidden, output, bound)
+
+
+def _stage(
+    stage: Stage, seen: Calibration, name: str, scale: Tensor, most: int, coded: tuple[int, ...]
+) -> ExactStage:
+    """most: the largest value that the stage embeds; coded: the largest that it codes, by colour."""
+    values = torch.full((stage.embed.in_channels,), 1 / VALUE_STEP)
+    embed = _features(stage.embed, values, most, scale, OUTPUT_BITS)
+    blocks = []
+    for i, block in enumerate(stage.blocks):
+        spatial, inner = _hidden(
+            block.spatial, scale, FEATURE_MAX, seen.top[f"{name}.blocks.{i}.spatial"], SPATIAL_BITS
+        )
+        blocks.append((spatial, _features(block.mix, inner, HIDDEN_MAX, scale, MIX_BITS)))
+    hidden, heads = [], []
+    for j in range(COLOURS):
+        inputs = torch.cat([scale, torch.full((j,), 1 / VALUE_STEP)])
+        largest = max(FEATURE_MAX, *coded)
+        layer, inner = _hidden(stage.hidden[j], inputs, largest, seen.top[f"{name}.hidden.{j}"], MIX_BITS)
+        hidden.append(layer)
+        heads.append(_head(stage.heads[j], inner, coded[j]))
+    return ExactStage(embed, blocks, hidden, heads)
+
+
+def _head(conv: nn.Conv2d, input_scale: Tensor, most: int) -> ExactConv:
+    """Logits in 1/LOGIT nat, means in 1/FRACTION, scales as indices of the ladder."""
+    k = conv.out_channels // 3
+    steps = torch.tensor([1 / LOGIT, 1 / (VALUE_STEP * FRACTION), 1 / SCALE_STEPS]).repeat_interleave(k)
+    bias = conv.bias.clone()
+    bias[2 * k :] += SCALE_ONE / SCALE_STEPS
+    low, high = _output_range(k, most)
+    return quantise_conv(conv.weight, bias, input_scale, steps, low, high, HIDDEN_MAX, bits=OUTPUT_BITS)[0]
+
+
+def _output_range(k: int, most: int) -> tuple[Tensor, Tensor]:
+    """The least and greatest logit, mean and scale of k components, (3 k,) each."""
+    scales = [round(s * SCALE_STEPS) + SCALE_ONE for s in (MIN_LOG_SCALE, MAX_LOG_SCALE)]
+    low = torch.tensor([-LARGEST_LOGIT, -most * FRACTION, scales[0]]).float().repeat_interleave(k)
+    high = torch.tensor([LARGEST_LOGIT, most * FRACTION, scales[1]]).float().repeat_interleave(k)
+    return low, high
+
+
+def export_flow(
+    checkpoint: Path, images: np.ndarray, out: Path, calibration: int = 512, validation: int = 256
+) -> dict[str, Any]:
+    """Write the model of a checkpoint to the folder `out`; returns what its card says.
+
+    images: those that were trained on, (n, 32, 32, 3) uint8; the first `calibration` give the ranges of activations,
+    the last `validation`, which were kept out of training, what exactness costs. Raises ExportError.
+    """
+    model, steps = load_checkpoint(checkpoint)
+    exact = quantise_flow(model, images[: min(calibration, len(images) - validation)])
+    weights = save_safetensors(exact.export_state())
+    size = len(pack(weights))
+    if size > MAX_BYTES:
+        raise ExportError(f"the model takes {size} bytes, more than the {MAX_BYTES} that may ship")
+    held_out = images[-validation:]
+    float_rate = bits_per_dimension(model, held_out, torch.device("cpu"))
+    config = {"codec": "flow", "model": model.config.as_dict(), "steps": steps}
+    trial = FlowCodec(StoredModel(out.name, weights, config, bytes(8)))
+    exact_rate = float(trial.rate_bits(held_out).sum()) / held_out.size
+    recipe_path = checkpoint.parent / "recipe.json"
+    recipe = json.loads(recipe_path.read_text()) if recipe_path.exists() else {}
+    facts: dict[str, Any] = {
+        "bytes": size,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "steps": steps,
+        "float_rate": float_rate,
+        "exact_rate": exact_rate,
+        "phases": recipe.get("phases", []),
+    }
+    stored = store_model(out, weights, config, card(out.name, facts))
+    return facts | {"fingerprint": stored.fingerprint.hex()}
+
+
+def card(name: str, facts: dict[str, Any]) -> str:
+    """The model card: what the model is and where it comes from. Results on test data are added by hand, with
+    the command that prints them."""
+    cost = 100 * (facts["exact_rate"] / facts["float_rate"] - 1)
+    lines = [
+        f"# {name}",
+        "",
+        "Sets of 32x32 colour images, lossless: an integer discrete flow with a conditional prior.",
+        "",
+        f"- {facts['bytes']} bytes, {facts['parameters']} parameters",
+        f"- images kept out of training: {facts['exact_rate']:.4f} bits per dimension by the exact integer networks, "
+        f"{facts['float_rate']:.4f} by the float networks that were trained ({cost:+.2f} %)",
+        f"- trained {facts['steps']} steps; the phases of the run:",
+        "",
+        "```json",
+        json.dumps(facts["phases"], indent=2),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)

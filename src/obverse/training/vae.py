@@ -1,0 +1,266 @@
+"""Train the bits-back codec: `obverse train vae --data IMAGES --out DIR`.
+
+Minimises the negative ELBO in bits a pixel (Kingma and Welling, "Auto-encoding variational Bayes", ICLR 2014), which
+is the net rate that bits-back coding reaches:
+
+    -log p(x|z) + log q(z|x) - log p(z),   z ~ q(z|x)
+
+The weight of the latents' part rises to 1 over the first steps, so that the latents find something to say before the
+pixels' networks learn to do without; for an upper layer later than for the first one. A run killed at any moment
+resumes from its last checkpoint with the same random numbers as if it had not been.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from obverse.data.image_sets import Bytes, read_image_set
+from obverse.errors import OutputError, TrainingError, UnsupportedInputError
+from obverse.training.image import log, save_atomically
+from obverse.transforms.vae import VaeConfig, VaeNetworks
+
+AS_IS, STOCHASTIC = "as-is", "stochastic"
+
+
+@dataclass(frozen=True)
+class VaeRecipe:
+    """Everything that decides the result of a training run, saved beside its weights.
+
+    binarise: "as-is" trains on the pixels; "stochastic" on binary ones, drawn anew in each step with the
+    probability pixel / 255 (Salakhutdinov and Murray, ICML 2008). shift: images are moved by up to so many pixels.
+    """
+
+    steps: int = 16_000
+    batch: int = 64
+    lr: float = 2e-3
+    warmup: int = 200
+    decay: float = 0.6  # the last part of the steps, over which lr falls to zero
+    ema: float = 0.999
+    clip: float = 0.3
+    kl_start: float = 0.3  # weight of the latents at first
+    kl_steps: int = 1000  # until it is 1
+    upper_kl_start: float = 0.02  # the same for the layers above the first
+    upper_kl_steps: int = 3000
+    shift: int = 0
+    binarise: str = AS_IS
+    seed: int = 1
+    bf16: bool = True
+    validate_every: int = 1000
+    checkpoint_seconds: float = 60.0
+
+
+def learning_rate(recipe: VaeRecipe, step: int) -> float:
+    """Warm up, stay, and fall along half a cosine."""
+    rate = recipe.lr * min(1.0, (step + 1) / recipe.warmup)
+    left = (recipe.steps - step) / max(1.0, recipe.decay * recipe.steps)
+    return rate * 0.5 * (1 - math.cos(math.pi * min(1.0, left)))
+
+
+def kl_weights(recipe: VaeRecipe, step: int, layers: int) -> Tensor:
+    """(layers,) weights of the latents' parts of the loss."""
+    first = recipe.kl_start + (1 - recipe.kl_start) * step / recipe.kl_steps
+    upper = recipe.upper_kl_start + (1 - recipe.upper_kl_start) * step / recipe.upper_kl_steps
+    return torch.tensor([first] + [upper] * (layers - 1)).clamp(max=1.0)
+
+
+def binarise(images: Bytes, rng: np.random.Generator) -> Bytes:
+    """Each pixel 1 with the probability pixel / 255, else 0: how the binarised MNIST of the literature is made."""
+    return (rng.random(images.shape) < images.astype(np.float64) / 255).astype(np.uint8)
+
+
+def read_gray_sets(data: Sequence[Path]) -> Bytes:
+    """All images of the sets, (n, H, W). Raises InputError; UnsupportedInputError for colour or mixed sizes."""
+    sets = [read_image_set(Path(path)) for path in data]
+    for path, images in zip(data, sets, strict=True):
+        if images.ndim != 3 or images.shape[1:] != sets[0].shape[1:]:
+            raise UnsupportedInputError(
+                f"{path} holds images of shape {images.shape[1:]}: this codec learns gray images of one size"
+            )
+    return np.concatenate(sets)
+
+
+def split(images: Bytes) -> tuple[Bytes, Bytes]:
+    """Images to train on, and the last twentieth, at most 2000, to validate on."""
+    held = min(2000, max(1, len(images) // 20))
+    if len(images) < 100:
+        raise TrainingError(f"{len(images)} images are too few to learn from: give at least 100")
+    return images[:-held], images[-held:]
+
+
+def draw(images: Bytes, recipe: VaeRecipe, rng: np.random.Generator) -> Bytes:
+    """A batch: random images, moved and binarised as the recipe says."""
+    batch = images[rng.integers(0, len(images), recipe.batch)]
+    if recipe.shift:
+        dy, dx = rng.integers(-recipe.shift, recipe.shift + 1, 2)
+        moved = np.zeros_like(batch)
+        height, width = batch.shape[1:]
+        moved[:, max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)] = batch[
+            :, max(0, -dy) : height - max(0, dy), max(0, -dx) : width - max(0, dx)
+        ]
+        batch = moved
+    return binarise(batch, rng) if recipe.binarise == STOCHASTIC else batch
+
+
+def to_tensor(batch: Bytes, device: torch.device) -> Tensor:
+    """(B, H, W) uint8 -> (B, 1, H, W) whole numbers as floats."""
+    return torch.from_numpy(batch).to(device).unsqueeze(1).float()
+
+
+@torch.no_grad()
+def validate(model: VaeNetworks, images: Bytes, device: torch.device) -> dict[str, float]:
+    """Negative ELBO and its parts in bits a pixel, in floats; the same posterior samples every time."""
+    noise = torch.Generator(device).manual_seed(0)
+    sums = np.zeros(1 + len(model.config.latents))
+    for first in range(0, len(images), 200):
+        out = model(to_tensor(images[first : first + 200], device), noise)
+        sums += [float(out["pixels"].double().sum()), *out["kl"].double().sum(0).tolist()]
+    parts = sums / images.size / math.log(2)
+    names = ["pixels", *(f"z{i + 1}" for i in range(len(parts) - 1))]
+    return {"elbo_bits": float(parts.sum())} | dict(zip(names, parts.tolist(), strict=True))
+
+
+def check(recipe: VaeRecipe, config: VaeConfig, images: Bytes, device_name: str) -> None:
+    """Raise TrainingError or UnsupportedInputError for what cannot be run here."""
+    if (
+        min(recipe.steps, recipe.batch, recipe.warmup, recipe.kl_steps, recipe.upper_kl_steps) < 1
+        or not recipe.lr > 0
+    ):
+        raise TrainingError(
+            "steps, batch, warmup, lr and the steps of the latents' weights must be above zero"
+        )
+    if recipe.binarise not in (AS_IS, STOCHASTIC):
+        raise TrainingError(f"binarise is {AS_IS} or {STOCHASTIC}, not {recipe.binarise!r}")
+    if not 0 <= recipe.shift < min(config.height, config.width):
+        raise TrainingError(f"images of {config.height}x{config.width} cannot be moved by {recipe.shift}")
+    if device_name != "cpu" and not (device_name.startswith("cuda") and torch.cuda.is_available()):
+        raise TrainingError(f"there is no device {device_name!r} here: use cpu")
+    if images.shape[1:] != (config.height, config.width):
+        raise UnsupportedInputError(
+            f"the images are {images.shape[1:]}, the model is for {(config.height, config.width)}"
+        )
+    if recipe.binarise == STOCHASTIC and config.levels != 2:
+        raise TrainingError("a model of binarised images has 2 levels")
+    if recipe.binarise == AS_IS and int(images.max()) >= config.levels:
+        raise UnsupportedInputError(
+            f"pixels reach {images.max()}, a model of {config.levels} levels codes 0 to {config.levels - 1}: choose "
+            "more levels, or binarise them"
+        )
+
+
+def record_phase(
+    path: Path, recipe: VaeRecipe, config: VaeConfig, data: Sequence[Path], step: int, images: int
+) -> None:
+    """Write the resolved recipe beside the weights. A run resumed with another recipe has several phases."""
+    phases = json.loads(path.read_text())["phases"] if path.exists() else []
+    if not phases or phases[-1]["recipe"] != asdict(recipe):
+        names = ["/".join(Path(source).resolve().parts[-2:]) for source in data]
+        phases.append({"from_step": step, "recipe": asdict(recipe), "data": names, "images": images})
+    path.write_text(json.dumps({"model": config.as_dict(), "phases": phases}, indent=2))
+
+
+def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig, device_name: str) -> Path:
+    """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
+
+    device_name: "cpu" or "cuda". Raises InputError for the data, TrainingError for what cannot be run.
+    """
+    images = read_gray_sets(data)
+    check(recipe, config, images, device_name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
+    device = torch.device(device_name)
+    torch.manual_seed(recipe.seed)
+    rng = np.random.default_rng(recipe.seed)
+    training, validation = split(images)
+    if recipe.binarise == STOCHASTIC:
+        validation = binarise(validation, np.random.default_rng(0))
+    log(f"{len(training)} images to train on, {len(validation)} to validate")
+
+    model = VaeNetworks(config).to(device, memory_format=torch.channels_last)
+    average = VaeNetworks(config).to(device, memory_format=torch.channels_last)
+    average.load_state_dict(model.state_dict())
+    optimiser = torch.optim.Adam(model.parameters(), recipe.lr, fused=True)
+    checkpoint = out / "checkpoint.pt"
+    step = 0
+    if checkpoint.exists():
+        try:
+            state = torch.load(checkpoint, map_location=device, weights_only=True)
+            model.load_state_dict(state["model"])
+            average.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            rng.bit_generator.state = json.loads(state["rng"])
+            torch.set_rng_state(state["torch_rng"].cpu())
+            if device.type == "cuda":
+                torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
+            step = state["step"]
+        except Exception as error:  # torch.load raises many kinds for a damaged file
+            raise TrainingError(
+                f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
+                "choose another --out, or delete it to start again"
+            ) from error
+        log(f"resumed at step {step}")
+    record_phase(out / "recipe.json", recipe, config, data, step, len(training))
+
+    def save() -> None:
+        state = {
+            "model": model.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "rng": json.dumps(rng.bit_generator.state),
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if device.type == "cuda" else [],
+            "step": step,
+            "config": config.as_dict(),
+        }
+        save_atomically(state, checkpoint)
+
+    per_image = config.height * config.width * math.log(2)
+    saved = started = time.monotonic()
+    first = step
+    running: dict[str, float] = {}
+    while step < recipe.steps:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(recipe, step)
+        weights = kl_weights(recipe, step, len(config.latents)).to(device)
+        x = to_tensor(draw(training, recipe, rng), device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+            result = model(x)
+        pixels, kl = result["pixels"].mean() / per_image, result["kl"].mean(0) / per_image
+        loss = pixels + (weights * kl).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+        with torch.no_grad():
+            pull = 1 - min(recipe.ema, (step + 1) / (step + 10))
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), pull)
+        step += 1
+        values = {"pixels": pixels.item(), "norm": norm.item()}
+        values |= {f"z{i + 1}": value for i, value in enumerate(kl.tolist())}
+        for key, value in values.items():
+            running[key] = 0.98 * running.get(key, value) + 0.02 * value
+        if step % 100 == 0:
+            speed = (time.monotonic() - started) / (step - first)
+            numbers = " ".join(f"{name} {value:.4f}" for name, value in running.items())
+            left = speed * (recipe.steps - step) / 60
+            log(f"step {step} of {recipe.steps}: {numbers} {speed:.3f} s/step, {left:.0f} min left")
+        if step % recipe.validate_every == 0 or step == recipe.steps:
+            row = validate(average, validation, device)
+            log("validation, bits a pixel: " + " ".join(f"{name} {value:.4f}" for name, value in row.items()))
+            with open(out / "validation.jsonl", "a") as file:
+                file.write(json.dumps({"step": step} | row) + "\n")
+        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
+            save()
+            saved = time.monotonic()
+    return checkpoint

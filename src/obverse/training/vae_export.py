@@ -1,0 +1,121 @@
+"""Turn a training run of the bits-back codec into the model that ships: exact networks, integer tables, a card.
+
+Quantises the averaged networks (`transforms/vae_exact.py`), and measures on the validation images of the run what
+that costs: the exact model's negative ELBO, and the real streams' net rate, beside the float networks' ELBO.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_safetensors
+
+from obverse.codecs.vae import VaeCodec
+from obverse.data.image_sets import Bytes
+from obverse.errors import ExportError, InputError
+from obverse.training.vae import (
+    STOCHASTIC,
+    VaeRecipe,
+    binarise,
+    read_gray_sets,
+    split,
+    to_tensor,
+    validate,
+)
+from obverse.transforms.vae import VaeConfig, VaeNetworks
+from obverse.transforms.vae_exact import quantise_vae
+from obverse.zoo import StoredModel, pack, store_model
+
+MAX_BYTES = 4_000_000
+CALIBRATION = 2000  # images that activation ranges are measured on
+
+
+def load_checkpoint(path: Path) -> tuple[VaeNetworks, int]:
+    """The averaged networks of a checkpoint and their number of training steps."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        model = VaeNetworks(VaeConfig.from_dict(state["config"]))
+        model.load_state_dict(state["average"])
+    except FileNotFoundError:
+        raise InputError(f"there is no checkpoint {path}") from None
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise InputError(f"{path} is not a checkpoint of the bits-back codec: {error}") from error
+    return model.eval().requires_grad_(False), int(state["step"])
+
+
+def prepared(data: Sequence[Path], recipe: VaeRecipe) -> tuple[Bytes, Bytes]:
+    """Training and validation images as the run saw them, the former with one drawing of their binarisation."""
+    training, validation = split(read_gray_sets(data))
+    if recipe.binarise == STOCHASTIC:
+        rng = np.random.default_rng(0)
+        return binarise(training[:CALIBRATION], rng), binarise(validation, np.random.default_rng(0))
+    return training[:CALIBRATION], validation
+
+
+def export_vae(
+    checkpoint: Path, data: Sequence[Path], out: Path, largest: int = MAX_BYTES
+) -> dict[str, object]:
+    """Write the model's three files into `out`; returns what the card says.
+
+    data: the sets trained on. Raises ExportError when a layer cannot be proven exact or the model is larger than
+    `largest` bytes, InputError without a checkpoint.
+    """
+    networks, steps = load_checkpoint(checkpoint)
+    recipe_path = checkpoint.parent / "recipe.json"
+    try:
+        phases = json.loads(recipe_path.read_text())["phases"]
+        recipe = VaeRecipe(**phases[-1]["recipe"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise InputError(f"{recipe_path} is not the recipe of this run: {error}") from error
+    calibration, validation = prepared(data, recipe)
+    exact = quantise_vae(networks, to_tensor(calibration, torch.device("cpu")))
+    weights = save_safetensors(exact.export_state())
+    size = len(pack(weights))
+    if size > largest:
+        raise ExportError(f"the model takes {size} bytes, more than the {largest} that may ship")
+    config = {"codec": "vae", "model": networks.config.as_dict(), "binarise": recipe.binarise, "steps": steps}
+    codec = VaeCodec(StoredModel("export", weights, config, b"\0" * 8))
+    float_row = validate(networks, validation, torch.device("cpu"))
+    report = codec.report(validation)
+    facts: dict[str, object] = {
+        "bytes": size,
+        "steps": steps,
+        "parameters": sum(p.numel() for p in networks.parameters()),
+        "validation images": len(validation),
+        "float ELBO": round(float_row["elbo_bits"], 4),
+        "exact ELBO": round(float(codec.elbo(validation).sum()) / validation.size, 4),
+        "net rate": round(report.net_rate_bits, 4),
+        "initial bits of a chain": int(report.initial_bits / max(1, -(-len(validation) // 1000))),
+        "latents": {name: round(value, 4) for name, value in float_row.items() if name != "elbo_bits"},
+        "phases": phases,
+    }
+    stored = store_model(out, weights, config, card(out.resolve().name, facts))
+    return facts | {"fingerprint": stored.fingerprint.hex()}
+
+
+def card(name: str, facts: dict[str, object]) -> str:
+    """The model card; results on test data are added by hand, with the command that prints them."""
+    lines = [
+        f"# {name}",
+        "",
+        "Sets of small gray images, lossless, by bits-back coding. Exact networks throughout.",
+        "",
+        f"- {facts['bytes']} bytes, {facts['parameters']} parameters, trained {facts['steps']} steps",
+        f"- on the {facts['validation images']} validation images of the run, bits a pixel: net rate of real streams "
+        f"{facts['net rate']}, negative ELBO of the exact networks {facts['exact ELBO']}, of the float networks "
+        f"{facts['float ELBO']}",
+        f"- parts of the float ELBO, bits a pixel: {json.dumps(facts['latents'])}",
+        f"- a chain of 1000 images needs about {facts['initial bits of a chain']} initial bits",
+        "",
+        "## Recipe",
+        "",
+        "```json",
+        json.dumps(facts["phases"], indent=2),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,178 @@
+"""Image files read to the last bit: what is kept, and what is refused because it could not be."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import smooth_photo
+from obverse.data.images import ConversionWarning, Photo, photo_of, read_photo, write_photo
+from obverse.errors import InputError, UnsupportedInputError
+
+COLOUR = smooth_photo(40, 48)
+GRAY = smooth_photo(40, 48, channels=1)
+DEEP = (np.arange(40 * 48).reshape(40, 48) * 34).astype(np.uint16)
+
+
+def stored(image: Image.Image, kind: str = "PNG", **options: object) -> io.BytesIO:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    buffer.seek(0)
+    return buffer
+
+
+def png(bits: int, kind: int, row: bytes, key: bytes | None = None) -> io.BytesIO:
+    """A PNG of one row and two pixels of a colour type and bit depth that Pillow does not write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    parts = [chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, bits, kind, 0, 0, 0))]
+    parts += [chunk(b"tRNS", key)] if key is not None else []
+    parts += [chunk(b"IDAT", zlib.compress(b"\0" + row)), chunk(b"IEND", b"")]
+    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def test_what_is_exact_is_read_without_a_word() -> None:
+    alpha = np.dstack([COLOUR, GRAY])
+    images = {
+        "gray": (Image.fromarray(GRAY), GRAY),
+        "colour": (Image.fromarray(COLOUR), COLOUR),
+        "alpha": (Image.fromarray(alpha), alpha),
+        "gray alpha": (Image.fromarray(alpha[:, :, 2:].copy()), alpha[:, :, 2:]),
+        "1 bit": (Image.fromarray(GRAY > 128), np.where(GRAY > 128, 255, 0)),
+        "16 bits": (Image.fromarray(DEEP), DEEP),
+    }
+    palette = Image.fromarray(COLOUR).quantize(20)
+    images["palette"] = (palette, np.asarray(palette.convert("RGB")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for image, wanted in images.values():
+            read = read_photo(stored(image), exact=True).array()
+            assert read.dtype == (np.uint16 if wanted.dtype == np.uint16 else np.uint8)
+            assert np.array_equal(read, wanted)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_16_bit_grayscale_files(kind: str) -> None:
+    assert np.array_equal(read_photo(stored(Image.fromarray(DEEP), kind), exact=True).array(), DEEP)
+
+
+def test_16_bit_grayscale_of_other_byte_orders_and_modes() -> None:
+    for image in (
+        Image.fromarray(DEEP.astype(np.int32)),
+        Image.frombytes("I;16B", (48, 40), DEEP.astype(">u2").tobytes()),
+    ):
+        read = photo_of(image, exact=True).pixels
+        assert read.dtype == np.uint16 and read.dtype.isnative and np.array_equal(read, DEEP)
+    for array in (DEEP.astype(">u2"), DEEP[:, :, None], DEEP[::-1][::-1]):
+        read = photo_of(array, exact=True).pixels
+        assert read.dtype == np.uint16 and read.dtype.isnative and np.array_equal(read, DEEP)
+
+
+def tiff_of_16_bit_colour() -> io.BytesIO:
+    pixels = (COLOUR.astype("<u2") * 257).tobytes()
+    tags = [
+        (256, 3, 48),
+        (257, 3, 40),
+        (259, 3, 1),
+        (262, 3, 2),
+        (277, 3, 3),
+        (278, 3, 40),
+        (279, 4, len(pixels)),
+    ]
+    entries = [struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags]
+    data_at = 8 + 2 + 12 * (len(tags) + 2) + 4
+    entries.append(struct.pack("<HHII", 258, 3, 3, data_at))
+    entries.append(struct.pack("<HHII", 273, 4, 1, data_at + 6))
+    entries.sort(key=lambda entry: entry[:2][::-1])
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return io.BytesIO(b"II*\0\x08\0\0\0" + directory + struct.pack("<HHH", 16, 16, 16) + pixels)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        png(16, 2, b"\x12\x34" * 6),
+        png(16, 4, b"\x12\x34" * 4),
+        png(16, 6, b"\x12\x34" * 8),
+        tiff_of_16_bit_colour(),
+        io.BytesIO(b"P6 2 1 65535\n" + bytes(12)),
+    ],
+    ids=["rgb", "gray alpha", "rgba", "tiff", "ppm"],
+)
+def test_more_bits_than_are_kept_are_refused(file: io.BytesIO) -> None:
+    with pytest.raises(UnsupportedInputError, match="16 bits a channel"):
+        read_photo(file, exact=True)
+
+
+def test_a_transparent_colour_of_16_bits_is_refused() -> None:
+    with pytest.raises(UnsupportedInputError, match="transparent colour"):
+        read_photo(png(16, 0, b"\x12\x34\xff\xff", b"\x12\x34"), exact=True)
+
+
+def test_a_transparency_key_of_8_bits_becomes_alpha() -> None:
+    read = read_photo(png(8, 2, b"\1\2\3\1\2\4", b"\0\1\0\2\0\3"), exact=True)
+    assert read.array().tolist() == [[[1, 2, 3, 0], [1, 2, 4, 255]]]
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (Image.fromarray(COLOUR).convert("CMYK"), "CMYK"),
+        (Image.fromarray(COLOUR).convert("YCbCr"), "YCbCr"),
+        (Image.fromarray(np.dstack([COLOUR, GRAY])).convert("RGBa"), "RGBa"),
+        (Image.new("F", (4, 4)), "F, which|floating"),
+        (Image.fromarray(np.array([[-1, 70000]], np.int32)), "32-bit"),
+    ],
+    ids=str,
+)
+def test_modes_that_cannot_be_kept_are_refused(image: Image.Image, words: str) -> None:
+    with pytest.raises(UnsupportedInputError, match=words):
+        photo_of(image, exact=True)
+
+
+def test_without_exact_nothing_has_changed() -> None:
+    with pytest.warns(ConversionWarning, match="16 bits"):
+        assert read_photo(stored(Image.fromarray(DEEP))).pixels.dtype == np.uint8
+    with pytest.raises(UnsupportedInputError, match="uint16"):
+        photo_of(DEEP)
+    with pytest.raises(UnsupportedInputError, match="16 bits a pixel"):
+        photo_of(Photo(DEEP))
+
+
+# -- writing ----------------------------------------------------------------------------------------------
+
+
+def test_formats_that_lose_pixels_say_so() -> None:
+    photo = Photo(COLOUR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for target in ("a.png", "a.tif", "a.webp", "a.bmp", "a.ppm", "a.npy"):
+            saved = io.BytesIO(write_photo(photo, target, exact=True))
+            again = np.load(saved) if target.endswith("npy") else np.asarray(Image.open(saved))
+            assert np.array_equal(again, COLOUR)
+    for target in ("a.jpg", "a.avif", "a.gif"):
+        with pytest.warns(ConversionWarning, match="does not keep pixels"):
+            write_photo(photo, target, exact=True)
+
+
+def test_colours_under_transparent_pixels_stay_in_webp() -> None:
+    alpha = np.zeros((40, 48), np.uint8)
+    saved = write_photo(Photo(COLOUR, alpha), "a.webp", exact=True)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(saved))), np.dstack([COLOUR, alpha]))
+
+
+def test_16_bits_are_written_where_they_can_be() -> None:
+    for target in ("a.png", "a.tif"):
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(write_photo(Photo(DEEP), target)))), DEEP)
+    assert np.array_equal(np.load(io.BytesIO(write_photo(Photo(DEEP), "a.npy"))), DEEP)
+    for target in ("a.jpg", "a.webp", "a.bmp"):
+        with pytest.raises(InputError, match="16 bits a pixel"):
+            write_photo(Photo(DEEP), target)
