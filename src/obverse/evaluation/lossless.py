@@ -49,7 +49,8 @@ class LosslessPeer:
     format: str
 
     def encode(self, image: Image.Image) -> bytes:
-        if image.mode.startswith("I") and self.format != "PNG":  # Pillow would cut it to 8 bits without a word
+        if image.mode.startswith("I") and self.format != "PNG":
+            # Pillow would cut it to 8 bits without a word
             raise ValueError("of 16 bits a pixel only PNG is compared")
         buffer = io.BytesIO()
         image.save(buffer, self.format, **self.settings)
