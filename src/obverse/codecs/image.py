@@ -29,6 +29,7 @@ from obverse.codecs.image_networks import ImageNetworks
 from obverse.codecs.rate_control import highest_level
 from obverse.coding import Message
 from obverse.container import Container, Limits
+from obverse.container.inflate import inflate
 from obverse.data.images import Photo, photo_of, read_photo, write_photo
 from obverse.errors import DamagedError, InputError, MessageEmptyError
 from obverse.priors.exact_four_step import FRACTION, LEVELS, Z_MAX
@@ -234,17 +235,3 @@ def unpack_plane(data: bytes, height: int, width: int) -> np.ndarray:
         raise DamagedError("the alpha channel is damaged")
     plane = np.frombuffer(raw, np.uint8).reshape(height, width)
     return plane.copy() if data[0] == 0 else np.cumsum(plane, axis=data[0] - 1, dtype=np.uint8)
-
-
-def inflate(data: bytes, at_most: int) -> bytes:
-    """zlib data of at most so many bytes. Raises DamagedError; never allocates more than it may."""
-    if not data:
-        return b""
-    stream = zlib.decompressobj()
-    try:
-        raw = stream.decompress(data, at_most + 1)
-    except zlib.error as error:
-        raise DamagedError(f"a compressed section is damaged: {error}") from None
-    if len(raw) > at_most or not stream.eof or stream.unused_data:
-        raise DamagedError("a compressed section does not have the length it should")
-    return raw

@@ -24,6 +24,7 @@ import numpy as np
 from obverse.codec import Codec
 from obverse.codecs import image_methods as methods
 from obverse.container import Container, ItemReader, Limits, read_header
+from obverse.container.inflate import inflate
 from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
 from obverse.data.images import Photo, photo_of, read_photo, write_photo
@@ -282,20 +283,6 @@ def layout_of(config: dict[Any, Any], shape: tuple[int, ...], stream: bool, limi
         raise DamagedError("a lossless image with other items than an image has")
     limits.check_pixels(height * width)
     return Layout(height, width, *KINDS[kind], rows, tuple(extras))
-
-
-def inflate(data: bytes, at_most: int) -> bytes:
-    """zlib data of at most so many bytes. Raises DamagedError; never allocates more than it may."""
-    if not data:
-        return b""
-    stream = zlib.decompressobj()
-    try:
-        raw = stream.decompress(data, at_most + 1)
-    except zlib.error as error:
-        raise DamagedError(f"a compressed section is damaged: {error}") from None
-    if len(raw) > at_most or not stream.eof or stream.unused_data:
-        raise DamagedError("a compressed section does not have the length it should")
-    return raw
 
 
 def _in_threads(work: Callable[[int], Any], numbers: Iterable[int], threads: int = 64) -> list[Any]:

@@ -1,0 +1,21 @@
+"""zlib data of unknown origin, unpacked without trusting its size."""
+
+from __future__ import annotations
+
+import zlib
+
+from obverse.errors import DamagedError
+
+
+def inflate(data: bytes, at_most: int) -> bytes:
+    """zlib data of at most so many bytes. Raises DamagedError; never allocates more than it may."""
+    if not data:
+        return b""
+    stream = zlib.decompressobj()
+    try:
+        raw = stream.decompress(data, at_most + 1)
+    except zlib.error as error:
+        raise DamagedError(f"a compressed section is damaged: {error}") from None
+    if len(raw) > at_most or not stream.eof or stream.unused_data:
+        raise DamagedError("a compressed section does not have the length it should")
+    return raw
