@@ -82,7 +82,7 @@ def test_values_are_those_of_the_image():
     ("threads", "onednn", "batch"), [(1, True, 16), (2, True, 5), (2, False, 1), (1, False, 3)]
 )
 def test_bit_exact_on_every_setting(threads, onednn, batch):
-    images = np.concatenate([hard_images(), some_images(4)])
+    images = np.concatenate([hard_images()[1:4], some_images(2)])
     _, wanted = replay(exact_flow(), images)
     with torch_setting(threads, onednn):
         decoded, found = replay(exact_flow(), images, batch)

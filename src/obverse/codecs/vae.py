@@ -92,7 +92,10 @@ def initial_message(count: int, seed: int, number: int) -> Message:
 
 
 class VaeCodec(Codec):
-    """Sets of grayscale images of the one size and range that the model was trained for."""
+    """Sets of grayscale images of the one size and range that the model was trained for.
+
+    images (n, H, W) ──► chains ──► items of a Container ──► chains ──► images, and the initial bits again
+    """
 
     id: ClassVar[str] = "vae"
     suffix: ClassVar[str] = ".npy"

@@ -2,7 +2,8 @@
 
 Activations get a step per channel from their range on training images: features 10 bits with sign, 10 bits behind a
 ReLU. Weights get 8 bits where a 3x3 convolution reads features (so that float32 holds its sums), 10 in 1x1 layers,
-12 where values enter and where means, scales and weights of the mixtures come out.
+12 where values enter and where means, scales and weights of the mixtures come out. Couplings, which are small, have 14
+bits throughout: on a white background one that rounds otherwise than in training costs many bits a value.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from obverse.errors import ExportError, InputError
 from obverse.training.flow import bits_per_dimension, to_tensor
 from obverse.transforms.exact import ExactConv, quantise_conv
 from obverse.transforms.exact_integer_flow import (
+    COUPLING_MAX,
+    COUPLING_STEP,
     FEATURE_MAX,
     HIDDEN_MAX,
     ExactCoupling,
@@ -48,7 +51,7 @@ from obverse.transforms.integer_flow import (
 )
 from obverse.zoo import StoredModel, pack, store_model
 
-SPATIAL_BITS, MIX_BITS, OUTPUT_BITS = 8, 10, 12
+SPATIAL_BITS, MIX_BITS, OUTPUT_BITS, COUPLING_BITS = 8, 10, 12, 14
 MAX_BYTES = 4_000_000
 LARGEST_LOGIT = 16 * LOGIT  # beyond, a component has no weight at all
 QUANTILE = 0.9999  # of activations that are represented; what lies above is clipped
@@ -167,12 +170,12 @@ def _numbers(low: float, high: float) -> tuple[Tensor, Tensor]:
 
 
 def _hidden(
-    conv: nn.Conv2d, input_scale: Tensor, most: int, top: Tensor, bits: int
+    conv: nn.Conv2d, input_scale: Tensor, most: int, top: Tensor, bits: int, largest: int = HIDDEN_MAX
 ) -> tuple[ExactConv, Tensor]:
-    """A layer behind which is a ReLU, and the steps of its outputs."""
-    scale = step_of(top, HIDDEN_MAX)
+    """A layer behind which is a ReLU, and the steps of its outputs, which are at most `largest`."""
+    scale = step_of(top, largest)
     layer, _ = quantise_conv(
-        conv.weight, conv.bias, input_scale, scale, *_numbers(0, HIDDEN_MAX), most, bits=bits
+        conv.weight, conv.bias, input_scale, scale, *_numbers(0, largest), most, bits=bits
     )
     return layer, scale
 
@@ -187,21 +190,22 @@ def _coupling(
     coupling: Coupling, seen: Calibration, name: str, bound: tuple[int, ...], most: int
 ) -> ExactCoupling:
     inputs, outputs = coupling.linear.in_channels, coupling.linear.out_channels
-    fraction, reach = torch.full((outputs,), 1 / FRACTION), _numbers(-(2**20), 2**20)
+    step, reach = torch.full((outputs,), 1 / COUPLING_STEP), _numbers(-(2**30), 2**30)
     linear, _ = quantise_conv(
         coupling.linear.weight,
         coupling.linear.bias,
         torch.ones(inputs),
-        fraction,
+        step,
         *reach,
         most,
-        bits=OUTPUT_BITS,
+        bits=COUPLING_BITS,
     )
     values = torch.full((inputs,), 1 / VALUE_STEP)
-    hidden, scale = _hidden(coupling.hidden, values, most, seen.top[f"{name}.hidden"], OUTPUT_BITS)
+    top = seen.top[f"{name}.hidden"]
+    hidden, scale = _hidden(coupling.hidden, values, most, top, COUPLING_BITS, COUPLING_MAX)
     output, _ = quantise_conv(
-        coupling.output.weight * VALUE_STEP, coupling.output.bias * VALUE_STEP, scale, fraction, *reach, HIDDEN_MAX,
-        bits=OUTPUT_BITS,
+        coupling.output.weight * VALUE_STEP, coupling.output.bias * VALUE_STEP, scale, step, *reach, COUPLING_MAX,
+        bits=COUPLING_BITS,
     )  # fmt: skip
     return ExactCoupling(linear, hidden, output, bound)
 

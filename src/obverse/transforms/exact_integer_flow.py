@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from obverse.coding.logistic_mixture import FRACTION, LogisticMixtures, weights_of
+from obverse.coding.logistic_mixture import LogisticMixtures, weights_of
 from obverse.errors import DamagedError, ExportError
 from obverse.transforms.exact import ExactConv
 from obverse.transforms.integer_flow import (
@@ -36,6 +36,8 @@ from obverse.transforms.integer_flow import (
 
 FEATURE_MAX = 511  # largest feature of the priors, as an integer
 HIDDEN_MAX = 1023  # largest activation behind a ReLU
+COUPLING_STEP = 4096  # couplings count in 1/4096 before they round: white must become what it was in training
+COUPLING_MAX = 16383  # largest activation behind the ReLU of a coupling
 COLOUR_RANGE = (128, 255, 255)  # largest luma and chromas of `to_colour`
 BATCH = 32  # images that pass through the networks at once; no part of the format
 
@@ -64,7 +66,7 @@ def bc_range(level: int) -> tuple[int, ...]:
 
 
 class ExactCoupling(nn.Module):
-    """t(z1), rounded: `integer_flow.Coupling` in integers; linear and output count in 1/FRACTION.
+    """t(z1), rounded: `integer_flow.Coupling` in integers; linear and output count in 1/COUPLING_STEP.
 
     z1 ──┬► linear ────────────┐
          └► hidden ──► output ─┴► sum ──► round ──► clip to ± bound
@@ -80,7 +82,7 @@ class ExactCoupling(nn.Module):
         """z1: (B, C, h, w) integers -> (B, C', h, w) integers in float64."""
         padded = replicate(z1)
         t = crop(self.linear(padded) + self.output(self.hidden(padded)))
-        t = torch.floor(t / FRACTION + 0.5)  # a power of two: nothing is lost before the floor
+        t = torch.floor(t / COUPLING_STEP + 0.5)  # a power of two: nothing is lost before the floor
         return torch.minimum(torch.maximum(t, -self.bound), self.bound)
 
 
@@ -319,6 +321,10 @@ class ExactIntegerFlow(nn.Module):
                 level.predict_d.hidden: kept_a,
                 level.update_a.linear: d,
                 level.update_a.hidden: d,
+                level.predict_bc.output: COUPLING_MAX,
+                level.update_ad.output: COUPLING_MAX,
+                level.predict_d.output: COUPLING_MAX,
+                level.update_a.output: COUPLING_MAX,
                 stages[0].embed: coarse,
                 stages[1].embed: kept,
                 stages[2].embed: bc,

@@ -10,8 +10,8 @@ p(z2) is the standard logistic. The pixels come in three phases, each a mixture 
 the features of z1 and the phases before: of each square of 2x2 first the pixel top left, then the one bottom
 right, then the other two, which have all four neighbours by then. So z1 need not describe every detail.
 
-Sizes of latents are in standard deviations nearly (the scale of a standard logistic is 1, its deviation 1.8);
-pixels are whole numbers 0 to levels - 1.
+Latents count in scales of the standard logistic, whose standard deviation is 1.8; pixels are whole numbers 0 to
+levels - 1.
 """
 
 from __future__ import annotations
@@ -212,7 +212,6 @@ def log_pixels(x: Tensor, out: Tensor, levels: int) -> Tensor:
     lower = -F.softplus((x - 0.5 - means) * inverse) * (x > 0)
     inside = (x > 0) & (x < levels - 1)
     width = torch.where(inside, torch.log(-torch.expm1(-inverse)), 0.0)
-    # lower: s(b) with b = (x - 1/2 - m) / s must be taken from 1, whose log is -softplus(b)
     return torch.logsumexp(F.log_softmax(logits, dim=2) + upper + lower + width, dim=2)
 
 
