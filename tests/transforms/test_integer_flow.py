@@ -108,7 +108,7 @@ def test_rate_is_the_coders(seed, components):
     found = float(mixture_bits(parameters, torch.from_numpy(symbols).float()))
     last = [np.moveaxis(part, 2, -1) for part in (logits, means, scales)]
     coder = LogisticMixtures(weights_of(last[0]), last[1], last[2], -700, 700)
-    assert found == pytest.approx(float(coder.bits(symbols).sum()), rel=2e-3)
+    assert found == pytest.approx(float(coder.bits(symbols).sum()), rel=1e-2)
 
 
 def test_forward_adds_up_the_batch():
