@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -89,6 +90,14 @@ def test_what_does_not_go_with_lossless(folder: Path, capsys: Capture, words: li
     assert not Path("photo.obv").exists()
 
 
+def test_threads_of_training_are_a_number_above_zero(folder: Path, capsys: Capture) -> None:
+    words = ["train", "image-lossless", "--data", ".", "--out", "run", "--threads"]
+    for threads in ("0", "-2"):
+        assert run([*words, threads]) == 2
+        assert "--threads must be at least 1" in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
 def test_input_that_cannot_be_kept(folder: Path, capsys: Capture) -> None:
     Image.fromarray(smooth_photo(20, 20)).convert("CMYK").save("inks.jpg")
     assert run(["compress", "--lossless", "inks.jpg"]) == 4
@@ -161,12 +170,12 @@ class BlocksCodec(Codec):
 
     def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
         rows = [np.frombuffer(item, np.uint8) for item in container.items or ()]
-        return np.stack(rows)
+        return np.stack(rows).reshape(container.shape)
 
     def recover(self, source: Any, limits: Limits | None = None) -> tuple[np.ndarray, list[str]]:
         header, items, missing = recover_items(source, limits)
         rows = [np.frombuffer(item, np.uint8) for item in items if item is not None]
-        return np.array(rows, np.uint8).reshape(-1, header.shape[1]), missing
+        return np.array(rows, np.uint8).reshape(-1, *header.shape[1:]), missing
 
     def load(self, source: Any) -> np.ndarray:
         files = sorted(source.glob("*.npy")) if isinstance(source, Path) and source.is_dir() else [source]
@@ -239,6 +248,20 @@ def test_recovery(a_set: np.ndarray, folder: Path, capsys: Capture) -> None:
     assert np.array_equal(np.load("out/in.npy"), a_set)
 
 
+def test_a_recovered_set_of_images_is_a_zip_or_an_array(folder: Path, blocks: None, capsys: Capture) -> None:
+    images = np.arange(5 * 6 * 7, dtype=np.uint8).reshape(5, 6, 7)
+    np.save("set.npy", images)
+    assert run(["compress", "--codec", "blocks", "set.npy"]) == 0
+    Path("set.obv").write_bytes(Path("set.obv").read_bytes()[:-9])
+    assert run(["decompress", "set.obv", "--recover", "-o", "set.zip"]) == 13
+    with zipfile.ZipFile("set.zip") as archive:
+        again = [np.asarray(Image.open(archive.open(name))) for name in archive.namelist()]
+    assert np.array_equal(again, images[:4])
+    capsys.readouterr()
+    assert run(["decompress", "set.obv", "--recover", "-o", "set.png"]) == 3
+    assert "written as .npy, or as .zip" in capsys.readouterr().err and not Path("set.png").exists()
+
+
 def test_what_cannot_be_recovered(a_set: np.ndarray, folder: Path, capsys: Capture) -> None:
     assert run(["compress", "--codec", "blocks", "in"]) == 0
     whole = Path("in.obv").read_bytes()
@@ -295,11 +318,12 @@ def test_evaluate_lossless(folder: Path, capsys: Capture) -> None:
 def test_evaluate_lossless_leaves_out_what_one_cannot_code(folder: Path, capsys: Capture) -> None:
     save("in/a.png", smooth_photo(30, 30))
     Path("in/b.png").write_text("not a picture")
+    Path("in/folder.png").mkdir()  # no picture either, but nothing that was meant as one
     words = ["evaluate", "in", "--lossless", "--against", "png", "--out", "report", "--json"]
     assert run(words) == 3
     captured = capsys.readouterr()
     assert json.loads(captured.out)["summary"][0]["images"] == 1
-    assert "b.png is not an image" in captured.err
+    assert "b.png is not an image" in captured.err and "folder.png" not in captured.err
 
 
 def test_evaluate_lossless_says_what_is_wrong(folder: Path, capsys: Capture) -> None:

@@ -264,6 +264,14 @@ def test_noise_in_many_stripes_is_one_raw_stripe(small_stripes):
     assert len(data) <= noise.nbytes + OVERHEAD and method_of(data) == image_methods.RAW
 
 
+def test_noise_with_a_small_flat_corner_grows_by_at_most_64_bytes(small_stripes):
+    """A few bytes saved in one stripe must not pay for what the container needs for all stripes."""
+    noise = np.random.default_rng(1).integers(0, 256, (1200, 50, 3), dtype=np.uint8)
+    for side in range(0, 20, 3):
+        noise[:side, :side] = 7
+        assert len(there_and_back(noise)) <= noise.nbytes + OVERHEAD
+
+
 def test_a_cut_file_is_recovered_in_part(small_stripes, codec):
     photo = Photo(smooth_photo(100, 61), None, b"profile" * 30)
     data = write(codec.encode(photo))

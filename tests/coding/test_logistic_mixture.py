@@ -86,6 +86,10 @@ def test_the_ladder():
         {"means": np.array([[0.5, 1.0]])},
         {"means": np.array([[0, 2**30]])},
         {"means": np.array([0, 1])},
+        {"means": np.array([[0, 2**32 + 5]])},  # these three would wrap around to something allowed
+        {"weights": np.array([[2**32 + 4096, 0]])},
+        {"scales": np.array([[40, 256 + 40]])},
+        {"edges": np.arange(257) + 0.5},
         {"high": -1},
         {"edges": np.arange(5)},
         {"edges": np.zeros(257, np.int64)},

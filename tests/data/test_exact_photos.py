@@ -12,7 +12,14 @@ import pytest
 from PIL import Image
 
 from conftest import smooth_photo
-from obverse.data.images import ConversionWarning, Photo, photo_of, read_photo, write_photo
+from obverse.data.images import (
+    ConversionWarning,
+    Photo,
+    _bits_a_sample,
+    photo_of,
+    read_photo,
+    write_photo,
+)
 from obverse.errors import InputError, UnsupportedInputError
 
 COLOUR = smooth_photo(40, 48)
@@ -147,6 +154,40 @@ def test_without_exact_nothing_has_changed() -> None:
         photo_of(Photo(DEEP))
 
 
+def test_bits_that_would_be_cut_are_found_in_every_format() -> None:
+    """Pillow reads all of these as 8 bits a channel, without a word."""
+    deep = np.dstack([DEEP, DEEP, DEEP]).astype(">u2").tobytes()
+    files = {"16": b"P6\n# 4 bits? # no\n48 #width\n40\n65535\n" + deep}
+    files["16 bits a channel"] = (
+        struct.pack(">HBBHHHHII", 474, 0, 2, 3, 48, 40, 3, 0, 65535).ljust(512, b"\0") + deep
+    )
+    planes = io.BytesIO()
+    Image.fromarray(COLOUR).save(planes, "JPEG2000")
+    at = planes.getvalue().index(b"\xff\x4f\xff\x51") + 42
+    samples = bytearray(planes.getvalue())
+    samples[at], samples[at + 3] = 11, 9  # 12 and 10 bits: what the header says decides
+    files["12 bits"] = bytes(samples)
+    picture = io.BytesIO()
+    Image.fromarray(COLOUR).save(picture, "AVIF")
+    assert np.asarray(read_photo(io.BytesIO(picture.getvalue()), exact=True).pixels).shape == COLOUR.shape
+    for words, data in files.items():
+        with pytest.raises(UnsupportedInputError, match=words):
+            read_photo(io.BytesIO(data), exact=True)
+    image = Image.open(picture)
+    for flags, bits in ((0, 8), (64, 10), (96, 12)):
+        configured = bytearray(picture.getvalue())
+        configured[configured.index(b"av1C") + 6] = flags
+        assert _bits_a_sample(image, bytes(configured)) == bits
+    planes.seek(0)
+    assert np.array_equal(read_photo(planes, exact=True).pixels, COLOUR)
+
+
+def test_colours_and_alpha_of_different_sizes_are_refused() -> None:
+    for exact in (False, True):
+        with pytest.raises(UnsupportedInputError, match="same height and width"):
+            photo_of(Photo(COLOUR, GRAY[:10]), exact=exact)
+
+
 # -- writing ----------------------------------------------------------------------------------------------
 
 
@@ -167,6 +208,17 @@ def test_colours_under_transparent_pixels_stay_in_webp() -> None:
     alpha = np.zeros((40, 48), np.uint8)
     saved = write_photo(Photo(COLOUR, alpha), "a.webp", exact=True)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(saved))), np.dstack([COLOUR, alpha]))
+
+
+def test_alpha_is_never_dropped_without_a_word() -> None:
+    alpha = smooth_photo(40, 48, channels=1, seed=3)
+    for photo in (Photo(COLOUR, alpha), Photo(GRAY, alpha)):
+        for target in ("a.bmp", "a.ppm", "a.pgm", "a.jpg"):
+            with pytest.raises(InputError, match=r"no alpha channel, .* use .png"):
+                write_photo(photo, target, exact=True)
+        for target in ("a.png", "a.tif", "a.tga", "a.webp"):
+            again = read_photo(io.BytesIO(write_photo(photo, target, exact=True)), exact=True)
+            assert np.array_equal(again.alpha, alpha)
 
 
 def test_16_bits_are_written_where_they_can_be() -> None:

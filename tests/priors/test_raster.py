@@ -56,9 +56,11 @@ def test_noise_on_a_smooth_picture_takes_little_more_than_its_entropy(model):
     y, x = np.mgrid[:120, :160]
     smooth = np.stack([128 + 80 * np.sin(x / (20 + 5 * c)) * np.cos(y / 31) for c in range(3)])
     noisy = np.clip(smooth + np.random.default_rng(0).normal(0, 4, smooth.shape), 0, 255).astype(np.uint8)
-    bits = 8 * len(model.encode(noisy)) / noisy.size
     entropy = math.log2(4 * math.sqrt(2 * math.pi * math.e))
-    assert entropy - 0.05 < bits < entropy + 0.5
+    # the learned model expects the noise of colours to be alike, as in photos; here it is not
+    for planes, excess in ((noisy[:1], 0.4), (noisy, 0.7)):
+        bits = 8 * len(model.encode(planes)) / planes.size
+        assert entropy - 0.05 < bits < entropy + excess
 
 
 def test_flat_pictures_cost_next_to_nothing(model):
@@ -177,6 +179,26 @@ def test_networks_that_could_leave_the_exact_range_are_refused(model):
     grown = model.networks._replace(two=model.networks.two * np.float32(300))
     with pytest.raises(ExportError, match="2\\*\\*24"):
         checked(Networks(*grown))
+
+
+def test_the_bound_is_not_rounded_down(model):
+    """A sum of 2**24 - 1 is the last one that is let through."""
+    networks = Networks(*(np.zeros_like(a) for a in model.networks))
+    rows = networks.two.shape[1]
+    networks.two[0, :, 0] = (2**24 - 1) // 255 // rows
+    networks.two_bias[0, 0] = 2**24 - 1 - 255 * float(networks.two[0, :, 0].sum(dtype=np.float64))
+    assert checked(networks) is networks
+    networks.two_bias[0, 0] += 1
+    with pytest.raises(ExportError, match="2\\*\\*24"):
+        checked(networks)
+
+
+@pytest.mark.parametrize("name", Networks._fields)
+def test_weights_that_are_no_integers_are_refused(model, name):
+    """Nothing is proven of their sums, so another machine could decode other pixels."""
+    state = model.state() | {name: model.state()[name] + np.float32(0.25)}
+    with pytest.raises(InputError, match="no integers"):
+        RasterModel.load(StoredModel("x", save(state), {}, b""))
 
 
 def test_weights_of_any_size_survive_storing(model):

@@ -127,6 +127,9 @@ def test_what_cannot_be_trained_on(photos, tmp_path):
         train([photos], tmp_path / "out", SMALL, "nonsense")
     with pytest.raises(TrainingError, match="at least 1"):
         train([photos], tmp_path / "out", RasterRecipe(steps=0), "cpu")
+    for share in (0.0, -1.0, 7.0, float("nan")):
+        with pytest.raises(TrainingError, match="at most 1"):
+            train([photos], tmp_path / "out", RasterRecipe(steps=1, share=share), "cpu")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "checkpoint.pt").write_bytes(b"nothing")
     with pytest.raises(TrainingError, match="cannot be resumed"):

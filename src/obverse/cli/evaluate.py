@@ -55,7 +55,11 @@ def evaluate(
     files: list[Path] = []
     for path in inputs:
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        files += [file for file in found if file == path or file.suffix.lower() in IMAGE_SUFFIXES]
+        files += [
+            file
+            for file in found
+            if file == path or (file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir())
+        ]
     if not files:
         raise InputError(f"no images under {', '.join(map(str, inputs))}")
     failures: list[Failure] = []

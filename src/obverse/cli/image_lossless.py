@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from obverse.cli.console import say
+from obverse.cli.console import UsageError, say
 
 
 def train_image_lossless(
@@ -28,6 +28,8 @@ def train_image_lossless(
     - `obverse train image-lossless --data photos/ --out runs/lossless`
     - then `obverse compress photo.png --codec runs/lossless/model`
     """
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads must be at least 1, not {threads}")
     from obverse.data.patches import image_files, split_files
 
     split_files(image_files(data))  # whether there are any, before torch is imported

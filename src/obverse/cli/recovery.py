@@ -7,7 +7,7 @@ from typing import Any
 
 from obverse.cli.console import UsageError
 from obverse.container import Container, Limits, read, read_header
-from obverse.errors import DamagedError, DecodeError, TruncatedError
+from obverse.errors import DamagedError, DecodeError, InputError, TruncatedError
 
 
 def recovered(
@@ -33,10 +33,19 @@ def recovered(
     if array.size == 0:
         raise type(damage)(f"nothing of it is whole: {damage}") from None
     lost = {"missing": list(missing) or [str(damage)], "exit_code": damage.exit_code}
-    if Path(name).suffix.lower() == ".npy":
+    kind = Path(name).suffix.lower()
+    if kind == ".npy":
         from obverse.data.arrays import npy_bytes
 
         return npy_bytes(array), lost
+    if kind == ".zip":
+        from obverse.data.image_sets import check_image_set, png_archive
+
+        return png_archive(check_image_set(array, name)), lost
+    if codec.takes_folder:
+        raise InputError(
+            f"{name}: what is whole of a set is written as .npy, or as .zip of PNG files; name it so"
+        )
     from obverse.data.images import photo_of, write_photo
 
     return write_photo(photo_of(array, exact=True), name, exact=True), lost

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 STRIPE_PIXELS = 2**19
 DRAWN_STRIPE_PIXELS = 2**22
+ITEM_OVERHEAD = 12  # bytes that the container needs for one more stripe, at most: lengths and checksums
 MOSTLY_DRAWN = 0.7  # from this share of pixels equal to a neighbour on, stripes are those of drawings
 
 KINDS = (
@@ -117,9 +118,8 @@ class ImageLosslessCodec(Codec):
         stripes = _in_threads(
             lambda top: methods.encode_stripe(raster, pixels[top : top + rows]), range(0, height, rows)
         )
-        if (
-            len(stripes) > 1 and sum(map(len, stripes)) >= pixels.nbytes
-        ):  # noise: one stripe has less around it
+        weight = sum(map(len, stripes)) + ITEM_OVERHEAD * len(stripes)
+        if len(stripes) > 1 and weight >= pixels.nbytes:  # noise: one stripe has less around it
             stripes = [bytes([methods.RAW]) + pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()]
         config: dict[Any, Any] = {0: KINDS.index((channels, 8 * pixels.itemsize))}
         shape, metadata = (height, width), metadata or {}

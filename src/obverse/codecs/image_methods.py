@@ -45,6 +45,7 @@ LOOKS_DRAWN = (
     0.3  # from this share of pixels equal to a neighbour on, drawing is tried whatever the sample says
 )
 IS_DRAWN = 0.9  # from this one on the model is not
+MOST_FILTERED = 2**26  # bytes: LZMA's encoder takes over 10 times its dictionary
 QUICK, THOROUGH = 1, 9 | lzma.PRESET_EXTREME  # presets of LZMA
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -267,6 +268,8 @@ def _decode_table(data: bytes, count: int) -> tuple[npt.NDArray[np.uint8], bytes
 
 def _encode_filtered(pixels: Pixels, most: int) -> bytes | None:
     """Rows as PNG filters them, or as they are, behind LZMA; None where `most` bytes are far away."""
+    if pixels.nbytes > MOST_FILTERED:
+        return None
     symbols = _bytes_of(pixels)
     height, width, step = symbols.shape
     rows = symbols.reshape(height, width * step)

@@ -131,7 +131,12 @@ class LogisticMixtures:
             value = np.asarray(getattr(self, name))
             if value.dtype.kind not in "iu":
                 raise TableError(f"{name} of mixtures must be integers, not {value.dtype}")
+            largest = np.iinfo(kind)  # beyond it the conversion would wrap around without a word
+            if value.size and not (largest.min <= value.min() and value.max() <= largest.max):
+                raise TableError(f"{name} of mixtures must lie within {largest.min} and {largest.max}")
             object.__setattr__(self, name, np.ascontiguousarray(value, kind))
+        if np.asarray(edges).dtype.kind not in "iu":
+            raise TableError("edges of mixtures must be integers")
         edges = np.ascontiguousarray(edges, np.int64)
         object.__setattr__(self, "edges", edges)
         if edges.shape != (count + 1,) or (np.diff(edges) <= 0).any() or np.abs(edges).max() >= 1 << 31:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import warnings
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _TIFF_LAYOUT |= {*range(336, 342), 347, *range(512, 522), *range(529, 533), 700,
 _EXACT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"}
 _DEEP = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 _EXACT_FILES = {"PNG", "TIFF", "BMP", "WEBP", "PPM", "TGA"}  # formats that hold 8-bit RGB exactly
+_NO_ALPHA = {"JPEG", "BMP", "PPM"}  # Pillow leaves it out of the last two without a word
 
 _KEEPS_METADATA = {"PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF"}
 
@@ -106,8 +108,8 @@ def _as_stored(image: Image.Image, data: bytes, name: str, exact: bool) -> Image
     """Mend what Pillow loses of a PNG: 16 bits, gray with alpha, the scale of a transparency key."""
     if exact and image.mode not in _DEEP and (bits := _bits_a_sample(image, data)) > 8:
         raise UnsupportedInputError(
-            f"{name} has {bits} bits a channel, of which only 8 would be kept: convert it to 8 bits, or to 16-bit "
-            "grayscale without alpha"
+            f"{name} has {bits} bits a channel, of which only 8 would be kept: convert it to 8 bits, or to a "
+            "PNG of 16-bit grayscale without alpha"
         )
     if image.format != "PNG" or len(data) < 26:
         return image
@@ -132,8 +134,18 @@ def _bits_a_sample(image: Image.Image, data: bytes) -> int:
         bits = getattr(image, "tag_v2", {}).get(258, 8)  # BitsPerSample: a number, or one a channel
         return max(bits) if isinstance(bits, tuple) else int(bits)
     if image.format == "PPM" and image.mode == "RGB":
-        deepest = data[:200].split(maxsplit=4)[3:4]  # its largest value, where no comments precede it
+        # its largest value, behind the kind, the width and the height; comments may stand between them
+        deepest = re.sub(rb"#[^\r\n]*", b"", data[:65536]).split(maxsplit=4)[3:4]
         return int(deepest[0]).bit_length() if deepest and deepest[0].isdigit() else 8
+    if image.format == "SGI":
+        return 8 * data[3]  # bytes of a sample
+    if image.format == "JPEG2000" and (at := data.find(b"\xff\x4f\xff\x51")) >= 0:
+        # behind the size segment's beginning: 2 bytes of channels, then 3 bytes each, the first bits - 1
+        channels = int.from_bytes(data[at + 40 : at + 42], "big")
+        return max((byte & 127) + 1 for byte in (data[at + 42 : at + 42 + 3 * channels : 3] or b"\7"))
+    if image.format == "AVIF" and (at := data.find(b"av1C")) >= 0:
+        flags = (data[at + 6 : at + 7] or b"\0")[0]  # of AV1's configuration: high_bitdepth, twelve_bit
+        return 8 if not flags & 64 else 12 if flags & 32 else 10
     return 8
 
 
@@ -147,6 +159,11 @@ def photo_of(data: Any, name: str = "the image", exact: bool = False) -> Photo:
     if isinstance(data, Photo):
         if data.pixels.dtype == np.uint16 and not exact:
             raise UnsupportedInputError(f"{name} has 16 bits a pixel: scale and convert its pixels to uint8")
+        if data.alpha is not None and np.shape(data.alpha) != np.shape(data.pixels)[:2]:
+            raise UnsupportedInputError(
+                f"{name} has pixels of shape {np.shape(data.pixels)} and alpha of shape {np.shape(data.alpha)}: "
+                "give both the same height and width"
+            )
         return data
     if isinstance(data, Image.Image):
         return _from_pillow(data, name, exact)
@@ -254,8 +271,8 @@ def write_photo(photo: Photo, target: str, exact: bool = False) -> bytes:
         what = suffix or "a name without suffix"
         raise InputError(f"{target}: no image format is written to {what}; use .png")
     image, buffer = to_pillow(photo), io.BytesIO()
-    if photo.alpha is not None and kind == "JPEG":
-        raise InputError(f"{target}: JPEG has no alpha channel, the image has one; use .png")
+    if photo.alpha is not None and kind in _NO_ALPHA:
+        raise InputError(f"{target}: {kind} has no alpha channel, the image has one; use .png")
     if photo.pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
         raise InputError(f"{target}: {kind} is not written with 16 bits a pixel; use .png or .tif")
     keep = {key: image.info[key] for key in ("icc_profile", "exif") if key in image.info}

@@ -40,6 +40,8 @@ class RasterModel:
         """The model in a zoo folder. Raises InputError for one that is none of these."""
         try:
             tensors = load(stored.weights)
+            if any(tensors[name].dtype.kind not in "iu" for name in Networks._fields):
+                raise ValueError("its weights are no integers")  # of others nothing is proven
             arrays = {name: np.ascontiguousarray(tensors[name], np.float32) for name in Networks._fields}
             networks = checked(Networks(**arrays))
         except (KeyError, ValueError, TypeError, SafetensorError, ExportError) as error:

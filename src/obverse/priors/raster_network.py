@@ -45,7 +45,8 @@ def checked(networks: Networks) -> Networks:
     limits = {"one": LARGEST_FEATURE, "two": 255, "out": 255}
     for name, largest in limits.items():
         weight, bias = getattr(networks, name), getattr(networks, f"{name}_bias")
-        bound = (np.abs(weight).sum(axis=1) * largest + np.abs(bias)).max()
+        weight, bias = np.abs(weight.astype(np.float64)), np.abs(bias.astype(np.float64))
+        bound = (weight.sum(axis=1) * largest + bias).max()  # float32 would round it
         if not bound < 2**24:
             raise ExportError(
                 f"sums of layer {name!r} may reach {bound:.3g}, above 2**24: smaller weights are needed"

@@ -215,6 +215,8 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
     """
     if recipe.steps < 1 or recipe.batch < 1:
         raise TrainingError("steps and batch must be at least 1")
+    if not 0 < recipe.share <= 1 or not 0 < recipe.half_share <= 1:
+        raise TrainingError(f"the share of the pixels must be above 0 and at most 1, not {recipe.share}")
     try:
         device = torch.device(device_name)
         torch.zeros(1, device=device)
