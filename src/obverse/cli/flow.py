@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from obverse.cli.console import say
+from obverse.cli.options import set_threads
 
 
 def train_flow(
@@ -54,8 +55,7 @@ def train_flow(
     from obverse.training.flow import FlowRecipe, train
     from obverse.training.flow_export import export_flow
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = FlowRecipe(steps=steps, batch=batch, lr=lr, decay=decay, validation=validation, seed=seed)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from obverse.cli.console import UsageError, say
+from obverse.cli.console import say
+from obverse.cli.options import set_threads
 
 
 def train_image_lossless(
@@ -28,8 +29,6 @@ def train_image_lossless(
     - `obverse train image-lossless --data photos/ --out runs/lossless`
     - then `obverse compress photo.png --codec runs/lossless/model`
     """
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads must be at least 1, not {threads}")
     from obverse.data.patches import image_files, split_files
 
     split_files(image_files(data))  # whether there are any, before torch is imported
@@ -39,8 +38,7 @@ def train_image_lossless(
     from obverse.training.image_lossless import RasterRecipe, train
     from obverse.training.image_lossless_export import export_image_lossless
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = RasterRecipe(steps=steps, batch=batch, share=share, half_share=min(1.0, 2 * share), seed=seed)

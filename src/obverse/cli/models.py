@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from obverse.cli.console import human, progress_bar, say, to_json
-from obverse.cli.options import Json
+from obverse.cli.options import Json, set_threads
 
 
 def train_image(
@@ -40,8 +40,7 @@ def train_image(
     from obverse.training.image import ImageRecipe, train
     from obverse.training.image_model import ImageModelConfig
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = ImageRecipe(steps=steps, batch=batch, patch=patch, lr=lr, decay=decay, seed=seed)

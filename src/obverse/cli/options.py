@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from obverse.cli.console import UsageError
+
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif"}
 
 targets = Group("Rate (one of)", sort_key=1)
@@ -36,3 +38,14 @@ Metadata = Annotated[
     list[str] | None,
     Parameter(negative="", help="KEY=TEXT to store in the file; repeat for several."),
 ]
+
+
+def set_threads(threads: int | None) -> None:
+    """What --threads means: torch is told, if a number was given. Raises UsageError for one below 1."""
+    if threads is None:
+        return
+    if threads < 1:
+        raise UsageError(f"--threads must be at least 1, not {threads}")
+    import torch
+
+    torch.set_num_threads(threads)

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from obverse.cli.console import say
+from obverse.cli.options import set_threads
 
 
 def train_stereo(
@@ -50,8 +51,7 @@ def train_stereo(
     from obverse.training.stereo_export import export_stereo
     from obverse.transforms.stereo import StereoConfig
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = StereoRecipe(steps=steps, keep_out=keep_out, lr=lr, decay=decay, seed=seed)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from obverse.cli.batch import make_folder
 from obverse.cli.console import out as show
 from obverse.cli.console import say, to_json
-from obverse.cli.options import Force, Json
+from obverse.cli.options import Force, Json, set_threads
 from obverse.cli.wyner_ziv import check_numbers, folder_of
 from obverse.errors import OutputExistsError
 from obverse.zoo import WEIGHTS
@@ -64,12 +64,9 @@ def train_trellis(
     x, y = read_pairs(data)
     make_folder(folder)
 
-    import torch
-
     from obverse.training.wyner_ziv_trellis import TrellisRecipe, train
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     recipe = TrellisRecipe(
         rate_bits=rate, states=states, components=components, hidden=hidden, steps=steps, failure=failure,
         lists=lists, seed=seed,

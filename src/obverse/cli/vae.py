@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from obverse.cli.console import UsageError, say
+from obverse.cli.options import set_threads
 
 
 def train_vae(
@@ -60,8 +61,7 @@ def train_vae(
     from obverse.training.vae_export import export_vae
     from obverse.transforms.vae import VaeConfig
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     height, width = read_gray_sets(data).shape[1:]

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from obverse.cli.console import UsageError, say, to_json
 from obverse.cli.console import out as show
-from obverse.cli.options import Json
+from obverse.cli.options import Json, set_threads
 
 Data = Annotated[Path, Parameter(help="A .npz file with arrays x (n,) or (n, d) and y (n,) or (n, c).")]
 Out = Annotated[
@@ -92,13 +92,10 @@ def train_wyner_ziv(
     folder = folder_of(data, out)
     x, y = read_pairs(data)
 
-    import torch
-
     from obverse.training.wyner_ziv import WynerZivRecipe
     from obverse.training.wyner_ziv_export import train_model
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     recipe = WynerZivRecipe(
         objective=objective, indices=indices, lmbda=lmbda, distortion=distortion, start=start, steps=steps, seed=seed
     )  # fmt: skip

@@ -89,9 +89,11 @@ def _read_folder(folder: Path) -> Bytes:
         raise InputError(f"the folder {folder} is empty: there is no image file in it")
     images = []
     for path in files:
-        photo = read_photo(path)
+        photo = read_photo(path, exact=True)
         if photo.alpha is not None:
             raise UnsupportedInputError(f"{path} has an alpha channel, which sets of images have not")
+        if photo.pixels.dtype != np.uint8:
+            raise UnsupportedInputError(f"{path} has 16 bits a pixel; sets of images have 8: convert it")
         if images and photo.pixels.shape != images[0].shape:
             raise UnsupportedInputError(
                 f"{path} has shape {photo.pixels.shape}, {files[0].name} has {images[0].shape}: the images of a set "

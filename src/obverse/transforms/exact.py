@@ -71,10 +71,14 @@ class ExactConv(nn.Module):
         out = weight.shape[0]
         w = weight.to(torch.float64).round()
         self.max_input, self.shift, self.max_extra = int(max_input), int(shift), int(max_extra)
+        if not 1 <= self.shift <= 60:
+            raise ExportError(f"a layer is rescaled by 2**-{self.shift}: only 1 to 60 bits are possible")
+        if not all(bool(torch.isfinite(t.double()).all()) for t in (w, bias, multiplier, low, high)):
+            raise ExportError("a layer has weights or limits that are not finite")
         largest = self.max_input * w.abs().sum(dim=(1, 2, 3)) + bias.double().abs() + self.max_extra
         bound = float(largest.max())
         scaled = float((largest * multiplier.double()).max()) + 2.0 ** (shift - 1)
-        if not bound < FLOAT64_EXACT or not scaled < FLOAT64_EXACT or not 1 <= shift <= 60:
+        if not bound < FLOAT64_EXACT or not scaled < FLOAT64_EXACT:
             raise ExportError(
                 f"a layer's sums may reach {max(bound, scaled):.3g}, above 2**53: fewer bits for its weights, "
                 "inputs or multiplier are needed to prove it exact"

@@ -95,6 +95,10 @@ class VaeConfig:
     @classmethod
     def from_dict(cls, values: Any) -> VaeConfig:
         """What `as_dict` gave. Raises InputError for anything else."""
+        if not isinstance(values, dict):
+            raise InputError(
+                "the configuration of the model does not say how large it is; make or install it again"
+            )
         try:
             return cls(**values)
         except TypeError as error:
