@@ -26,6 +26,9 @@ fuzz: $(VENV)/.installed-dev
 	$(BIN)/python tests/fuzz/fuzz_container.py -atheris_runs=300000
 	$(BIN)/python tests/fuzz/fuzz_image.py -atheris_runs=2000
 	$(BIN)/python tests/fuzz/fuzz_side_information.py -atheris_runs=5000
+	$(BIN)/python tests/fuzz/fuzz_image_lossless.py -atheris_runs=30000
+	$(BIN)/python tests/fuzz/fuzz_vae.py -atheris_runs=1000
+	$(BIN)/python tests/fuzz/fuzz_flow.py -atheris_runs=1000
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
