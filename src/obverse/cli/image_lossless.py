@@ -29,6 +29,7 @@ def train_image_lossless(
     - `obverse train image-lossless --data photos/ --out runs/lossless`
     - then `obverse compress photo.png --codec runs/lossless/model`
     """
+    set_threads(threads)
     from obverse.data.patches import image_files, split_files
 
     split_files(image_files(data))  # whether there are any, before torch is imported
@@ -38,7 +39,6 @@ def train_image_lossless(
     from obverse.training.image_lossless import RasterRecipe, train
     from obverse.training.image_lossless_export import export_image_lossless
 
-    set_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = RasterRecipe(steps=steps, batch=batch, share=share, half_share=min(1.0, 2 * share), seed=seed)
