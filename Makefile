@@ -29,6 +29,8 @@ fuzz: $(VENV)/.installed-dev
 	$(BIN)/python tests/fuzz/fuzz_image_lossless.py -atheris_runs=30000
 	$(BIN)/python tests/fuzz/fuzz_vae.py -atheris_runs=1000
 	$(BIN)/python tests/fuzz/fuzz_flow.py -atheris_runs=1000
+	$(BIN)/python tests/fuzz/fuzz_features.py -atheris_runs=2000
+	$(BIN)/python tests/fuzz/fuzz_invariant.py -atheris_runs=2000
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -25,8 +25,16 @@ LOSSLESS = {
 }
 
 
+FLOATS = {
+    "features": lambda: np.random.default_rng(5).normal(size=(400, 16)).astype(np.float32),
+    "invariant": LOSSLESS["vae"],
+}
+
+
 def example(codec):
     """Data and side information, or None."""
+    if codec in FLOATS:
+        return FLOATS[codec](), None
     if codec in LOSSLESS:
         return LOSSLESS[codec](), None
     return EXAMPLES[codec](5) if codec in EXAMPLES else (smooth_photo(150, 210, seed=5), None)
@@ -60,6 +68,8 @@ def test_written_here_read_there(codec, tmp_path):
     if codec in LOSSLESS:
         np.testing.assert_array_equal(here, data)
         np.testing.assert_array_equal(there, data)
+    elif codec in FLOATS:
+        np.testing.assert_allclose(there, here, rtol=1e-6, atol=1e-6)  # the symbols are the same
     elif side is None:
         assert there.shape == here.shape
         assert np.abs(there.astype(int) - here.astype(int)).max() <= 1

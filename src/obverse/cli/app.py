@@ -32,8 +32,10 @@ from obverse.cli.console import (
 )
 from obverse.cli.evaluate import evaluate
 from obverse.cli.facts import show_facts
+from obverse.cli.features import compress_features, train_features
 from obverse.cli.flow import train_flow
 from obverse.cli.image_lossless import train_image_lossless
+from obverse.cli.invariant import train_invariant
 from obverse.cli.limits import limits
 from obverse.cli.models import export, train_image
 from obverse.cli.options import (
@@ -364,10 +366,13 @@ train_app.command(train_image, name="image")
 train_app.command(train_image_lossless, name="image-lossless")
 train_app.command(train_vae, name="vae")
 train_app.command(train_flow, name="flow")
+train_app.command(train_features, name="features")
+train_app.command(train_invariant, name="invariant")
 train_app.command(train_stereo, name="stereo")
 train_app.command(train_wyner_ziv, name="wyner-ziv")
 train_app.command(train_wyner_ziv_grid, name="wyner-ziv-grid")
 train_app.command(train_trellis, name="wyner-ziv-trellis")
+app.command(compress_features)
 app.command(export)
 app.command(evaluate)
 app.command(limits)

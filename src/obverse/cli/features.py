@@ -1,0 +1,316 @@
+"""The commands on feature vectors: compress-features, and train features. `app.py` registers them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from obverse.cli.console import UsageError, human, out_bytes, progress_bar, say, to_json
+from obverse.cli.console import out as show
+from obverse.cli.options import Force, Json, Metadata, Output
+from obverse.errors import InputError
+
+if TYPE_CHECKING:
+    from obverse.integrations.encoders import FrozenEncoder
+
+rates = Group("How much is kept (one of)", sort_key=1)
+encoders = Group("Encoder", sort_key=2)
+
+Loss = Annotated[
+    float | None,
+    Parameter(group=rates, help="Part of the features' variance that may be lost, 0 to 1; 0.01 by default."),
+]
+Bits = Annotated[
+    float | None, Parameter(group=rates, help="Bits a vector, of the whole file, met from below.")
+]
+Lmbda = Annotated[
+    float | None, Parameter(group=rates, help="Minimise distortion + lmbda * bits, in the features' units.")
+]
+Distortion = Annotated[
+    str | None, Parameter(help="l2: squared, with a rotation that decorrelates; l1: absolute, without.")
+]
+Standardise = Annotated[
+    bool,
+    Parameter(negative="", help="Weigh each feature by its own variance: for probes that standardise them."),
+]
+Key = Annotated[str | None, Parameter(help="Which tensor or column, of a file that holds several.")]
+EncoderPath = Annotated[
+    str | None,
+    Parameter(
+        group=encoders,
+        help="Make features of images with it: .pt, .pt2, .onnx, a Hugging Face folder, or module:function. With a "
+        "file of features: whose they are.",
+    ),
+]
+Size = Annotated[int | None, Parameter(group=encoders, help="Resize images to this height and width.")]
+Mean = Annotated[
+    list[float] | None, Parameter(group=encoders, negative="", help="Of each channel, 0 to 1; repeat for 3.")
+]
+Std = Annotated[list[float] | None, Parameter(group=encoders, negative="", help="Of each channel, 0 to 1.")]
+Batch = Annotated[int, Parameter(group=encoders, help="Images that the encoder sees at once.")]
+
+FEATURE_SUFFIXES = {".npy", ".safetensors", ".parquet"}
+
+
+def compress_features(
+    source: Annotated[
+        Path,
+        Parameter(help="Features (.npy, .safetensors, .parquet), or images, where there is an --encoder."),
+    ],
+    /,
+    *,
+    output: Output = None,
+    loss: Loss = None,
+    bits: Bits = None,
+    lmbda: Lmbda = None,
+    distortion: Distortion = None,
+    standardise: Standardise = False,
+    model: Annotated[
+        str | None, Parameter(help="Name or folder of a model; without, one is fitted and kept in the file.")
+    ] = None,
+    encoder: EncoderPath = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    batch: Batch = 64,
+    prototypes: Annotated[
+        Path | None,
+        Parameter(
+            help="Vectors of classes for zero-shot labels: safetensors, one each, or .npy with --classes."
+        ),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        Parameter(help="Text file with a class name a line; a CLIP --encoder makes prototypes of them."),
+    ] = None,
+    template: Annotated[
+        str, Parameter(help="What a CLIP encoder reads of a class name.")
+    ] = "a photo of a {}.",
+    chunk: Annotated[int, Parameter(help="Vectors that are decoded together.")] = 256,
+    key: Key = None,
+    metadata: Metadata = None,
+    force: Force = False,
+    json: Json = False,
+) -> int:
+    """Compress feature vectors of any frozen encoder, so that predictions from them stay what they were.
+
+    For example:
+
+    - `obverse compress-features embeddings.npy` writes embeddings.obv, with a model of its own in it
+    - `obverse compress-features embeddings.npy --bits 800 -o small.obv`
+    - `obverse compress-features photos/ --encoder clip-vit-base-patch32/ --classes names.txt`
+    - `obverse compress-features today.npy --model models/clip`
+    - then `obverse decompress embeddings.obv` writes embeddings.npy
+    """
+    from obverse.codecs.features import features_codec
+    from obverse.container import write, write_atomically
+
+    if sum(value is not None for value in (loss, bits, lmbda)) > 1:
+        raise UsageError("give one of --loss, --bits and --lmbda")
+    target = Path(output) if output is not None else source.parent / _obv_name(source)
+    if output is not None and (output.endswith("/") or target.is_dir()):
+        target = target / _obv_name(source)
+    if output != "-" and target.exists() and not force:
+        from obverse.errors import OutputExistsError
+
+        raise OutputExistsError(f"{target} exists; use --force to overwrite it")
+    started = time.perf_counter()
+    codec = features_codec(model)
+    frozen = _encoder(encoder, size, mean, std)
+    features, before = _features(source, key, frozen, batch)
+    container = codec.encode(
+        features, loss=loss, bits=bits, lmbda=lmbda, distortion=distortion, standardise=standardise,
+        chunk=chunk, encoder=frozen,
+        prototypes=_prototypes(prototypes, classes, encoder, template), metadata=_pairs(metadata),
+    )  # fmt: skip
+    packed = write(container)
+    lost = _lost(features, codec.decode(container))
+    if output == "-":
+        out_bytes(packed)
+    else:
+        write_atomically(target, packed, overwrite=force)
+    row: dict[str, Any] = {
+        "input": str(source), "output": str(target), "bytes_in": before, "bytes_out": len(packed),
+        "vectors": len(features), "dimensions": features.shape[1], "bits_per_vector": 8 * len(packed) / len(features),
+        "variance_lost": lost, "model": container.model.hex() if container.model else "in the file",
+        "encoder": frozen.fingerprint.hex() if frozen and frozen.fingerprint else None,
+        "seconds": round(time.perf_counter() - started, 3),
+    }  # fmt: skip
+    text = (
+        f"{source} -> {target}: {human(before)} -> {human(len(packed))}, {len(features)} vectors of "
+        f"{features.shape[1]}, {row['bits_per_vector']:.1f} bits a vector, {lost:.2%} of the variance lost"
+    )
+    (say if output == "-" else show)(to_json(row) if json else text)
+    return 0
+
+
+def train_features(
+    *,
+    data: Annotated[
+        list[Path],
+        Parameter(help="Features, or images where there is an --encoder; repeat for several.", negative=""),
+    ],
+    out: Annotated[Path, Parameter(help="Folder for the model: weights, config, card.")],
+    loss: Loss = None,
+    bits: Bits = None,
+    lmbda: Lmbda = None,
+    distortion: Distortion = None,
+    standardise: Standardise = False,
+    encoder: EncoderPath = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    batch: Batch = 64,
+    key: Key = None,
+    seed: int = 0,
+    json: Json = False,
+) -> int:
+    """Fit a model for the features of one encoder, to compress any number of files with.
+
+    For example:
+
+    - `obverse train features --data embeddings.npy --out models/clip`
+    - then `obverse compress-features more.npy --model models/clip`
+    """
+    import numpy as np
+
+    from obverse.training.features import DEFAULT_LOSS, L2, Target
+    from obverse.training.features_export import fit_model
+
+    if sum(value is not None for value in (loss, bits, lmbda)) > 1:
+        raise UsageError("give one of --loss, --bits and --lmbda")
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed must be 0 to 4294967295, not {seed}")
+    target = Target(lmbda, bits, DEFAULT_LOSS if (loss, bits, lmbda) == (None, None, None) else loss)
+    frozen = _encoder(encoder, size, mean, std)
+    parts = [_features(path, key, frozen, batch)[0] for path in data]
+    if len({(part.shape[1:], part.dtype) for part in parts}) > 1:
+        raise InputError("the features differ in length or type: fit a model to those of one encoder")
+    stored, facts = fit_model(
+        np.concatenate(parts), out, target, distortion=distortion or L2, standardise=standardise, seed=seed,
+        encoder=frozen.fingerprint if frozen else None, encoder_name=frozen.name if frozen else "",
+    )  # fmt: skip
+    text = (
+        f"{out}: model {stored.fingerprint.hex()}, {facts['bits']:.1f} bits a vector, {facts['loss']:.2%} of "
+        "the spread lost"
+    )
+    show(to_json(facts) if json else text)
+    return 0
+
+
+def _obv_name(path: Path) -> str:
+    return (path.resolve().name if path.is_dir() else path.stem) + ".obv"
+
+
+def _encoder(
+    source: str | None, size: int | None, mean: list[float] | None, std: list[float] | None
+) -> FrozenEncoder | None:
+    from obverse.integrations.encoders import load_encoder
+    from obverse.integrations.image_input import InputFormat
+
+    if source is None:
+        if (size, mean, std) != (None, None, None):
+            raise UsageError("--size, --mean and --std are for images: give --encoder")
+        return None
+    if (size, mean, std) == (None, None, None):
+        return load_encoder(source)
+    channels = len(mean or std or (0, 0, 0))
+    inputs = InputFormat(
+        None if size is None else (size, size),
+        None,
+        tuple(mean or [0.0] * channels),
+        tuple(std or [1.0] * channels),
+    )
+    return load_encoder(source, inputs)
+
+
+def _features(path: Path, key: str | None, encoder: FrozenEncoder | None, batch: int) -> tuple[Any, int]:
+    """Features (n, d), and how many bytes they were made of: those of images, or of the file of features."""
+    from obverse.data.features import check_features, read_features
+
+    if batch < 1:
+        raise UsageError(f"--batch must be at least 1, not {batch}")
+    if path.is_dir():
+        from obverse.integrations.image_input import image_files, read_images
+
+        if encoder is None:
+            raise UsageError(f"{path} is a folder: of images features are made with an --encoder")
+        files = image_files(path)
+        with progress_bar("encoding", len(files)) as advance:
+            features = encoder.features(read_images(files), batch, advance)
+        return check_features(features), sum(file.stat().st_size for file in files)
+    images = None
+    if encoder is not None and path.is_file() and path.suffix.lower() not in FEATURE_SUFFIXES:
+        from obverse.data.image_sets import read_image_set
+
+        images = read_image_set(path)
+    features = read_features(path, key) if images is None else None
+    if encoder is not None and features is not None and features.dtype.kind in "iu":  # no features: pixels
+        from obverse.data.image_sets import check_image_set
+
+        images = check_image_set(features, str(path))
+    if images is not None and encoder is not None:
+        with progress_bar("encoding", len(images)) as advance:
+            features = encoder.features(images, batch, advance)
+    return check_features(features), path.stat().st_size
+
+
+def _prototypes(
+    path: Path | None, classes: Path | None, encoder: str | None, template: str
+) -> dict[str, Any] | None:
+    """A vector for each class name."""
+    from obverse.data.features import read_features, read_named
+
+    names = None
+    if classes is not None:
+        try:
+            names = [line.strip() for line in classes.read_text("utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"the class names in {classes} cannot be read: {error}") from error
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"{classes} must hold a class name a line, each once")
+    if path is None:
+        if names is None:
+            return None
+        if encoder is None or not Path(encoder).is_dir():
+            raise UsageError("--classes needs --prototypes, or a CLIP folder as --encoder that makes them")
+        from obverse.integrations.encoders import clip_prototypes
+
+        return dict(clip_prototypes(encoder, names, template))
+    if path.suffix.lower() == ".safetensors":
+        found = read_named(path)
+        if names is None:
+            return found
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise InputError(f"{path} holds no vector for {missing[0]!r}")
+        return {name: found[name] for name in names}
+    vectors = read_features(path)
+    if names is None:
+        raise UsageError("prototypes in a .npy file have no names: give --classes")
+    if vectors.ndim != 2 or len(vectors) != len(names):
+        raise InputError(f"{path} has shape {vectors.shape}, but there are {len(names)} class names")
+    return dict(zip(names, vectors, strict=True))
+
+
+def _lost(features: Any, decoded: Any) -> float:
+    """The part of the variance that is lost, over all vectors."""
+    import numpy as np
+
+    mean = features.mean(0, dtype=np.float64)
+    error = spread = 0.0
+    for first in range(0, len(features), 4096):
+        x = features[first : first + 4096].astype(np.float64)
+        error += float(np.square(x - decoded[first : first + 4096]).sum())
+        spread += float(np.square(x - mean).sum())
+    return error / spread if spread else 0.0
+
+
+def _pairs(texts: list[str] | None) -> dict[str, str] | None:
+    for text in texts or ():
+        if not text.partition("=")[0] or "=" not in text:
+            raise UsageError(f"--metadata takes KEY=TEXT, not {text!r}")
+    return dict(text.split("=", 1) for text in texts) if texts else None

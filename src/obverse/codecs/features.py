@@ -1,0 +1,286 @@
+"""Feature vectors of a frozen encoder, lossy, so small that the images need not be kept for prediction.
+
+    images ──► encoder (the user's) ──► x (n, d) ──► FeatureBottleneck ──► z ──► message of 256 vectors ──► item
+    file ──► items ──► z ──► x̂ ──► any probe, index or classifier that was made for x
+
+A file is a stream of items: the model, unless it has a name of its own; prototypes of classes, if there are any; then
+256 vectors an item, so that vector i is read without the rest. A set of some thousand vectors pays for a model of its
+own and stands alone; small sets, or many sets of one encoder, share a model made by `obverse train features`.
+
+The encoder itself is not in the file, but its fingerprint is: features of another encoder are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+
+from obverse.codec import Codec
+from obverse.codecs.feature_items import (
+    ENCODER,
+    ENCODER_NAME,
+    FINGERPRINT,
+    KIND,
+    MOST_CHUNK,
+    OWN_MODEL,
+    PER_ITEM,
+    PROTOTYPES,
+    TYPES,
+    EncoderId,
+    Layout,
+    Prototypes,
+    check_encoder,
+    decode_chunk,
+    encode_chunk,
+    pack_arrays,
+    paint,
+    unpack_arrays,
+    unpack_model,
+)  # fmt: skip
+from obverse.container import Container, Limits, write
+from obverse.container.recover import recover_items
+from obverse.container.source import SourceLike
+from obverse.data.features import check_feature_name, check_features, feature_bytes, read_features
+from obverse.errors import DamagedError, DecodeError, InputError, RateTargetError, WrongModelError
+from obverse.priors.feature_bottleneck import FeatureBottleneck
+from obverse.zoo import CONFIG, StoredModel, find_model, load_model, load_model_from
+
+CHUNK = 256  # vectors of an item
+
+Array = npt.NDArray[Any]
+
+
+class FeatureCodec(Codec):
+    """Arrays (n, d) of float16, float32 or float64: one feature vector a row."""
+
+    id: ClassVar[str] = "features"
+    suffix: ClassVar[str] = ".npy"
+    takes_model: ClassVar[bool] = True
+
+    def __init__(self, model: StoredModel | None = None):
+        self.model = model
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        return self.model.fingerprint if self.model else None
+
+    @cached_property
+    def bottleneck(self) -> FeatureBottleneck | None:
+        """Of the stored model; None where the file brings its own."""
+        if self.model is None:
+            return None
+        try:
+            return unpack_model(load_safetensors(self.model.weights), Limits.unlimited())
+        except (SafetensorError, DamagedError, KeyError, ValueError, TypeError) as error:
+            raise InputError(f"the model {self.model.name} is damaged: {error}") from None
+
+    @property
+    def encoder(self) -> tuple[bytes | None, str]:
+        """Fingerprint and name of the encoder that the stored model is for, where they are known."""
+        text = self.model.config.get("encoder") if self.model else None
+        name = str(self.model.config.get("encoder_name", "")) if self.model else ""
+        try:
+            return (bytes.fromhex(text) if text else None), name
+        except (TypeError, ValueError):
+            raise InputError(
+                "the model's configuration is damaged: its encoder is not a fingerprint"
+            ) from None
+
+    # -- the contract ----------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        data: Any,
+        *,
+        lmbda: float | None = None,
+        bits: float | None = None,
+        loss: float | None = None,
+        distortion: str | None = None,
+        transform: str | None = None,
+        standardise: bool = False,
+        chunk: int = CHUNK,
+        encoder: EncoderId | bytes | None = None,
+        prototypes: Mapping[str, npt.ArrayLike] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> Container:
+        """(n, d) floats to a container.
+
+        Without a stored model one is fitted to the data and put into the file; then one of lmbda, bits (a vector, of
+        the whole file, met from below) and loss (part of the variance, default 0.01) says how much is kept, and
+        distortion (l2, l1), transform (auto, klt, identity) and standardise (distortion counts in units of each
+        feature's deviation) how (training/features.py). chunk: vectors that are read together. encoder: whose features
+        these are. prototypes: a vector for each class name, kept in the file.
+        Raises InputError, UnsupportedInputError, WrongModelError (another encoder's), RateTargetError.
+        """
+        features = check_features(data, self.bottleneck.dimensions if self.bottleneck else None)
+        if type(chunk) is not int or not 1 <= chunk <= MOST_CHUNK:
+            raise InputError(f"a chunk has 1 to {MOST_CHUNK} vectors, not {chunk!r}")
+        config: dict[Any, Any] = {
+            KIND: [t.itemsize for t in TYPES].index(features.dtype.itemsize),
+            PER_ITEM: chunk,
+            OWN_MODEL: self.model is None,
+        }
+        here, name = self.encoder
+        check_encoder(here, name, encoder, "model")
+        made_by = encoder if isinstance(encoder, bytes) else encoder.fingerprint if encoder else here
+        if made_by is not None:
+            if len(made_by) != FINGERPRINT:
+                raise InputError(
+                    f"an encoder's fingerprint is the {FINGERPRINT} bytes of a SHA-256, not {len(made_by)}"
+                )
+            config[ENCODER] = made_by
+            config[ENCODER_NAME] = name if encoder is None or isinstance(encoder, bytes) else encoder.name
+        front = []
+        if prototypes is not None:
+            config[PROTOTYPES] = True
+            front.append(Prototypes.of(prototypes, features.shape[1]).pack())
+        fields = (config, front, features, metadata or {})
+        if self.bottleneck is not None:
+            if standardise or any(value is not None for value in (lmbda, bits, loss, distortion, transform)):
+                raise InputError(
+                    "the model fixes how much is kept: give lmbda, bits or loss when it is trained, or use no model"
+                )
+            return self._container(self.bottleneck, *fields)
+        how = {"distortion": distortion, "transform": transform}
+        given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
+        return self._fitted(fields, lmbda, bits, loss, given | {"standardise": standardise})
+
+    def _fitted(
+        self,
+        fields: Any,
+        lmbda: float | None,
+        bits: float | None,
+        loss: float | None,
+        how: dict[str, Any],
+    ) -> Container:
+        """With a model of its own; if bits are asked for, as many as the whole file may have."""
+        from obverse.training.features import DEFAULT_LOSS, Target, fit
+
+        features = fields[2]
+        if lmbda is None and bits is None and loss is None:
+            loss = DEFAULT_LOSS
+        target = aim = Target(lmbda, bits, loss)
+        weight = 0.0
+        for _ in range(6):
+            container = self._container(fit(features, aim, copies=len(features), **how), *fields)
+            if target.bits is None:
+                return container
+            weight = 8 * len(write(container)) / len(features)
+            if weight <= target.bits:
+                return container
+            aim = Target(bits=max((aim.bits or 0.0) - 1.02 * (weight - target.bits), 1e-3))
+        raise RateTargetError(
+            f"{target.bits} bits a vector cannot be reached with a model in the file, which then has {weight:.1f}: "
+            "allow more, compress more vectors at once, or use a model of its own (obverse train features)"
+        )
+
+    def _container(
+        self,
+        model: FeatureBottleneck,
+        config: dict[Any, Any],
+        front: list[bytes],
+        features: Array,
+        metadata: Any,
+    ) -> Container:
+        chunk = config[PER_ITEM]
+        items = [pack_arrays(model.state()), *front] if self.model is None else list(front)
+        for first in range(0, len(features), chunk):
+            items.append(encode_chunk(model, features[first : first + chunk]))
+        return Container(self.id, config, features.shape, {}, self.fingerprint, metadata, tuple(items))
+
+    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Array:
+        """x̂ (n, d) in the type that was encoded. Raises DamagedError, LimitError."""
+        limits = limits or Limits()
+        items = container.items or ()
+        layout = Layout.of(container.config, container.shape, container.model, container.items and len(items))
+        model = self.model_of(layout, items[0] if layout.own_model else b"", limits)
+        features = np.empty((layout.count, layout.dimensions), layout.dtype)
+        for number in range(len(items) - layout.first):
+            here = slice(number * layout.chunk, number * layout.chunk + layout.vectors_of(number))
+            symbols = decode_chunk(model, items[layout.first + number], layout.vectors_of(number))
+            features[here] = paint(model, symbols, layout.dtype)
+        return features
+
+    def model_of(
+        self, layout: Layout, payload: bytes, limits: Limits, whole: bool = True
+    ) -> FeatureBottleneck:
+        """The bottleneck that the vectors are decoded with, after checking what that takes.
+
+        payload: item 0, where that is the model. whole: whether all vectors are decoded, else one chunk at a time.
+        Raises DamagedError, LimitError.
+        """
+        if whole:
+            limits.check_memory(layout.count * layout.dimensions * layout.dtype.itemsize)
+        model = unpack_model(unpack_arrays(payload, limits), limits) if layout.own_model else self.bottleneck
+        if model is None or model.dimensions != layout.dimensions:
+            raise DamagedError("the model of the features is for vectors of another length")
+        limits.check_memory(
+            min(layout.chunk, layout.count) * (16 * model.coefficients + 16 * layout.dimensions)
+        )
+        return model
+
+    def recover(self, source: SourceLike, limits: Limits | None = None) -> tuple[Array, list[str]]:
+        """The vectors of all items that are whole, in order, and which are missing, and why.
+
+        For files that were cut or damaged. Raises DecodeError where header, index or model are not whole, and
+        WrongModelError for another model's file.
+        """
+        limits = limits or Limits()
+        header, items, _ = recover_items(source, limits)
+        if header.codec != self.id or header.model != self.fingerprint:
+            raise WrongModelError(
+                "the file was written by another codec or model: name the model that wrote it"
+            )
+        layout = Layout.of(header.config, header.shape, header.model, len(items))
+        if layout.own_model and items[0] is None:
+            raise DamagedError("the model in the file is damaged, and nothing can be read without it")
+        model = self.model_of(layout, items[0] or b"", limits)
+        parts, missing = [np.zeros((0, layout.dimensions), layout.dtype)], []
+        for number, payload in enumerate(items[layout.first :]):
+            first, count = number * layout.chunk, layout.vectors_of(number)
+            try:
+                if payload is None:
+                    raise DamagedError("it is cut off or damaged")
+                parts.append(paint(model, decode_chunk(model, payload, count), layout.dtype))
+            except DecodeError as error:
+                missing.append(f"vectors {first} to {first + count - 1} are missing: {error}")
+        return np.concatenate(parts), missing
+
+    def load(self, source: Path | BinaryIO) -> Array:
+        """A .npy, safetensors or Parquet file with one array of features."""
+        return read_features(source)
+
+    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
+        """As .npy or .safetensors."""
+        check_feature_name(target)
+        return feature_bytes(self.decode(container, limits=limits), target)
+
+
+def features_codec(model: str | Path | None = None, wanted: bytes | None = None) -> FeatureCodec:
+    """The codec with a stored model, given by name or folder; or with the one that a file was written with.
+
+    wanted: fingerprint of the model that must be used; None for files that bring their own, and for encoding.
+    Raises InputError for what is no model of features, WrongModelError where the one that is wanted is not there.
+    """
+    stored = None
+    if model is not None:
+        folder = Path(model)
+        stored = load_model_from(folder) if (folder / CONFIG).is_file() else load_model(str(model))
+        if stored.codec != FeatureCodec.id:
+            raise InputError(f"the model {model} is for codec {stored.codec!r}, not for features")
+    elif wanted is not None:
+        stored = find_model(FeatureCodec.id, wanted)
+    codec = FeatureCodec(stored)
+    if wanted is not None and codec.fingerprint != wanted:
+        here = f"{model} is {codec.fingerprint.hex()}" if codec.fingerprint else "it is not installed"
+        raise WrongModelError(
+            f"the file was written with model {wanted.hex()}, {here}: name the model that wrote it (--model FOLDER)"
+        )
+    return codec

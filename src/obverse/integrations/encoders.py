@@ -1,0 +1,378 @@
+"""Frozen encoders: what turns images into the feature vectors that are compressed.
+
+    images ──► InputFormat ──► batch (N, C, h, w) ──► model ──► features (N, d)
+                               weights ──► SHA-256 ──► fingerprint, kept in every file of features
+
+`load_encoder` takes a Python function, `module:function`, a TorchScript or torch.export file, an ONNX file, or the
+folder of a Hugging Face vision model; each needs its own library, which is imported then. An encoder is a program:
+load only what you trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from obverse.errors import InputError, MissingExtraError
+from obverse.integrations.image_input import InputFormat
+
+Array = npt.NDArray[Any]
+Function = Callable[[Any], Any]
+
+BATCH = 64
+TORCHSCRIPT = {".pt", ".pth", ".ts", ".torchscript", ".jit"}
+EXPORTED, ONNX = ".pt2", ".onnx"
+WEIGHTS = ("*.safetensors", "*.bin", "config.json", "preprocessor_config.json")
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class FrozenEncoder:
+    """Images to features, and whose features they are.
+
+    function: a batch to (N, d): of the images as they are where `inputs` is None, else of what `inputs` makes of them.
+    fingerprint: SHA-256 of the weights, 32 bytes, or None where nobody knows them.
+    """
+
+    function: Function
+    name: str
+    fingerprint: bytes | None
+    inputs: InputFormat | None = None
+
+    def __call__(self, images: Sequence[Array] | Array) -> Array:
+        """A batch of images (H, W) or (H, W, 3), uint8, to features (N, d) of float. Raises InputError."""
+        count = len(images)
+        if count == 0:
+            raise InputError("there are no images to make features of")
+        batch = images if self.inputs is None else self.inputs.batch(images)
+        features = _array(self.function(batch), self.name)
+        if features.ndim != 2 or len(features) != count or features.dtype.kind != "f":
+            raise InputError(
+                f"the encoder {self.name} made {features.dtype} of shape {features.shape} of {count} images: it "
+                "must make floats of shape (N, d), a vector an image"
+            )
+        return features
+
+    def features(
+        self, images: Iterable[Array], batch: int = BATCH, progress: Callable[[int], None] | None = None
+    ) -> Array:
+        """Features (n, d) of all images, `batch` at a time. Raises InputError.
+
+        progress: told after each batch how many images were done.
+        """
+        parts = []
+        for some in _batches(images, batch):
+            parts.append(self(some))
+            if progress:
+                progress(len(some))
+        if not parts:
+            raise InputError("there are no images to make features of")
+        if len({part.shape[1] for part in parts}) > 1:
+            raise InputError(f"the encoder {self.name} makes vectors of changing length")
+        return np.concatenate(parts)
+
+
+def _batches(images: Iterable[Array], size: int) -> Iterator[Any]:
+    if size < 1:
+        raise InputError(f"a batch has at least 1 image, not {size}")
+    if isinstance(images, np.ndarray):
+        yield from (images[i : i + size] for i in range(0, len(images), size))
+        return
+    iterator = iter(images)
+    while some := list(islice(iterator, size)):
+        yield some
+
+
+def _array(made: Any, name: str) -> Array:
+    """The function's result, which may be a tensor, as an array."""
+    if hasattr(made, "detach"):
+        made = made.detach().cpu()
+        made = made.float() if str(made.dtype) == "torch.bfloat16" else made
+        made = made.numpy()
+    try:
+        return np.asarray(made)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the encoder {name} made no array: {error}") from None
+
+
+def load_encoder(
+    source: str | Path | Function, inputs: InputFormat | None = None, fingerprint: bytes | None = None
+) -> FrozenEncoder:
+    """The encoder behind a function, `module:function`, or the path of a model.
+
+    inputs: how images become its input; by default what the model says itself (Hugging Face), pixels from 0 to 1
+    (TorchScript, torch.export, ONNX, torch modules), or the images as they are (functions). fingerprint: that of a
+    function, 32 bytes; else it is that of its attribute `fingerprint`, or None.
+    Raises InputError, MissingExtraError.
+    """
+    if callable(source):
+        return _of_function(source, inputs, fingerprint)
+    text = str(source)
+    path = Path(text)
+    if path.is_dir():
+        return _hugging_face(path, inputs)
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text) and not path.exists():
+        return _of_function(_imported(text), inputs, fingerprint, text)
+    if not path.is_file():
+        raise InputError(f"there is no encoder {text}: give a file, a folder, or module:function")
+    if path.suffix.lower() == ONNX:
+        return _onnx(path, inputs)
+    if path.suffix.lower() == EXPORTED:
+        return _torch_file(path, inputs, exported=True)
+    if path.suffix.lower() in TORCHSCRIPT:
+        return _torch_file(path, inputs, exported=False)
+    raise InputError(
+        f"{text} is no encoder: it is told by its name, .onnx, .pt2 (torch.export) or {', '.join(sorted(TORCHSCRIPT))} "
+        "(TorchScript), or is the folder of a Hugging Face model"
+    )
+
+
+def _imported(text: str) -> Function:
+    module, _, name = text.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"the encoder {text} cannot be imported: {error}") from error
+    if not callable(found):
+        raise InputError(f"the encoder {text} is not a function")
+    return found  # type: ignore[no-any-return]
+
+
+# -- Python ------------------------------------------------------------------------------------------------------
+
+
+def _of_function(
+    function: Function, inputs: InputFormat | None, given: bytes | None, name: str = ""
+) -> FrozenEncoder:
+    name = name or str(getattr(function, "__qualname__", type(function).__name__))
+    if hasattr(function, "state_dict") and hasattr(function, "eval"):
+        return FrozenEncoder(
+            _quiet(function), name, given or module_fingerprint(function), inputs or InputFormat()
+        )
+    found = given or getattr(function, "fingerprint", None)
+    if found is not None and (not isinstance(found, bytes) or len(found) != 32):
+        raise InputError(f"the fingerprint of the encoder {name} must be the 32 bytes of a SHA-256")
+    return FrozenEncoder(function, name, found, inputs)
+
+
+def _quiet(module: Any) -> Function:
+    """A torch module as a function of arrays, in evaluation mode."""
+    import torch
+
+    # an exported program is in evaluation mode for good, and says so when it is asked
+    if not hasattr(module, "graph_module") and type(module).__name__ != "GraphModule":
+        module.eval()
+
+    def run(batch: Any) -> Any:
+        with torch.inference_mode():
+            return module(torch.from_numpy(np.asarray(batch)))
+
+    return run
+
+
+def module_fingerprint(module: Any) -> bytes:
+    """SHA-256 of the weights of a torch module: names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        if not hasattr(tensor, "detach"):
+            continue  # extra state of a module, which is no weight
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)};".encode())
+        import torch
+
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.digest()
+
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+
+def file_fingerprint(files: Iterable[Path]) -> bytes:
+    """SHA-256 of files in the order of their names, names and lengths included."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        try:
+            digest.update(f"{path.name} {path.stat().st_size};".encode())
+            with path.open("rb") as file:
+                while piece := file.read(_PIECE):
+                    digest.update(piece)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    return digest.digest()
+
+
+def _torch_file(path: Path, inputs: InputFormat | None, exported: bool) -> FrozenEncoder:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TorchScript is deprecated, yet it is what people have
+            module = torch.export.load(path).module() if exported else torch.jit.load(str(path), "cpu")
+    except Exception as error:
+        kind = "torch.export" if exported else "TorchScript"
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path} is not a {kind} file ({why}); write it with torch.{'export' if exported else 'jit'}.save"
+        ) from error
+    return FrozenEncoder(_named(_quiet(module), path), path.name, _weights_of(path), inputs or InputFormat())
+
+
+def _weights_of(path: Path) -> bytes:
+    """Of the file's bytes, and of weights that an ONNX file keeps beside itself; not of the file's name."""
+    digest = hashlib.sha256()
+    beside = [p for p in (path.with_name(path.name + s) for s in (".data", "_data")) if p.is_file()]
+    for part in [path, *beside]:
+        try:
+            with part.open("rb") as file:
+                while piece := file.read(_PIECE):
+                    digest.update(piece)
+        except OSError as error:
+            raise InputError(f"{part} cannot be read: {error.strerror}") from error
+    return digest.digest()
+
+
+def _named(run: Function, path: Path) -> Function:
+    """What goes wrong within a model becomes a sentence that names it."""
+
+    def guarded(batch: Any) -> Any:
+        try:
+            return run(batch)
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise InputError(
+                f"the encoder {path.name} cannot be run on a batch of shape {getattr(batch, 'shape', None)}: {why}; "
+                "check the size and channels that it wants (--size, --mean, --std)"
+            ) from error
+
+    return guarded
+
+
+def _onnx(path: Path, inputs: InputFormat | None) -> FrozenEncoder:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("ONNX encoders need onnxruntime: pip install 'obverse[onnx]'") from None
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise InputError(f"{path} is not an ONNX model: {error}") from error
+    name = session.get_inputs()[0].name
+
+    def run(batch: Any) -> Any:
+        try:
+            return session.run(None, {name: batch})[0]
+        except Exception as error:  # its errors have no common base class
+            raise RuntimeError(str(error)) from error
+
+    return FrozenEncoder(_named(run, path), path.name, _weights_of(path), inputs or InputFormat())
+
+
+# -- Hugging Face ------------------------------------------------------------------------------------------------
+
+
+def _hugging_face(folder: Path, inputs: InputFormat | None) -> FrozenEncoder:
+    """The vision model of a folder: of CLIP and its kind the projected embedding, else what the model pools."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"the folder {folder} holds no Hugging Face model: there is no config.json in it")
+    transformers = _transformers()
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+        projected = "CLIPVisionModelWithProjection" in (config.get("architectures") or ())
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"the config.json in {folder} is damaged: {error}") from error
+    model, pools = _pretrained(
+        transformers.CLIPVisionModelWithProjection if projected else transformers.AutoModel, folder
+    )
+    files = [path for pattern in WEIGHTS for path in folder.glob(pattern)]
+    run = _named(_pooled(model, pools), folder)
+    return FrozenEncoder(
+        run, folder.resolve().name, file_fingerprint(files), inputs or InputFormat.of_folder(folder)
+    )
+
+
+def _pretrained(loader: Any, folder: str | Path) -> tuple[Any, bool]:
+    """The model in evaluation mode, and whether the weights of its pooling were there.
+
+    What lacks weights, the library would fill with random ones: features that nobody can make again.
+    """
+    try:
+        model, info = loader.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    except Exception as error:
+        raise InputError(f"the Hugging Face model in {folder} cannot be loaded: {error}") from error
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key) + sorted(
+        map(str, info["mismatched_keys"])
+    )
+    if missing:
+        raise InputError(
+            f"the Hugging Face model in {folder} lacks {len(missing)} of its weights, such as {missing[0]}: "
+            "get it whole"
+        )
+    return model.eval(), not info["missing_keys"]
+
+
+def _pooled(model: Any, pools: bool) -> Function:
+    import torch
+
+    def run(batch: Any) -> Any:
+        pixels = torch.from_numpy(batch)
+        with torch.inference_mode():
+            if hasattr(model, "get_image_features"):
+                return _embedding(model.get_image_features(pixel_values=pixels))
+            made = model(pixel_values=pixels)
+        pooled = getattr(made, "image_embeds", None)
+        if pooled is None and pools:
+            pooled = getattr(made, "pooler_output", None)
+        if pooled is None:  # tokens (N, T, d): that of the class; maps (N, d, h, w): their mean
+            last = made.last_hidden_state
+            pooled = last[:, 0] if last.ndim == 3 else last.mean((2, 3))
+        return pooled.flatten(1)
+
+    return run
+
+
+def _embedding(made: Any) -> Any:
+    """What a two-tower model projects: a tensor up to version 4 of the library, pooler_output since."""
+    return getattr(made, "pooler_output", made)
+
+
+def clip_prototypes(
+    folder: str | Path, names: Sequence[str], template: str = "a photo of a {}."
+) -> dict[str, Array]:
+    """For each class name the text embedding (d,) of a CLIP model on disk: zero-shot prototypes.
+
+    Raises InputError, MissingExtraError.
+    """
+    if not names or "{}" not in template:
+        raise InputError("prototypes need class names, and a template with {} where the name goes")
+    transformers = _transformers()
+    import torch
+
+    model, _ = _pretrained(transformers.AutoModel, folder)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokens = tokenizer([template.format(name) for name in names], padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            vectors = _embedding(model.get_text_features(**tokens)).float().numpy()
+    except Exception as error:
+        raise InputError(f"the CLIP text model in {folder} cannot be used: {error}") from error
+    return dict(zip(names, vectors, strict=True))
+
+
+def _transformers() -> Any:
+    try:
+        return importlib.import_module("transformers")
+    except ImportError:
+        raise MissingExtraError(
+            "Hugging Face encoders need transformers: pip install 'obverse[clip]'"
+        ) from None

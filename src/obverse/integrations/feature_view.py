@@ -1,0 +1,242 @@
+"""A file of features as if it were a NumPy array: what is asked for is decoded, nothing else is read.
+
+view[i] ──► chunk of 256 vectors ──► z, kept in a small cache ──► only the rows asked for are painted ──► x̂
+
+>>> import numpy as np
+>>> from obverse.codecs.features import FeatureCodec
+>>> from obverse.container import write
+>>> features = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
+>>> view = FeatureView(write(FeatureCodec().encode(features, loss=0.01)))
+>>> view
+FeatureView(1000 vectors of 8 float32)
+>>> view[999].shape, view[[3, 1, 3]].shape, bool(np.abs(view[:] - features).mean() < 0.1)
+((8,), (3, 8), True)
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from obverse.codecs.feature_items import EncoderId, Layout, Prototypes, decode_chunk, paint
+from obverse.codecs.features import FeatureCodec, features_codec
+from obverse.container import ItemReader, Limits
+from obverse.container.source import SourceLike
+from obverse.errors import InputError, WrongModelError
+
+Array = npt.NDArray[Any]
+
+CACHE = 1 << 26  # bytes of symbols that are kept
+
+
+class FeatureView:
+    """(n, d) features in a file, decoded when they are asked for.
+
+        with FeatureView("photos.obv") as view:
+            view.shape, view[17], view[100:200], view[[5, 3, 5]], numpy.asarray(view)
+
+    source: bytes, a path, or an open file. encoder: refuse a file whose features are of another one. model: name or
+    folder of the model, if the file does not bring its own and it is not installed. cache: bytes of decoded symbols
+    that are kept. One thread at a time, as it moves the file's position. Views of paths and of bytes can be pickled,
+    so workers of a data loader have one each.
+
+    Raises InputError, DecodeError, LimitError, WrongModelError; IndexError for a vector that is not there.
+    """
+
+    def __init__(
+        self,
+        source: SourceLike,
+        *,
+        encoder: EncoderId | bytes | None = None,
+        model: str | Path | None = None,
+        limits: Limits | None = None,
+        cache: int = CACHE,
+    ):
+        self._arguments = (source, model, limits, cache)
+        self._limits = limits or Limits()
+        self._reader = ItemReader(source, self._limits)
+        try:
+            header = self._reader.header
+            if header.codec != FeatureCodec.id:
+                raise InputError(f"the file holds no features: it was written by codec {header.codec!r}")
+            if model is not None and header.model is None:
+                raise WrongModelError("the file brings its own model: do not name another")
+            codec = features_codec(model, header.model)
+            self.layout = Layout.of(header.config, header.shape, header.model, header.items)
+            self.layout.check_encoder(encoder)
+            payload = self._reader[0] if self.layout.own_model else b""
+            # only chunks are ever held: the limit on memory is not for the whole array
+            self._model = codec.model_of(self.layout, payload, self._limits, whole=False)
+        except BaseException:
+            self._reader.close()
+            raise
+        # int32 symbols of a chunk; one is always kept
+        size = 4 * max(1, self._model.coefficients) * min(self.layout.chunk, self.layout.count)
+        self._kept = max(1, cache // size)
+        self._cache: OrderedDict[int, npt.NDArray[np.int32]] = OrderedDict()
+
+    # -- as an array -----------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        return self.layout.count, self.layout.dimensions
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the features: as they were compressed."""
+        return self.layout.dtype
+
+    @property
+    def ndim(self) -> int:
+        """2."""
+        return 2
+
+    @property
+    def chunk(self) -> int:
+        """Vectors that are decoded together: what lies in one chunk is read fastest together."""
+        return self.layout.chunk
+
+    def __len__(self) -> int:
+        return self.layout.count
+
+    def __getitem__(self, key: Any) -> Array:
+        """view[i] -> (d,); view[slice], view[array or list of numbers], view[mask of n bools] -> (m, d).
+
+        Vectors come in the order asked for; each chunk is decoded once.
+        """
+        if not isinstance(key, slice | list | tuple | np.ndarray):
+            return self._rows(np.array([self._number(operator.index(key))]))[0]
+        if isinstance(key, slice):
+            return self._rows(np.arange(*key.indices(len(self))))
+        if isinstance(key, tuple):
+            raise IndexError("features are indexed by vector only: take columns of what comes out")
+        wanted = np.asarray(key)
+        if wanted.ndim != 1:
+            raise IndexError(
+                f"vectors are chosen by a list of numbers, not by an array of shape {wanted.shape}"
+            )
+        if wanted.dtype == np.bool_:
+            if len(wanted) != len(self):
+                raise IndexError(f"a mask has a bool for each of the {len(self)} vectors, not {len(wanted)}")
+            wanted = np.flatnonzero(wanted)
+        elif wanted.size == 0:
+            wanted = wanted.astype(np.int64)
+        elif wanted.dtype.kind not in "iu":
+            raise IndexError(f"vectors are numbered by integers, not {wanted.dtype}")
+        low, high = (int(wanted.min()), int(wanted.max())) if wanted.size else (0, 0)
+        if wanted.size:
+            self._number(low)
+            self._number(high)
+        rows = wanted.astype(np.int64)
+        return self._rows(np.where(rows < 0, rows + len(self), rows))
+
+    def __iter__(self) -> Iterator[Array]:
+        for first in range(0, len(self), self.chunk):
+            yield from self[first : first + self.chunk]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("features are decoded, so that an array of them is always a copy")
+        self._limits.check_memory(len(self) * self.layout.dimensions * self.dtype.itemsize)
+        whole = self[:]
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    # -- labels ----------------------------------------------------------------------------------------------
+
+    @property
+    def prototypes(self) -> Prototypes | None:
+        """Class names and their vectors, if the file holds any."""
+        if self.layout.prototypes is None:
+            return None
+        return Prototypes.unpack(self._reader[self.layout.prototypes], self.layout.dimensions, self._limits)
+
+    def labels(self, prototypes: Prototypes | None = None) -> npt.NDArray[np.int64]:
+        """For each vector the number of the prototype at the smallest angle, (n,): zero-shot labels without images.
+
+        prototypes: by default those in the file. Raises InputError where there are none, or of another length.
+        """
+        prototypes = prototypes or self.prototypes
+        if prototypes is None:
+            raise InputError("the file holds no prototypes: pass some, or compress with --prototypes")
+        if prototypes.vectors.shape[1] != self.layout.dimensions:
+            raise InputError(
+                f"the prototypes have {prototypes.vectors.shape[1]} numbers, the features {self.layout.dimensions}"
+            )
+        labels = np.empty(len(self), np.int64)
+        for first in range(0, len(self), self.chunk):
+            labels[first : first + self.chunk] = prototypes.labels(self[first : first + self.chunk])
+        return labels
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _number(self, i: int) -> int:
+        number = i + len(self) if i < 0 else i
+        if not 0 <= number < len(self):
+            raise IndexError(f"there is no vector {i}: the file holds {len(self)}")
+        return number
+
+    def _symbols(self, number: int) -> npt.NDArray[np.int32]:
+        """z (K, count) of a chunk."""
+        if number in self._cache:
+            self._cache.move_to_end(number)
+            return self._cache[number]
+        payload = self._reader[self.layout.first + number]
+        symbols = decode_chunk(self._model, payload, self.layout.vectors_of(number))
+        self._cache[number] = symbols
+        while len(self._cache) > self._kept:
+            self._cache.popitem(last=False)
+        return symbols
+
+    def _rows(self, wanted: npt.NDArray[np.int64]) -> Array:
+        out = np.empty((len(wanted), self.layout.dimensions), self.dtype)
+        chunks = wanted // self.chunk
+        order = np.argsort(chunks, kind="stable")
+        ends = np.flatnonzero(np.diff(chunks[order])) + 1
+        for places in np.split(order, ends) if len(wanted) else []:
+            number = int(chunks[places[0]])
+            symbols = self._symbols(number)
+            inside = wanted[places] - number * self.chunk
+            if len(inside) < symbols.shape[1] or not np.array_equal(inside, np.arange(symbols.shape[1])):
+                symbols = symbols[:, inside]
+            out[places] = paint(self._model, symbols, self.dtype)
+        return out
+
+    def close(self) -> None:
+        """Close the file, if this view opened it."""
+        self._reader.close()
+
+    def __del__(self) -> None:
+        reader = getattr(self, "_reader", None)
+        if reader is not None:  # else it could not be opened
+            reader.close()
+
+    def __enter__(self) -> FeatureView:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        source = self._arguments[0]
+        if not isinstance(source, bytes | str | os.PathLike):
+            raise TypeError("a view of an open file cannot be pickled: open it by its path")
+        return _again, self._arguments
+
+    def __repr__(self) -> str:
+        n, d = self.shape
+        return f"FeatureView({n} vectors of {d} {self.dtype})"
+
+
+def _again(source: Any, model: Any, limits: Any, cache: int) -> FeatureView:
+    return FeatureView(source, model=model, limits=limits, cache=cache)

@@ -1,0 +1,370 @@
+"""Fit the entropy bottleneck of feature vectors, in closed form: seconds, and no gradient descent.
+
+    features ──► mean, covariance ──► eigenvectors V ──► y = (x - mean) V
+    y_k, sorted ──► rate R_k(step) and distortion D_k(step) of an entropy-constrained quantiser, for a grid of steps
+    lmbda       ──► for each k the step of least D_k + lmbda R_k, or nothing at all where that is cheaper
+    target      ──► lmbda, by bisection ──► symbols of all vectors ──► code lengths, centroids
+
+The choice for each coefficient by one slope is the Lagrangian allocation of Shoham and Gersho (1988) on measured
+curves; for Gaussian coefficients it is reverse water-filling. The squared distortion goes with the eigenvectors
+(Karhunen-Loève transform), since orthogonal rotations keep it. The absolute distortion of Dubois et al. (2021) is not
+kept by rotations: it goes with the features as they are, around their medians. Where features are standardised before
+they are used, distortion counts in units of each feature's deviation.
+
+Where the model travels in the file, its own bytes count: a basis of K rows costs K d numbers, and the optimum of n
+vectors' distortion against them has steps of step_k / sigma_k * sqrt(3 / n) in row k. A coefficient that saves less
+than it costs is dropped, and if all of them together do, the features are coded without a transform.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from obverse.data.features import check_features
+from obverse.errors import InputError, RateTargetError
+from obverse.priors.code_lengths import lengths_of
+from obverse.priors.feature_bottleneck import FeatureBottleneck
+from obverse.quantization.entropy_constrained import (
+    MOST_LEVELS,
+    SHIFTS,
+    SortedSamples,
+    curve,
+    design,
+    slope,
+    step_of,
+)
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+L1, L2 = "l1", "l2"
+AUTO, KLT, IDENTITY = "auto", "klt", "identity"
+DEFAULT_LOSS = 0.01
+SAMPLE = 50_000  # vectors that are looked at; more change nothing
+GRID = 2.0 ** (np.arange(-12, 13) / 6)  # steps around the one that theory gives
+ENDLESS = 1 << 20  # vectors that a model of its own is made for
+KEPT_LENGTHS = 2.0**-13  # what is rarer than this at the ends of a table goes to the escape
+TABLE_BITS = 70.0  # about what mean, step, shifts and table of a coefficient take, packed
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to reach; one of the three.
+
+    lmbda: minimise distortion + lmbda * bits, a vector, in the features' own units. bits: at most so many a vector.
+    loss: at most this part of the spread is lost: of the variance, or of the mean absolute deviation for L1.
+    """
+
+    lmbda: float | None = None
+    bits: float | None = None
+    loss: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [value for value in (self.lmbda, self.bits, self.loss) if value is not None]
+        if len(given) != 1:
+            raise InputError("give one of lmbda, bits (a vector) and loss")
+        value = given[0]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise InputError(f"lmbda, bits and loss are numbers above 0, not {value!r}")
+        if self.loss is not None and self.loss >= 1:
+            raise InputError(f"loss is a part of the features' spread, between 0 and 1, not {self.loss}")
+
+
+def fit(
+    features: Any,
+    target: Target | None = None,
+    *,
+    distortion: str = L2,
+    transform: str = AUTO,
+    standardise: bool = False,
+    copies: int = ENDLESS,
+    seed: int = 0,
+) -> FeatureBottleneck:
+    """The bottleneck that meets the target on these vectors.
+
+    features: (n, d). transform: klt, identity, or the better of the two (auto); l1 has the identity only. standardise:
+    measure distortion, and so loss and lmbda, in units of each feature's standard deviation. copies: how many vectors
+    share the cost of the model, which is a part of the bits of the target. seed: of the choice of vectors where there
+    are more than SAMPLE.
+    Raises InputError, UnsupportedInputError, RateTargetError (for what would have too many levels).
+    """
+    features = check_features(features)
+    target = target or Target(loss=DEFAULT_LOSS)
+    if distortion not in (L1, L2) or transform not in (AUTO, KLT, IDENTITY):
+        raise InputError(
+            f"distortion is l1 or l2, transform auto, klt or identity, not {distortion!r} and {transform!r}"
+        )
+    if distortion == L1 and transform == KLT:
+        raise InputError("the absolute distortion goes with the identity: rotations do not keep it")
+    if len(features) > SAMPLE:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(features), SAMPLE, replace=False))
+        features = features[chosen]
+    absolute = distortion == L1
+    x = features.astype(np.float64)
+    mean = np.median(x, 0) if absolute else x.mean(0)
+    mean = mean.astype(np.float64 if features.dtype == np.float64 else np.float32)
+    x -= mean
+    scales = np.zeros(0, np.float32)
+    if standardise:
+        deviations = x.std(0)
+        least = 1e-6 * (float(deviations.max()) or 1.0)  # what hardly changes counts little
+        scales = np.maximum(deviations, least).astype(mean.dtype)
+        x /= scales
+    origin = (mean, scales)
+    candidates = []
+    if transform in (AUTO, IDENTITY) or absolute:
+        candidates.append(_Allocation.of(x, None, absolute, target, copies))
+    if transform in (AUTO, KLT) and not absolute and (len(x) > 1 or transform == KLT):
+        candidates.append(_Allocation.of(x, _eigenvectors(x), absolute, target, copies))
+    candidates.sort(key=lambda a, at=candidates[-1].lmbda: a.cost(at))
+    # of a handful of vectors the basis can be too coarse to meet a small loss; then the next best does
+    settled = [_settle(allocation, x, origin, target) for allocation in candidates[:1]]
+    if not settled[0][1] and len(candidates) > 1:
+        settled.append(_settle(candidates[1], x, origin, target))
+    return max(settled, key=lambda found: found[1])[0]
+
+
+def _settle(
+    allocation: _Allocation, x: Floats, origin: tuple[Array, Array], target: Target
+) -> tuple[FeatureBottleneck, bool]:
+    """The bottleneck whose measured bits or loss are within 1.5 % of the target from below, and whether it meets it.
+
+    The curves were measured before the rounding knew the final slope, and before the basis was rounded.
+    """
+    model = allocation.bottleneck(x, *origin)
+    wanted = target.bits if target.bits is not None else target.loss
+    spread = allocation.spreads.sum()
+    if wanted is None or not spread:
+        return model, True
+    mean, scales = origin
+    some = x[:: max(1, len(x) // 8192)]
+    unit = scales if scales.size else np.ones(1)
+    features = some * unit + mean
+    aim, kept = wanted, None
+    for _ in range(6):
+        z = model.quantise(features)
+        if target.bits is not None:
+            measured = float(model.rate_bits(z).mean()) + allocation.side_bits()
+        else:
+            error = np.abs(features - model.dequantise(z)) / unit
+            error = error if allocation.absolute else np.square(error)
+            measured = float(error.sum(1).mean() / spread)
+        if measured <= wanted:
+            kept = model
+            if measured >= 0.985 * wanted:
+                break
+        aim *= 0.995 * wanted / max(measured, 1e-3 * wanted)
+        aim = aim if target.bits is not None else min(aim, 0.999)
+        allocation = allocation.meet(
+            Target(bits=aim) if target.bits is not None else Target(loss=aim), allocation.lmbda
+        )
+        model = allocation.bottleneck(x, *origin)
+    return kept or model, kept is not None
+
+
+def _eigenvectors(x: Floats) -> Floats:
+    """(d, d), those of the largest variance first, as columns."""
+    scale = float(np.abs(x).max()) or 1.0
+    scaled = x / scale
+    return np.linalg.eigh(scaled.T @ scaled)[1][:, ::-1]
+
+
+@dataclass(frozen=True)
+class _Allocation:
+    """A step, or none, for each coefficient.
+
+    vectors: (d, d) eigenvectors as columns, or None. spreads: (d,) distortion of each without any bits. grid: (S,)
+    steps. rates, distortions: (d, S) measured. sides: (d, S) bits of the model for each. chosen: (d,) indices into
+    the grid, S where nothing is coded. copies: vectors that share the sides.
+    """
+
+    vectors: Floats | None
+    absolute: bool
+    spreads: Floats
+    grid: Floats
+    rates: Floats
+    distortions: Floats
+    sides: Floats
+    copies: int
+    lmbda: float
+    chosen: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, x: Floats, vectors: Floats | None, absolute: bool, target: Target, copies: int
+    ) -> _Allocation:
+        d = x.shape[1]
+        y = x if vectors is None else x @ vectors
+        spreads = np.abs(y).mean(0) if absolute else np.square(y).mean(0)
+        step = _first_step(spreads, target, absolute)
+        for _ in range(8):  # until the optimum lies within the grid
+            grid = step * GRID
+            rates, distortions = np.full((d, len(grid)), np.inf), np.full((d, len(grid)), np.inf)
+            for k in np.flatnonzero(spreads > 0):
+                rates[k], distortions[k] = curve(SortedSamples.of(y[:, k]), grid, absolute)
+            sides = _side_bits(spreads, grid, d, vectors is not None, absolute, copies)
+            found = cls(
+                vectors,
+                absolute,
+                spreads,
+                grid,
+                rates,
+                distortions,
+                sides,
+                copies,
+                0.0,
+                np.zeros(d, np.int64),
+            )
+            found = found.meet(target, slope(step, absolute))
+            middle = step_of(found.lmbda, absolute)
+            if np.isinf(rates[spreads > 0, int(np.argmin(np.abs(grid - middle)))]).any():
+                raise RateTargetError(
+                    "the features cannot be kept that exactly: a coefficient would have thousands of levels; "
+                    "allow more loss or a larger lmbda"
+                )
+            if grid[3] <= middle <= grid[-4]:
+                return found
+            step = min(max(middle, step / 8), step * 8)
+        return found
+
+    def at(self, lmbda: float) -> _Allocation:
+        """The choice of least D + lmbda R at this slope."""
+        costs = self.distortions + lmbda * (self.rates + self.sides / self.copies)
+        costs = np.concatenate([costs, self.spreads[:, None]], 1)
+        fields = {**self.__dict__, "lmbda": lmbda, "chosen": np.argmin(costs, 1)}
+        return _Allocation(**fields)
+
+    def bits(self) -> float:
+        """A vector, with its part of the model."""
+        bits = np.concatenate([self.rates + self.sides / self.copies, np.zeros((len(self.spreads), 1))], 1)
+        return float(np.take_along_axis(bits, self.chosen[:, None], 1).sum())
+
+    def side_bits(self) -> float:
+        """The model's part of the bits of a vector."""
+        sides = np.concatenate([self.sides, np.zeros((len(self.spreads), 1))], 1)
+        return float(np.take_along_axis(sides, self.chosen[:, None], 1).sum()) / self.copies
+
+    def distortion(self) -> float:
+        """A vector."""
+        values = np.concatenate([self.distortions, self.spreads[:, None]], 1)
+        return float(np.take_along_axis(values, self.chosen[:, None], 1).sum())
+
+    def cost(self, lmbda: float) -> float:
+        """Distortion + lmbda * bits."""
+        return self.distortion() + lmbda * self.bits()
+
+    def meet(self, target: Target, around: float) -> _Allocation:
+        """The allocation of the largest lmbda that keeps the loss, or the smallest that keeps the bits."""
+        if target.lmbda is not None:
+            return self.at(target.lmbda)
+        if not self.spreads.sum():
+            return self.at(around)
+        low, high = math.log(around) - 9.0, math.log(around) + 9.0
+        for _ in range(48):
+            middle = 0.5 * (low + high)
+            here = self.at(math.exp(middle))
+            if target.bits is not None:
+                enough = here.bits() <= target.bits
+            else:
+                enough = here.distortion() > (target.loss or 0.0) * self.spreads.sum()
+            low, high = (low, middle) if enough else (middle, high)
+        return self.at(math.exp(high if target.bits is not None else low))
+
+    def bottleneck(self, x: Floats, mean: Array, scales: Array) -> FeatureBottleneck:
+        """Final quantisers at the chosen slope, for centred and scaled x; their code lengths are counted on it."""
+        coded = np.flatnonzero(self.chosen < len(self.grid))
+        steps = np.append(self.grid, np.nan)[self.chosen]
+        if self.vectors is None:
+            basis, units, kept = np.zeros((0, len(mean)), np.int64), np.zeros(0), coded
+        else:
+            # rows no finer than the vectors pay for
+            sigma = np.sqrt(self.spreads[coded])
+            shared = min(self.copies, ENDLESS)
+            units = np.minimum(steps[coded] / sigma * math.sqrt(3 / shared), 1 / math.sqrt(len(mean)))
+            rows = np.rint(self.vectors[:, coded].T / units[:, None])
+            useful = np.abs(rows).max(1, initial=0) > 0
+            coded, basis, units = coded[useful], rows[useful].astype(np.int64), units[useful]
+            kept = np.zeros(0, np.int64)
+        k = len(coded)
+        blank = FeatureBottleneck(
+            mean, scales, basis, units, kept, steps[coded], np.zeros((k, SHIFTS), np.int8), np.zeros(k, np.int64),
+            np.full(k, 2), np.zeros(2 * k, np.uint8), np.array([float(self.absolute), self.lmbda]),
+        )  # fmt: skip
+        y = x @ blank.analysis if len(basis) else x[:, kept]
+        found = [
+            design(SortedSamples.of(y[:, i]), float(steps[j]), self.lmbda, self.absolute)
+            for i, j in enumerate(coded)
+        ]
+        shifts = np.array([q.shifts for q in found], np.int8).reshape(k, SHIFTS)
+        lows, lengths = [], []
+        for quantiser in found:
+            low, table = _table(quantiser.low, quantiser.counts, quantiser.outside)
+            lows.append(low)
+            lengths.append(table)
+        return FeatureBottleneck(
+            mean, scales, basis, units, kept, steps[coded], shifts, np.array(lows, np.int64),
+            np.array([len(table) for table in lengths], np.int64), np.concatenate([*lengths, np.zeros(0, np.uint8)]),
+            blank.rule,
+        )  # fmt: skip
+
+
+def _table(low: int, counts: npt.NDArray[np.int64], outside: int) -> tuple[int, npt.NDArray[np.uint8]]:
+    """Lowest symbol and code lengths of a table, the escape last, from how often each symbol occurred.
+
+    Counts are mixed with their neighbours', as if each symbol had been seen half a time more: what a few vectors did
+    not show is rare, not impossible.
+    """
+    n = float(counts.sum())
+    kernel = np.array([0.25, 0.5, 0.25])
+    wide = np.concatenate(
+        [[0.0, 0.0], counts.astype(float), [0.0, 0.0]]
+    )  # room for a symbol more at either end
+    smooth = np.convolve(wide, kernel, "same")
+    few = 0.5 * len(counts)
+    p = (wide + few * (smooth / n + 0.1 / len(wide))) / (n + 1.1 * few)
+    likely = np.flatnonzero(p >= min(KEPT_LENGTHS, 0.5 * p.max()))
+    first, last = int(likely[0]), int(likely[-1])
+    inside = p[first : last + 1]
+    escape = max(float(p.sum() - inside.sum()), 0.25 / (n + 1.0), 2.0**-15) + outside / (n + outside)
+    return low - 2 + first, lengths_of(np.append(inside, escape))
+
+
+def _first_step(spreads: Floats, target: Target, absolute: bool) -> float:
+    """The step of reverse water-filling for Gaussian coefficients: where the grid begins to look."""
+    if target.lmbda is not None:
+        return step_of(target.lmbda, absolute)
+    positive = spreads[spreads > 0]
+    if not len(positive):
+        return 1.0
+    variances = positive * positive * math.pi / 2 if absolute else positive
+
+    def low_enough(level: float) -> bool:
+        if target.bits is not None:
+            return bool(0.5 * np.log2(np.maximum(variances / level, 1)).sum() >= target.bits)
+        part: Callable[[Floats], float] = (
+            (lambda v: float(np.sqrt(v).sum())) if absolute else (lambda v: float(v.sum()))
+        )
+        return part(np.minimum(variances, level)) <= (target.loss or 0.0) * part(variances)
+
+    low, high = math.log(float(variances.max())) - 60.0, math.log(float(variances.max()))
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if low_enough(math.exp(middle)) else (low, middle)
+    return math.sqrt(12 * math.exp(low))
+
+
+def _side_bits(spreads: Floats, grid: Floats, d: int, rotated: bool, absolute: bool, copies: int) -> Floats:
+    """(d, S) bits of the model for each coefficient and step: its table and its row of the basis."""
+    sigma = (spreads * math.sqrt(math.pi / 2) if absolute else np.sqrt(spreads))[:, None]
+    ratio = sigma / grid
+    sides = TABLE_BITS + 5 * np.minimum(6 * ratio + 3, MOST_LEVELS)
+    if rotated:
+        variance = np.square(ratio) / d * min(copies, ENDLESS) / 3
+        sides = sides + d * 0.5 * np.log2(2 * math.pi * math.e * (variance + 1 / 12))
+    return sides

@@ -1,0 +1,292 @@
+"""Train a code that keeps what tasks need and drops the rest: `obverse train invariant --data SET --out DIR`.
+
+Lossy compression for lossless prediction (Dubois, Bloem-Reddy, Ullrich, Maddison, NeurIPS 2021): where every task
+gives all views of an item the same answer, a code must hold the item, not the view. Three objectives, each
+
+    loss = distortion + beta * rate,    rate in nats
+
+    vc.py      distortion between the decoded code and x, what was put in: the baseline
+    vic.py     distortion between the decoded code and the representative of x
+    bince.py   how badly the code tells a second view of its item from other items (InfoNCE)
+
+Training has two parts. In the first, all networks learn. The rate sees z with uniform noise; so does the distortion for
+a while (a dimension that is not used yet would round to one value, and nothing would tell what it is good for), and
+then z rounded, the gradient passing straight through. In the last part the encoder stays as it is, and density and
+decoder are fitted to its rounded codes. A run killed at any moment resumes from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from obverse.errors import OutputError, TrainingError
+from obverse.priors.factorised import FactorisedDensity
+from obverse.training.image import log, save_atomically
+from obverse.training.invariant_sources import Source, Views
+from obverse.transforms.invariant import (
+    InvariantConfig,
+    make_decoder,
+    make_encoder,
+    make_projector,
+    straight_through,
+    with_noise,
+)
+
+
+@dataclass(frozen=True)
+class InvariantRecipe:
+    """Everything that decides the result of a training run, saved beside its weights.
+
+    objective: "vic", "vc" or "bince". beta: distortion that a nat of rate is worth. anneal: share of the steps over
+    which beta rises to its value. refit: share of the steps, the last ones, that fit density and decoder to the
+    rounded codes. settle: share of the steps after which the offsets of the grid stay as they are. noise: share of the
+    first part in which the distortion sees noise.
+    """
+
+    objective: str = "vic"
+    beta: float = 0.1
+    steps: int = 10_000
+    batch: int = 128
+    lr: float = 1e-3
+    warmup: int = 100
+    anneal: float = 0.0
+    refit: float = 0.2
+    settle: float = 0.5
+    noise: float = 0.6
+    clip: float = 10.0
+    seed: int = 1
+    bf16: bool = False
+    validate_every: int = 1000
+    checkpoint_seconds: float = 60.0
+
+    @property
+    def refit_from(self) -> int:
+        """The step from which the encoder stays as it is."""
+        return self.steps - round(self.refit * self.steps)
+
+
+class InvariantNetworks(nn.Module):
+    """x ──► encoder ──► z ──► density ──► rate, and a decoder or a projector on z rounded."""
+
+    def __init__(self, config: InvariantConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = make_encoder(config)
+        self.density = FactorisedDensity(config.codes)
+        self.head = make_decoder(config) if config.decodes else make_projector(config)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # of similarities: 1 / temperature
+        self.offset = nn.Buffer(torch.zeros(config.codes))
+
+    @torch.no_grad()
+    def start(self, x: Tensor, spread: float) -> None:
+        """Let z of x (n, ...) have mean 0 and this standard deviation in each dimension."""
+        if not self.config.images:
+            self.encoder[0].fit(x)
+        last = self.encoder.head[-1] if self.config.images else self.encoder[-1][-1]
+        z = self.encoder(x)
+        stretch = spread / z.std(0).clamp(min=1e-6)
+        last.weight.mul_(stretch[:, None])
+        last.bias.copy_((last.bias - z.mean(0)) * stretch)
+
+
+class Objective(ABC):
+    """What a code is good for. id: its name in recipes. decodes: whether its head is a decoder. pairs: whether it needs
+    the codes of both views. spread: of z before training, in cells; a decoder lets z grow where it helps."""
+
+    id: ClassVar[str]
+    decodes: ClassVar[bool] = True
+    pairs: ClassVar[bool] = False
+    spread: ClassVar[float] = 0.05
+
+    @abstractmethod
+    def distortion(self, networks: InvariantNetworks, codes: Tensor, views: Views, population: int) -> Tensor:
+        """codes: ẑ (n, k) of views.x, or (2n, k) of x and then positive -> (n,) or (2n,) distortions.
+
+        population: how many items there are.
+        """
+
+
+def objective_of(name: str) -> Objective:
+    """The objective of this name. Raises TrainingError."""
+    from obverse.training.bince import Bince
+    from obverse.training.vc import Vc
+    from obverse.training.vic import Vic
+
+    known = {kind.id: kind for kind in (Vic, Vc, Bince)}
+    if name not in known:
+        raise TrainingError(f"there is no objective {name!r}: choose {', '.join(known)}")
+    return known[name]()
+
+
+def check(recipe: InvariantRecipe, config: InvariantConfig, source: Source, device_name: str) -> None:
+    """Raise TrainingError for what cannot be run here."""
+    if min(recipe.steps, recipe.warmup, recipe.validate_every) < 1 or recipe.batch < 2 or not recipe.lr > 0:
+        raise TrainingError("steps, warmup and lr must be above zero, and a batch at least 2")
+    if not 0 <= recipe.beta < math.inf:
+        raise TrainingError(f"beta must be a number of at least 0, not {recipe.beta}")
+    if not all(0 <= share <= 1 for share in (recipe.anneal, recipe.refit, recipe.settle, recipe.noise)):
+        raise TrainingError("anneal, refit, settle and noise are shares of the steps: 0 to 1")
+    if device_name != "cpu" and not (device_name.startswith("cuda") and torch.cuda.is_available()):
+        raise TrainingError(f"there is no device {device_name!r} here: use cpu")
+    if source.shape != config.shape:
+        raise TrainingError(f"the data has items of shape {source.shape}, the model is for {config.shape}")
+    if objective_of(recipe.objective).decodes != config.decodes:
+        raise TrainingError(f"the objective {recipe.objective!r} does not go with this model's head")
+
+
+def learning_rate(recipe: InvariantRecipe, step: int) -> float:
+    """Warm up, then fall along half a cosine to a hundredth; once more, from three tenths, for the fit at the end."""
+    first, last, height = 0, recipe.refit_from, 1.0
+    if step >= recipe.refit_from:
+        first, last, height = recipe.refit_from, recipe.steps, 0.3
+    fall = 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, last - first)))
+    return recipe.lr * height * min(1.0, (step + 1) / recipe.warmup) * (0.01 + 0.99 * fall)
+
+
+def beta_at(recipe: InvariantRecipe, step: int) -> float:
+    """beta, risen linearly over the first part of the steps."""
+    return recipe.beta * min(1.0, (step + 1) / max(1.0, recipe.anneal * recipe.steps))
+
+
+@torch.no_grad()
+def validate(
+    networks: InvariantNetworks, recipe: InvariantRecipe, source: Source, count: int
+) -> dict[str, float]:
+    """Rate in bits and distortion of rounded codes, in floats, over `count` views that are the same every time."""
+    objective = objective_of(recipe.objective)
+    networks.eval()
+    rng = np.random.default_rng(0)
+    device = networks.offset.device
+    rate, distortion, done = 0.0, 0.0, 0
+    while done < count:
+        n = min(count - done, max(2, recipe.batch))
+        views = source.draw(n, rng, objective.pairs).to(device)
+        z = networks.encoder(torch.cat([views.x, views.positive]) if objective.pairs else views.x)
+        codes = straight_through(z, networks.offset)
+        rate += float(networks.density.rate_nats(codes).double().mean()) * n
+        distortion += float(objective.distortion(networks, codes, views, len(source)).double().mean()) * n
+        done += n
+    networks.train()
+    return {"rate_bits": rate / done / math.log(2), "distortion": distortion / done}
+
+
+def record_phase(
+    path: Path, recipe: InvariantRecipe, config: InvariantConfig, source: Source, step: int
+) -> None:
+    """Write the resolved recipe beside the weights. A run resumed with another recipe has several phases."""
+    phases = json.loads(path.read_text())["phases"] if path.exists() else []
+    if not phases or phases[-1]["recipe"] != asdict(recipe):
+        phases.append({"from_step": step, "recipe": asdict(recipe), "data": source.facts()})
+    path.write_text(json.dumps({"model": config.as_dict(), "phases": phases}, indent=2))
+
+
+def train(
+    source: Source,
+    held_out: Source,
+    out: Path,
+    recipe: InvariantRecipe,
+    config: InvariantConfig,
+    device_name: str = "cpu",
+) -> Path:
+    """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
+
+    held_out: what is validated on. Raises TrainingError for what cannot be run.
+    """
+    check(recipe, config, source, device_name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
+    objective = objective_of(recipe.objective)
+    device = torch.device(device_name)
+    torch.manual_seed(recipe.seed)
+    rng = np.random.default_rng(recipe.seed)
+    networks = InvariantNetworks(config).to(device)
+    networks.start(source.draw(2000, np.random.default_rng(0), False).x.to(device), objective.spread)
+    optimiser = torch.optim.Adam(networks.parameters(), recipe.lr)
+    checkpoint = out / "checkpoint.pt"
+    step = 0
+    if checkpoint.exists():
+        try:
+            state = torch.load(checkpoint, map_location=device, weights_only=True)
+            networks.load_state_dict(state["networks"])
+            optimiser.load_state_dict(state["optimiser"])
+            rng.bit_generator.state = json.loads(state["rng"])
+            torch.set_rng_state(state["torch_rng"].cpu())
+            if device.type == "cuda":
+                torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
+            step = state["step"]
+        except Exception as error:  # torch.load raises many kinds for a damaged file
+            raise TrainingError(
+                f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
+                "choose another --out, or delete it to start again"
+            ) from error
+        log(f"resumed at step {step}")
+    record_phase(out / "recipe.json", recipe, config, source, step)
+
+    def save() -> None:
+        state = {
+            "networks": networks.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "rng": json.dumps(rng.bit_generator.state),
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if device.type == "cuda" else [],
+            "step": step,
+            "config": config.as_dict(),
+            "recipe": asdict(recipe),
+        }
+        save_atomically(state, checkpoint)
+
+    saved = started = time.monotonic()
+    first = step
+    running: dict[str, float] = {}
+    while step < recipe.steps:
+        fitting = step >= recipe.refit_from
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(recipe, step)
+        views = source.draw(recipe.batch, rng, objective.pairs).to(device)
+        x = torch.cat([views.x, views.positive]) if objective.pairs else views.x
+        networks.encoder.train(not fitting).requires_grad_(not fitting)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+            z = networks.encoder(x)
+        z = z.float()
+        if not fitting and step < recipe.settle * recipe.steps:
+            networks.offset.lerp_(z.detach().median(dim=0).values, 0.05)
+        noisy, rounded = with_noise(z), straight_through(z, networks.offset)
+        codes = noisy if step < recipe.noise * recipe.refit_from else rounded
+        rate = networks.density.rate_nats(rounded if fitting else noisy).mean()
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+            distortion = objective.distortion(networks, codes, views, len(source)).mean()
+        loss = distortion + beta_at(recipe, step) * rate
+        optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(networks.parameters(), recipe.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+        step += 1
+        for name, value in {"distortion": distortion.item(), "bits": rate.item() / math.log(2)}.items():
+            running[name] = 0.98 * running.get(name, value) + 0.02 * value
+        if step % 200 == 0:
+            speed = (time.monotonic() - started) / (step - first)
+            numbers = " ".join(f"{name} {value:.4f}" for name, value in running.items())
+            left = speed * (recipe.steps - step) / 60
+            log(f"step {step} of {recipe.steps}: {numbers} {speed:.4f} s/step, {left:.1f} min left")
+        if step % recipe.validate_every == 0 or step == recipe.steps:
+            row = validate(networks, recipe, held_out, min(5000, max(len(held_out), recipe.batch)))
+            log("validation: " + " ".join(f"{name} {value:.4f}" for name, value in row.items()))
+            with open(out / "validation.jsonl", "a") as file:
+                file.write(json.dumps({"step": step} | row) + "\n")
+        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
+            save()
+            saved = time.monotonic()
+    return checkpoint

@@ -1,0 +1,89 @@
+"""Turn a training run of an invariant compressor into a model that codes: networks, offsets, integer tables, a card.
+
+The tables are made here once, in double precision, and are the truth for sender and receiver from then on.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as save_safetensors
+
+from obverse.codecs.invariant import state_of
+from obverse.errors import ExportError, InputError
+from obverse.training.invariant import InvariantNetworks, InvariantRecipe, validate
+from obverse.training.invariant_sources import Source
+from obverse.transforms.invariant import InvariantConfig
+from obverse.zoo import StoredModel, pack, store_model
+
+MAX_BYTES = 16_000_000
+
+
+def load_checkpoint(path: Path) -> tuple[InvariantNetworks, InvariantRecipe, int]:
+    """The networks of a checkpoint, their recipe, and how many steps they were trained. Raises InputError."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        networks = InvariantNetworks(InvariantConfig.from_dict(state["config"]))
+        networks.load_state_dict(state["networks"])
+        recipe = InvariantRecipe(**state["recipe"])
+    except FileNotFoundError:
+        raise InputError(f"there is no checkpoint {path}") from None
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise InputError(f"{path} is not a checkpoint of an invariant compressor: {error}") from error
+    return networks.eval().requires_grad_(False), recipe, int(state["step"])
+
+
+def export_invariant(checkpoint: Path, held_out: Source, out: Path, largest: int = MAX_BYTES) -> StoredModel:
+    """Write the model's three files into `out`; returns the model.
+
+    held_out: what the rates on the card are measured on. Raises ExportError for a density that cannot be tabulated or
+    a model of more than `largest` bytes, InputError without a checkpoint.
+    """
+    networks, recipe, steps = load_checkpoint(checkpoint)
+    tables = networks.density.tables(networks.offset)
+    decoder = networks.head if networks.config.decodes else None
+    weights = save_safetensors(state_of(networks.encoder, decoder, networks.offset, tables))
+    size = len(pack(weights))
+    if size > largest:
+        raise ExportError(
+            f"the model takes {size} bytes, more than the {largest} that it may: make it narrower"
+        )
+    row = validate(networks, recipe, held_out, min(5000, max(2, len(held_out))))
+    config = {
+        "codec": "invariant",
+        "model": networks.config.as_dict(),
+        "objective": recipe.objective,
+        "beta": recipe.beta,
+        "steps": steps,
+        "rate_bits": round(row["rate_bits"], 4),
+    }
+    recipe_path = checkpoint.parent / "recipe.json"
+    try:
+        phases = json.loads(recipe_path.read_text())["phases"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{recipe_path} is not the recipe of this run: {error}") from error
+    return store_model(out, weights, config, card(out.resolve().name, config, row, size, phases))
+
+
+def card(name: str, config: dict[str, object], row: dict[str, float], size: int, phases: object) -> str:
+    """The model card; results on tasks are added by hand, with the command that prints them."""
+    lines = [
+        f"# {name}",
+        "",
+        "A code for tasks: what the views of an item share is kept, which view it was is not (obverse/training/"
+        f"{config['objective']}.py).",
+        "",
+        f"- {size} bytes, trained {config['steps']} steps with beta {config['beta']}",
+        f"- on held-out items: {config['rate_bits']} bits an item by the learned density, distortion "
+        f"{row['distortion']:.4f}",
+        "",
+        "## Recipe",
+        "",
+        "```json",
+        json.dumps(phases, indent=2),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)

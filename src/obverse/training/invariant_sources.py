@@ -1,0 +1,216 @@
+"""Where invariant compressors get their training data: items, and what changes an item without changing what it means.
+
+A source draws views of random items:
+
+    item ──► random change ──► x               what is coded
+         ──► no change     ──► representative  what stands for all views of this item
+         ──► random change ──► positive        another view of the same item, for objectives that compare pairs
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from obverse.data.arrays import read_array
+from obverse.data.image_sets import Bytes, check_image_set, read_image_set
+from obverse.errors import InputError, TrainingError, UnsupportedInputError
+
+DIRECTION = (-math.sqrt(0.5), -math.sqrt(0.5))  # in which the representative of a rotated point lies
+
+
+class Views(NamedTuple):
+    """x, representative, positive: (n, d) points, or (n, 1, H, W) images in [0, 1]. Without a pair positive is x."""
+
+    x: Tensor
+    representative: Tensor
+    positive: Tensor
+
+    def to(self, device: torch.device) -> Views:
+        return Views(*(view.to(device) for view in self))
+
+
+class Source(Protocol):
+    """What `train` draws its batches from."""
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int: ...
+
+    def draw(self, count: int, rng: np.random.Generator, pair: bool) -> Views: ...
+
+    def facts(self) -> dict[str, Any]: ...
+
+
+class RotatedPoints:
+    """Points of the plane whose meaning is their distance from the origin (maximal invariant of rotations).
+
+    points: (n, 2) finite numbers. augment: whether x is turned by a random angle; else it is coded as it is. Raises
+    InputError.
+    """
+
+    def __init__(self, points: npt.ArrayLike, augment: bool = True):
+        x = np.asarray(points)
+        if x.dtype.kind not in "fiu" or x.ndim != 2 or x.shape[1] != 2 or not len(x):
+            raise UnsupportedInputError(
+                f"rotations are for points of the plane, (n, 2) numbers, not {x.dtype} of shape {x.shape}"
+            )
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float32)
+        if not np.isfinite(x).all():
+            raise InputError("the points hold NaN or infinite values; replace them first")
+        self.points = torch.from_numpy(x)
+        self.augment = augment
+        self.shape = (2,)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def draw(self, count: int, rng: np.random.Generator, pair: bool) -> Views:
+        points = self.points[torch.from_numpy(rng.integers(0, len(self), count))]
+        radius = points.norm(dim=1, keepdim=True)
+        x = rotated(points, rng.uniform(0, 2 * math.pi, count)) if self.augment else points
+        positive = rotated(points, rng.uniform(0, 2 * math.pi, count)) if pair else x
+        return Views(x, radius * torch.tensor(DIRECTION), positive)
+
+    def facts(self) -> dict[str, Any]:
+        return {"points": len(self), "rotated": self.augment}
+
+
+def rotated(points: Tensor, angles: npt.ArrayLike) -> Tensor:
+    """(n, 2) points, each turned about the origin by its angle in radians."""
+    angle = torch.from_numpy(np.asarray(angles, np.float32))
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    x, y = points.unbind(1)
+    return torch.stack([cosine * x - sine * y, sine * x + cosine * y], 1)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """How far images are changed: rotation and shear up to so many degrees, translation up to a share of the side,
+    scale between two factors; flip: mirrored left to right half of the time. The paper's augmented MNIST by default."""
+
+    degrees: float = 30.0
+    shear: float = 10.0
+    translate: float = 0.1
+    scale: tuple[float, float] = (0.8, 1.2)
+    flip: bool = False
+
+    def check(self) -> None:
+        """Raises TrainingError."""
+        if not (
+            0 <= self.degrees <= 180
+            and 0 <= self.shear <= 60
+            and 0 <= self.translate <= 1
+            and len(self.scale) == 2
+            and 0.1 <= self.scale[0] <= self.scale[1] <= 10
+        ):
+            raise TrainingError(
+                "rotation must be 0 to 180 degrees, shear 0 to 60, translation 0 to 1, scales 0.1 to 10 in order"
+            )
+
+
+def transformed(images: Tensor, affine: Affine, rng: np.random.Generator) -> Tensor:
+    """(n, 1, H, W): each image turned, sheared, scaled and moved at random, bilinear, black outside."""
+    n, _, height, width = images.shape
+    turn = np.deg2rad(rng.uniform(-affine.degrees, affine.degrees, n))
+    lean = np.tan(np.deg2rad(rng.uniform(-affine.shear, affine.shear, n)))
+    size = rng.uniform(*affine.scale, n)
+    moves = rng.uniform(-affine.translate, affine.translate, (n, 2)) * 2  # the sides reach from -1 to 1
+    mirror = np.where(rng.random(n) < 0.5, -1.0, 1.0) if affine.flip else np.ones(n)
+    cosine, sine = np.cos(turn), np.sin(turn)
+    # from a place in the result to the place in the image that it shows, in pixels
+    back = np.empty((n, 2, 3))
+    back[:, 0, 0], back[:, 0, 1] = (
+        mirror * (cosine + lean * sine) / size,
+        mirror * (lean * cosine - sine) / size,
+    )
+    back[:, 1, 0], back[:, 1, 1] = sine / size, cosine / size
+    back[:, 0, 1] *= height / width  # and in halves of the sides, which is how grid_sample counts
+    back[:, 1, 0] *= width / height
+    back[:, :, 2] = moves
+    grid = functional.affine_grid(torch.from_numpy(back.astype(np.float32)), [n, 1, height, width], False)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+class TransformedImages:
+    """Gray images that mean the same when turned, sheared, scaled or moved a little.
+
+    images: (n, H, W) uint8. Raises InputError, UnsupportedInputError (colour).
+    """
+
+    def __init__(self, images: npt.ArrayLike, affine: Affine | None = None):
+        self.affine = affine or Affine()
+        self.affine.check()
+        self.images = torch.from_numpy(np.array(gray_images(images)))
+        self.shape = tuple(self.images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def draw(self, count: int, rng: np.random.Generator, pair: bool) -> Views:
+        images = self.images[torch.from_numpy(rng.integers(0, len(self), count))].unsqueeze(1).float() / 255
+        x = transformed(images, self.affine, rng)
+        return Views(x, images, transformed(images, self.affine, rng) if pair else x)
+
+    def facts(self) -> dict[str, Any]:
+        return {"images": len(self), "affine": asdict(self.affine)}
+
+
+def gray_images(images: npt.ArrayLike) -> Bytes:
+    """(n, H, W) uint8. Raises InputError, UnsupportedInputError."""
+    checked = check_image_set(images)
+    if checked.ndim != 3:
+        raise UnsupportedInputError(
+            f"this compressor learns gray images, (n, H, W), not {checked.shape}: convert them first"
+        )
+    return checked
+
+
+def transformed_set(images: npt.ArrayLike, affine: Affine, seed: int) -> Bytes:
+    """(n, H, W) uint8: every image of a set changed once at random: what there is to be coded."""
+    checked = gray_images(images)
+    rng = np.random.default_rng(seed)
+    out = np.empty_like(checked)
+    for first in range(0, len(checked), 1000):
+        part = torch.from_numpy(np.array(checked[first : first + 1000])).unsqueeze(1).float()
+        out[first : first + 1000] = transformed(part, affine, rng)[:, 0].round().clamp(0, 255).byte().numpy()
+    return out
+
+
+def read_sources(data: Sequence[Path], affine: Affine) -> tuple[Source, Source]:
+    """What to train on, and the last twentieth, at most 5000 items, to validate on.
+
+    data: sets of gray images of one size, or .npy arrays of points (n, 2). Raises InputError, UnsupportedInputError,
+    TrainingError for too few items.
+    """
+    sets = [read_items(Path(path)) for path in data]
+    for path, items in zip(data, sets, strict=True):
+        if items.shape[1:] != sets[0].shape[1:]:
+            raise UnsupportedInputError(
+                f"{path} holds items of shape {items.shape[1:]}, {data[0]} of {sets[0].shape[1:]}: a model codes one"
+            )
+    items = np.concatenate(sets)
+    if len(items) < 100:
+        raise TrainingError(f"{len(items)} items are too few to learn from: give at least 100")
+    held = min(5000, len(items) // 20)
+    if items.ndim == 2:
+        return RotatedPoints(items[:-held]), RotatedPoints(items[-held:])
+    return TransformedImages(items[:-held], affine), TransformedImages(items[-held:], affine)
+
+
+def read_items(path: Path) -> npt.NDArray[Any]:
+    """The points (n, 2) of a .npy file, or else a set of images. Raises InputError."""
+    if path.suffix.lower() == ".npy":
+        array = read_array(path)
+        return array if array.ndim == 2 else gray_images(array)
+    return gray_images(read_image_set(path))

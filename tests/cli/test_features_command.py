@@ -1,0 +1,177 @@
+"""`obverse compress-features` and `obverse train features`: from files and images to features and back."""
+
+import json
+
+import numpy as np
+import pytest
+from cyclopts import App
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+import obverse
+from obverse import registry
+from obverse.cli import run
+from obverse.cli.console import UsageError
+from obverse.cli.features import compress_features, train_features
+from obverse.container import describe
+from obverse.errors import InputError, OutputExistsError, WrongModelError
+from obverse.integrations.feature_view import FeatureView
+
+ENCODER = """
+import numpy as np
+def colours(images):
+    return np.stack([np.concatenate([i.reshape(-1, 3).mean(0), i.reshape(-1, 3).std(0)]) for i in images])
+colours.fingerprint = bytes(32)
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(registry.BUILT_IN, "features", ("obverse.codecs.features:FeatureCodec", "features"))
+    (tmp_path / "mine.py").write_text(ENCODER)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def features(n=400, d=8, seed=0):
+    mixing = np.random.default_rng(7).normal(size=(d, d))
+    return (np.random.default_rng(seed).normal(size=(n, d)) @ mixing).astype(np.float32)
+
+
+def test_there_and_back(tmp_path, capsys):
+    x = features()
+    np.save("x.npy", x)
+    assert compress_features(tmp_path / "x.npy", loss=0.02, metadata=["set=a"], json=True) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["bytes_out"] == (tmp_path / "x.obv").stat().st_size and row["bytes_in"] == x.nbytes + 128
+    assert 0 < row["variance_lost"] <= 0.0205 and row["vectors"] == 400 and row["model"] == "in the file"
+    assert run(["decompress", "x.obv", "-o", "y.npy"]) == 0
+    assert run(["decompress", "x.obv", "-o", "y.safetensors"]) == 0
+    y = np.load("y.npy")
+    assert np.square(x - y).sum() / np.square(x - x.mean(0)).sum() == pytest.approx(row["variance_lost"])
+    np.testing.assert_array_equal(load_file("y.safetensors")["features"], y)
+    np.testing.assert_array_equal(obverse.decompress("x.obv"), y)
+    assert describe("x.obv")["metadata"] == {"set": "a"}
+    with pytest.raises(OutputExistsError):
+        compress_features(tmp_path / "x.npy")
+    capsys.readouterr()
+    assert compress_features(tmp_path / "x.npy", bits=20.0, force=True) == 0
+    assert "bits a vector" in capsys.readouterr().out
+    assert (tmp_path / "x.obv").stat().st_size * 8 <= 20 * 400
+
+
+def test_the_command_line_itself(tmp_path, capsys):
+    app = App(result_action="return_value")
+    app.command(compress_features)
+    app.command(train_features)
+    np.save("x.npy", features())
+    (tmp_path / "out").mkdir()
+    assert app(["compress-features", "x.npy", "--lmbda", "0.5", "--distortion", "l1", "-o", "out/"]) == 0
+    assert (tmp_path / "out" / "x.obv").exists() and "of the variance lost" in capsys.readouterr().out
+    assert app(["train-features", "--data", "x.npy", "--data", "x.npy", "--out", "m", "--loss", "0.1"]) == 0
+    assert (tmp_path / "m" / "config.json").exists() and "bits a vector" in capsys.readouterr().out
+
+
+def test_general_compress_knows_features(capsys):
+    np.save("x.npy", features())
+    assert run(["compress", "--codec", "features", "x.npy"]) == 0
+    assert obverse.decompress("x.obv").shape == (400, 8)
+
+
+def test_a_model_for_many_files(tmp_path, capsys):
+    for name, seed in (("a", 0), ("b", 1), ("c", 2)):
+        save_file({"features": features(seed=seed), "other": features()}, f"{name}.safetensors")
+    data = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    assert (
+        train_features(
+            data=data, out=tmp_path / "model", bits=15.0, key="features", encoder="mine:colours", json=True
+        )
+        == 0
+    )
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["vectors"] == 800 and 14 < facts["bits"] <= 15.1
+    source = tmp_path / "c.safetensors"
+    assert compress_features(source, model="model", key="features", encoder="mine:colours", json=True) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["model"] == facts["fingerprint"] and row["encoder"] == bytes(32).hex()
+    assert row["bits_per_vector"] < 25
+    assert run(["decompress", "c.obv", "--model", "model"]) == 0
+    with FeatureView("c.obv", model="model", encoder=bytes(32)) as view:
+        np.testing.assert_allclose(view[:], np.load("c.npy"), rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match="fixes how much"):
+        compress_features(source, model="model", key="features", loss=0.1, force=True)
+    (tmp_path / "mine.py").write_text(ENCODER.replace("bytes(32)", "bytes(range(32))"))
+    import importlib
+
+    import mine
+
+    importlib.reload(mine)
+    with pytest.raises(WrongModelError, match="mine:colours"):
+        compress_features(source, model="model", key="features", encoder="mine:colours", force=True)
+
+
+def test_from_images(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 6, 6, 3), dtype=np.uint8)
+    (tmp_path / "photos").mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{number:02}.png")
+    np.save("images.npy", images)
+    centres = {"dark": np.zeros(6) + 1, "light": np.full(6, 200.0)}
+    save_file({k: v.astype(np.float32) for k, v in centres.items()}, "prototypes.safetensors")
+    for source in ("photos", "images.npy"):
+        compress_features(
+            tmp_path / source, encoder="mine:colours", batch=7, loss=0.001,
+            prototypes=tmp_path / "prototypes.safetensors",
+        )  # fmt: skip
+    assert (tmp_path / "photos.obv").read_bytes() == (tmp_path / "images.obv").read_bytes()
+    with FeatureView("photos.obv") as view:
+        assert view.prototypes.names == ("dark", "light") and view.labels().shape == (30,)
+        expected = images.reshape(30, -1, 3)
+        np.testing.assert_allclose(view[:], np.concatenate([expected.mean(1), expected.std(1)], 1), atol=6)
+    np.save("centres.npy", np.stack(list(centres.values())))
+    (tmp_path / "names.txt").write_text("dark\n\nlight\n")
+    compress_features(
+        tmp_path / "photos", encoder="mine:colours", prototypes=tmp_path / "centres.npy",
+        classes=tmp_path / "names.txt", force=True,
+    )  # fmt: skip
+    with FeatureView("photos.obv") as view:
+        assert view.prototypes.names == ("dark", "light")
+    compress_features(
+        tmp_path / "photos", encoder="mine:colours", prototypes=tmp_path / "prototypes.safetensors",
+        classes=tmp_path / "names.txt", output="sub.obv",
+    )  # fmt: skip
+    assert (tmp_path / "sub.obv").exists()
+
+
+def test_wrong_use(tmp_path):
+    np.save("x.npy", features())
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "twice.txt").write_text("a\na\n")
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    np.save("three.npy", features(3))
+    np.save("wide.npy", features(20, 9))
+    x = tmp_path / "x.npy"
+    for options in (
+        {"loss": 0.1, "bits": 3.0}, {"size": 3}, {"classes": tmp_path / "names.txt"}, {"batch": 0},
+        {"prototypes": tmp_path / "three.npy"}, {"metadata": ["novalue"]},
+    ):  # fmt: skip
+        with pytest.raises(UsageError):
+            compress_features(x, **options)
+    with pytest.raises(UsageError, match="with an --encoder"):
+        compress_features(tmp_path / "folder")
+    for options in (
+        {"classes": tmp_path / "twice.txt"}, {"classes": tmp_path / "missing.txt"}, {"encoder": "missing.pt"},
+        {"key": "a"},
+        {"prototypes": tmp_path / "three.npy", "classes": tmp_path / "names.txt"}, {"model": "missing"},
+        {"encoder": "mine:colours", "mean": [0.5, 0.5]},
+    ):  # fmt: skip
+        with pytest.raises(InputError):
+            compress_features(x, **options)
+    with pytest.raises(UsageError):
+        train_features(data=[x], out=tmp_path / "m", loss=0.1, lmbda=0.1)
+    with pytest.raises(UsageError):
+        train_features(data=[x], out=tmp_path / "m", seed=-1)
+    with pytest.raises(InputError, match="differ"):
+        train_features(data=[x, tmp_path / "wide.npy"], out=tmp_path / "m")
+    assert not (tmp_path / "m").exists()

@@ -1,0 +1,242 @@
+"""The codec of invariant codes: codes come back, rates are what files weigh, and nothing bad passes silently."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from invariant_models import CONFIGS, IMAGES, POINTS, TASKS_ONLY, items_of, stored_model
+from PIL import Image
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+
+from conftest import torch_setting
+from obverse.codecs.invariant import InvariantCodec
+from obverse.container import Container, Limits, read, write
+from obverse.errors import (
+    DamagedError,
+    DecodeError,
+    InputError,
+    LimitError,
+    TruncatedError,
+    UnsupportedInputError,
+)
+
+CODECS = {config: InvariantCodec(stored_model(config)) for config in CONFIGS}
+CODEC = CODECS[POINTS]
+PLAIN = CODEC.encode(items_of(POINTS, 50))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("n", [1, 7, 2500])
+def test_round_trip(config, n):
+    """What is decoded is what the encoder rounded to, exactly, plus the model's offset."""
+    codec, items = CODECS[config], items_of(config, n, seed=n)
+    data = write(codec.encode(items, metadata={"from": "a test"}))
+    codes = codec.decode(read(data))
+    assert codes.dtype == np.float32 and codes.shape == (n, config.codes)
+    with torch.no_grad():
+        x = torch.from_numpy(items)
+        z = codec.encoder(x.unsqueeze(1).float() / 255 if config.images else x).numpy()
+    assert np.abs(codes - z).max() < 0.5 + 1e-4
+    np.testing.assert_array_equal(codes, (codec.symbols_of(items) + codec.offset).astype(np.float32))
+    assert read(data).shape == items.shape and read(data).metadata == {"from": "a test"}
+    assert len(np.unique(codec.symbols_of(items))) > min(n, 5)  # or else nothing was tested
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_set_weighs_what_the_model_says(config):
+    """One stream for the whole set: within 1 % of the sum of its items' code lengths, where files alone are far off."""
+    codec, items = CODECS[config], items_of(config, 6000, seed=9)
+    predicted = codec.rate_bits(items)
+    assert predicted.shape == (6000,) and predicted.min() >= codec.least_bits > 0
+    size = len(write(codec.encode(items)))
+    assert 8 * size == pytest.approx(predicted.sum(), rel=0.01)
+    alone = sum(len(write(codec.encode(items[i : i + 1]))) for i in range(20))
+    assert 8 * alone > 10 * predicted[:20].sum()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32), st.integers(1, 30), st.floats(0.01, 1000))
+def test_any_points_round_trip(seed, n, size):
+    """Also those far beyond the tables, which the escape codes."""
+    points = np.random.default_rng(seed).normal(size=(n, 3)) * size
+    q = CODEC.symbols_of(points.astype(np.float32))
+    np.testing.assert_array_equal(CODEC.decode(CODEC.encode(points)), (q + CODEC.offset).astype(np.float32))
+
+
+def test_codes_do_not_depend_on_the_machine_that_decodes():
+    """Decoding runs no network: threads and kernels are nothing to it."""
+    items = items_of(IMAGES, 300)
+    container = CODECS[IMAGES].encode(items)
+    with torch_setting(1, False):
+        once = InvariantCodec(stored_model(IMAGES)).decode(container)
+    with torch_setting(2, True):
+        again = InvariantCodec(stored_model(IMAGES)).decode(container)
+    np.testing.assert_array_equal(once, again)
+
+
+def test_reconstruction():
+    points = CODEC.reconstruct(PLAIN)
+    assert points.shape == (50, 3) and points.dtype == np.float32 and np.isfinite(points).all()
+    codec, items = CODECS[IMAGES], items_of(IMAGES, 5)
+    images = codec.reconstruct(codec.encode(items))
+    assert images.shape == items.shape and images.dtype == np.uint8
+    # it is the decoder's picture of the codes, nothing of the input
+    with torch.no_grad():
+        logits = codec.decoder(torch.from_numpy(codec.decode(codec.encode(items))))
+    wanted = torch.sigmoid(logits[:, 0]) * 255
+    assert np.abs(images - wanted.numpy()).max() <= 0.5 + 1e-3
+
+
+def test_codes_for_tasks_only_have_no_reconstruction():
+    codec = CODECS[TASKS_ONLY]
+    with pytest.raises(InputError, match="no decoder"):
+        codec.reconstruct(codec.encode(items_of(TASKS_ONLY, 3)))
+
+
+@pytest.mark.parametrize(
+    ("items", "error", "sentence"),
+    [
+        (np.zeros((0, 3)), InputError, "empty"),
+        (np.zeros((4, 2)), UnsupportedInputError, r"\(n, 3\), not \(4, 2\)"),
+        (np.zeros(3), UnsupportedInputError, r"not \(3,\)"),
+        (np.full((2, 3), np.nan), InputError, "NaN or infinite"),
+        (np.full((2, 3), np.inf), InputError, "NaN or infinite"),
+        (np.full((2, 3), 1e300), InputError, "NaN or infinite"),
+        (np.full((2, 3), 1e30), InputError, "far outside"),
+        (np.zeros((2, 3), complex), UnsupportedInputError, "complex"),
+        ("text", UnsupportedInputError, "<U4"),
+        (None, UnsupportedInputError, "object"),
+        ([[1.0, 2.0, 3.0], [1.0]], InputError, "not what was given"),
+    ],
+)
+def test_points_that_the_model_does_not_code(items, error, sentence):
+    with pytest.raises(error, match=sentence):
+        CODEC.encode(items)
+    with pytest.raises(error, match=sentence):
+        CODEC.rate_bits(items)
+
+
+@pytest.mark.parametrize(
+    ("items", "error", "sentence"),
+    [
+        (np.zeros((2, 9, 12)), UnsupportedInputError, "float64"),
+        (np.zeros((0, 9, 12), np.uint8), InputError, "empty"),
+        (np.zeros((2, 9, 11), np.uint8), UnsupportedInputError, r"\(n, 9, 12\), not \(2, 9, 11\)"),
+        (np.zeros((2, 9, 12, 3), np.uint8), UnsupportedInputError, r"not \(2, 9, 12, 3\)"),
+        (np.zeros((9, 12), np.uint8), UnsupportedInputError, r"\(9, 12\)"),
+    ],
+)
+def test_images_that_the_model_does_not_code(items, error, sentence):
+    with pytest.raises(error, match=sentence):
+        CODECS[IMAGES].encode(items)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": (51, 3)}, {"shape": (49, 3)}, {"shape": (50, 2)}, {"shape": (50,)}, {"shape": ()}, {"shape": (0, 3)},
+        {"shape": (10_000, 3)}, {"config": {0: 1}}, {"sections": {}}, {"sections": {"codes": b""}},
+        {"sections": {"other": b"abc"}}, {"sections": {"codes": b"\0" * 9}},
+        {"sections": {"codes": PLAIN.sections["codes"][:-4]}}, {"sections": {"codes": PLAIN.sections["codes"] + b"a"}},
+        {"sections": {"codes": PLAIN.sections["codes"], "x": b""}}, {"sections": {}, "items": (b"abc",)},
+    ],
+)  # fmt: skip
+def test_damaged_parts_are_named(change):
+    with pytest.raises(DamagedError):
+        CODEC.decode(replace(PLAIN, **change))
+
+
+@pytest.mark.parametrize("at", range(0, len(PLAIN.sections["codes"]), 3))
+def test_changed_codes_are_noticed_or_other_codes(at):
+    """Behind a valid checksum: never anything but codes of the right shape, or an error of ours."""
+    content = bytearray(PLAIN.sections["codes"])
+    content[at] ^= 0x41
+    try:
+        codes = CODEC.decode(replace(PLAIN, sections={"codes": bytes(content)}))
+    except DecodeError:
+        return
+    assert codes.shape == (50, 2) and np.isfinite(codes).all()
+
+
+def test_a_file_that_was_cut_or_changed():
+    data = write(PLAIN)
+    with pytest.raises(TruncatedError):
+        CODEC.decode(read(data[:-5]))
+    changed = bytearray(data)
+    changed[-9] ^= 1
+    with pytest.raises(DecodeError):
+        CODEC.decode(read(bytes(changed)))
+
+
+def test_limits():
+    with pytest.raises(LimitError):
+        CODEC.decode(PLAIN, limits=Limits(items=10))
+    with pytest.raises(LimitError):
+        CODEC.decode(PLAIN, limits=Limits(memory=100))
+
+
+def test_a_header_cannot_ask_for_more_items_than_its_bytes_hold():
+    with pytest.raises(DamagedError, match="cannot hold"):
+        CODEC.decode(replace(PLAIN, shape=(2**40, 3)), limits=Limits.unlimited())
+
+
+def test_other_models_have_other_fingerprints():
+    other = InvariantCodec(stored_model(POINTS, seed=1))
+    assert other.fingerprint != CODEC.fingerprint and PLAIN.model == CODEC.fingerprint
+
+
+@pytest.mark.parametrize(
+    "change", ["weights", "tables", "offset", "encoder", "decoder", "config", "more tables"]
+)
+def test_damaged_models(change):
+    model = stored_model(POINTS)
+    tensors = load_safetensors(model.weights)
+    if change == "weights":
+        model = replace(model, weights=model.weights[:100])
+    elif change == "config":
+        model = replace(model, config={"model": POINTS.as_dict() | {"codes": "2"}})
+    elif change == "more tables":
+        model = replace(model, config=model.config | {"model": POINTS.as_dict() | {"codes": 3}})
+    else:
+        kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(change)}
+        model = replace(model, weights=save_safetensors(kept))
+    codec = InvariantCodec(model)
+    with pytest.raises(InputError):
+        codec.reconstruct(codec.encode(items_of(POINTS, 3)))
+
+
+def test_files_to_load_and_save(tmp_path):
+    points = items_of(POINTS, 4)
+    np.save(tmp_path / "points.npy", points)
+    np.testing.assert_array_equal(CODEC.load(tmp_path / "points.npy"), points)
+    with pytest.raises(InputError, match="folder"):
+        CODEC.load(tmp_path)
+    codes = np.load(io.BytesIO(CODEC.save(PLAIN, "codes.npy")))
+    np.testing.assert_array_equal(codes, CODEC.decode(PLAIN))
+    for name in ("codes.png", "codes", "codes.zip"):
+        with pytest.raises(InputError, match="npy"):
+            CODEC.save(PLAIN, name)
+
+
+def test_image_sets_to_load_and_save(tmp_path):
+    codec, images = CODECS[IMAGES], items_of(IMAGES, 3)
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    np.testing.assert_array_equal(codec.load(tmp_path), images)
+    container = codec.encode(codec.load(tmp_path))
+    with zipfile.ZipFile(io.BytesIO(codec.save(container, "all.zip"))) as archive:
+        first = np.asarray(Image.open(archive.open("00000.png")))
+    np.testing.assert_array_equal(first, codec.reconstruct(container)[0])
+
+
+def test_the_container_is_the_codecs():
+    assert isinstance(PLAIN, Container) and PLAIN.codec == "invariant" and PLAIN.items is None
+    assert len(write(PLAIN)) - len(PLAIN.sections["codes"]) < 64
