@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from PIL import Image
 from torch import Tensor
 
 from obverse.data.patches import image_files
-from obverse.errors import InputError, OutputError, TrainingError
-from obverse.training.image import learning_rate, log, save_atomically
+from obverse.errors import InputError, TrainingError
+from obverse.training.image import learning_rate
+from obverse.training.run import follow, log, make_folder, record_phase, resuming, save_atomically
 from obverse.transforms.integer_flow import FlowConfig, IntegerFlow
 
 SIDE = 32
@@ -156,17 +157,6 @@ def check(images: np.ndarray, recipe: FlowRecipe, device_name: str) -> None:
         raise TrainingError(f"there is no device {device_name!r} here: use cpu")
 
 
-def record_phase(
-    path: Path, recipe: FlowRecipe, config: FlowConfig, counts: tuple[int, int], step: int
-) -> None:
-    """Write the resolved recipe beside the weights. A run resumed with another recipe has several phases."""
-    phases = json.loads(path.read_text())["phases"] if path.exists() else []
-    if not phases or phases[-1]["recipe"] != asdict(recipe):
-        data = {"images": counts[0], "photo_crops": counts[1]}
-        phases.append({"from_step": step, "recipe": asdict(recipe), "data": data})
-    path.write_text(json.dumps({"model": config.as_dict(), "phases": phases}, indent=2))
-
-
 def train(
     images: np.ndarray,
     photos: Sequence[Path],
@@ -182,10 +172,7 @@ def train(
     """
     config = config or FlowConfig()
     check(images, recipe, device_name)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
+    make_folder(out)
     device = torch.device(device_name)
     torch.manual_seed(recipe.seed)
     training, held_out = images[: -recipe.validation], images[-recipe.validation :]
@@ -201,22 +188,18 @@ def train(
     checkpoint = out / "checkpoint.pt"
     step = 0
     if checkpoint.exists():
-        try:
+        with resuming(checkpoint):
             state = torch.load(checkpoint, map_location=device, weights_only=True)
             model.load_state_dict(state["model"])
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
             batches.restore(state["batches"])
             step = state["step"]
-        except Exception as error:  # torch.load raises many kinds for a damaged file
-            raise TrainingError(
-                f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
-                "choose another --out, or delete it to start again"
-            ) from error
         log(f"resumed at step {step}")
     else:
         average.load_state_dict(model.state_dict())
-    record_phase(out / "recipe.json", recipe, config, (len(training), len(crops)), step)
+    counts = {"images": len(training), "photo_crops": len(crops)}
+    record_phase(out / "recipe.json", recipe, config, counts, step)
 
     def save() -> None:
         state = {"model": model.state_dict(), "average": average.state_dict(), "config": config.as_dict()}
@@ -235,9 +218,7 @@ def train(
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         if torch.isfinite(norm):
             optimiser.step()
-        with torch.no_grad():
-            weight = 1 - min(recipe.ema, (step + 1) / (step + 10))
-            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+        follow(average, model, recipe.ema, step)
         step += 1
         value = float(loss.detach())
         running = value if step == first + 1 else 0.98 * running + 0.02 * value

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +20,18 @@ from PIL import Image
 from torch import Tensor
 
 from obverse.data.patches import PatchSampler, central_crop, image_files, split_files
-from obverse.errors import OutputError, TrainingError
+from obverse.errors import TrainingError
 from obverse.training.image_model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
+from obverse.training.run import (
+    follow,
+    log,
+    make_folder,
+    random_state,
+    record_phase,
+    restore_random_state,
+    resuming,
+    save_atomically,
+)
 from obverse.transforms.image import block_statistics
 
 
@@ -109,17 +117,6 @@ def validate(model: ImageModel, images: Sequence[np.ndarray], device: torch.devi
     return rows
 
 
-def save_atomically(state: dict[str, object], path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-def log(message: str) -> None:
-    sys.stderr.write(message + "\n")
-    sys.stderr.flush()
-
-
 def parameter_groups(model: ImageModel, recipe: ImageRecipe) -> list[dict[str, object]]:
     """Each group's lr is `scale` times the recipe's: less for the block transform, which starts close to
     its optimum, more for the table indices of z, which count in steps of 13 %."""
@@ -140,17 +137,6 @@ def check(recipe: ImageRecipe, device_name: str) -> None:
         raise TrainingError(f"a patch must be a multiple of 64 pixels, not {recipe.patch}")
     if device_name != "cpu" and not (device_name.startswith("cuda") and torch.cuda.is_available()):
         raise TrainingError(f"there is no device {device_name!r} here: use cpu")
-
-
-def record_phase(
-    path: Path, recipe: ImageRecipe, config: ImageModelConfig, data: Sequence[Path], step: int
-) -> None:
-    """Write the resolved recipe beside the weights. A run resumed with another recipe has several phases."""
-    phases = json.loads(path.read_text())["phases"] if path.exists() else []
-    names = [Path(folder).resolve().name for folder in data]
-    if not phases or phases[-1]["recipe"] != asdict(recipe):
-        phases.append({"from_step": step, "recipe": asdict(recipe), "data": names})
-    path.write_text(json.dumps({"model": config.as_dict(), "phases": phases}, indent=2))
 
 
 def plot_validation(out: Path) -> None:
@@ -180,10 +166,7 @@ def train(
     device_name: "cpu" or "cuda". Raises InputError without images, TrainingError for what cannot be run.
     """
     check(recipe, device_name)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
+    make_folder(out)
     device = torch.device(device_name)
     torch.manual_seed(recipe.seed)
     training, validation = split_files(image_files(data))
@@ -200,28 +183,22 @@ def train(
     checkpoint = out / "checkpoint.pt"
     step = 0
     if checkpoint.exists():
-        try:
+        with resuming(checkpoint):
             state = torch.load(checkpoint, map_location=device, weights_only=True)
             model.load_state_dict(state["model"])
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
             sampler.rng.bit_generator.state = json.loads(state["sampler"])
-            torch.set_rng_state(state["torch_rng"].cpu())
-            if device.type == "cuda":
-                torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
+            restore_random_state(state, device)
             step = state["step"]
-        except Exception as error:  # torch.load raises many kinds for a damaged file
-            raise TrainingError(
-                f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
-                "choose another --out, or delete it to start again"
-            ) from error
         log(f"resumed at step {step}")
     else:
         statistics = block_statistics(to_tensor(sampler.batch(1024), torch.device("cpu")))
         model.analysis.initialise(*statistics)
         model.synthesis.initialise(*statistics)
         average.load_state_dict(model.state_dict())
-    record_phase(out / "recipe.json", recipe, config, data, step)
+    names = [Path(folder).resolve().name for folder in data]
+    record_phase(out / "recipe.json", recipe, config, names, step)
 
     def save() -> None:
         save_atomically(
@@ -230,11 +207,10 @@ def train(
                 "average": average.state_dict(),
                 "optimiser": optimiser.state_dict(),
                 "sampler": json.dumps(sampler.rng.bit_generator.state),
-                "torch_rng": torch.get_rng_state(),
-                "cuda_rng": torch.cuda.get_rng_state_all() if device.type == "cuda" else [],
                 "step": step,
                 "config": config.as_dict(),
-            },
+            }
+            | random_state(device),
             checkpoint,
         )
 
@@ -256,9 +232,7 @@ def train(
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         if torch.isfinite(norm):
             optimiser.step()
-        with torch.no_grad():
-            weight = 1 - min(recipe.ema, (step + 1) / (step + 10))
-            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+        follow(average, model, recipe.ema, step)
         step += 1
         values["norm"] = float(norm)
         for key, value in values.items():

@@ -25,11 +25,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from obverse.data.patches import image_files, split_files
-from obverse.errors import OutputError, TrainingError
+from obverse.errors import TrainingError
 from obverse.priors import raster_code, raster_network
 from obverse.priors import raster_context as context
 from obverse.priors.raster import ORDER
-from obverse.training.image import log, save_atomically
+from obverse.training.run import follow, log, make_folder, resuming, save_atomically
 
 KINDS = (("green", 3, 0), ("red", 3, 1), ("blue", 3, 2), ("gray", 1, 0))  # name, channels, which of them
 LOSSY_SUFFIXES = {".jpg", ".jpeg"}
@@ -225,27 +225,19 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
             f"the device {device_name!r} cannot be used: {error}; try --device cpu"
         ) from error
     files, held_out = split_files(image_files(data))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
+    make_folder(out)
     torch.manual_seed(recipe.seed)
     networks, average = make_networks(recipe).to(device), make_networks(recipe).to(device)
     average.load_state_dict(networks.state_dict())
     optimiser = torch.optim.Adam(networks.parameters(), lr=recipe.lr, fused=True)
     checkpoint, step = out / "checkpoint.pt", 0
     if checkpoint.exists():
-        try:
+        with resuming(checkpoint):
             state: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
             networks.load_state_dict(state["networks"])
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
             step = state["step"]
-        except Exception as error:  # torch.load raises many kinds for a damaged file
-            raise TrainingError(
-                f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
-                "choose another --out, or delete it to start again"
-            ) from error
         log(f"resumed at step {step}")
     text = {"recipe": asdict(recipe), "data": [Path(d).name for d in data], "photos": len(files)}
     (out / "recipe.json").write_text(json.dumps(text, indent=2))
@@ -278,9 +270,7 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
             loss.backward()
             loss_bits += float(loss.detach()) / len(KINDS)
         optimiser.step()
-        with torch.no_grad():
-            weight = 1 - min(recipe.ema, (step + 1) / (step + 10))
-            torch._foreach_lerp_(list(average.parameters()), list(networks.parameters()), weight)
+        follow(average, networks, recipe.ema, step)
         step += 1
         running = 0.99 * (running or loss_bits) + 0.01 * loss_bits
         if step % 100 == 0:

@@ -21,8 +21,8 @@ from obverse.data.patches import image_files, split_files
 from obverse.errors import TrainingError
 from obverse.priors.raster import RasterModel
 from obverse.priors.raster_network import W_BITS, Networks, checked
-from obverse.training.image import log
 from obverse.training.image_lossless import KINDS, RasterRecipe, make_networks
+from obverse.training.run import log
 from obverse.zoo import StoredModel, store_model
 
 

@@ -29,10 +29,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from obverse.errors import OutputError, TrainingError
+from obverse.errors import TrainingError
 from obverse.priors.factorised import FactorisedDensity
-from obverse.training.image import log, save_atomically
 from obverse.training.invariant_sources import Source, Views
+from obverse.training.run import (
+    log,
+    make_folder,
+    random_state,
+    record_phase,
+    restore_random_state,
+    resuming,
+    save_atomically,
+)
 from obverse.transforms.invariant import (
     InvariantConfig,
     make_decoder,
@@ -180,16 +188,6 @@ def validate(
     return {"rate_bits": rate / done / math.log(2), "distortion": distortion / done}
 
 
-def record_phase(
-    path: Path, recipe: InvariantRecipe, config: InvariantConfig, source: Source, step: int
-) -> None:
-    """Write the resolved recipe beside the weights. A run resumed with another recipe has several phases."""
-    phases = json.loads(path.read_text())["phases"] if path.exists() else []
-    if not phases or phases[-1]["recipe"] != asdict(recipe):
-        phases.append({"from_step": step, "recipe": asdict(recipe), "data": source.facts()})
-    path.write_text(json.dumps({"model": config.as_dict(), "phases": phases}, indent=2))
-
-
 def train(
     source: Source,
     held_out: Source,
@@ -203,10 +201,7 @@ def train(
     held_out: what is validated on. Raises TrainingError for what cannot be run.
     """
     check(recipe, config, source, device_name)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
+    make_folder(out)
     objective = objective_of(recipe.objective)
     device = torch.device(device_name)
     torch.manual_seed(recipe.seed)
@@ -217,35 +212,26 @@ def train(
     checkpoint = out / "checkpoint.pt"
     step = 0
     if checkpoint.exists():
-        try:
+        with resuming(checkpoint):
             state = torch.load(checkpoint, map_location=device, weights_only=True)
             networks.load_state_dict(state["networks"])
             optimiser.load_state_dict(state["optimiser"])
             rng.bit_generator.state = json.loads(state["rng"])
-            torch.set_rng_state(state["torch_rng"].cpu())
-            if device.type == "cuda":
-                torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
+            restore_random_state(state, device)
             step = state["step"]
-        except Exception as error:  # torch.load raises many kinds for a damaged file
-            raise TrainingError(
-                f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
-                "choose another --out, or delete it to start again"
-            ) from error
         log(f"resumed at step {step}")
-    record_phase(out / "recipe.json", recipe, config, source, step)
+    record_phase(out / "recipe.json", recipe, config, source.facts(), step)
 
     def save() -> None:
         state = {
             "networks": networks.state_dict(),
             "optimiser": optimiser.state_dict(),
             "rng": json.dumps(rng.bit_generator.state),
-            "torch_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if device.type == "cuda" else [],
             "step": step,
             "config": config.as_dict(),
             "recipe": asdict(recipe),
         }
-        save_atomically(state, checkpoint)
+        save_atomically(state | random_state(device), checkpoint)
 
     saved = started = time.monotonic()
     first = step

@@ -31,8 +31,9 @@ from obverse.data.stereo_crops import (
     save_scenes,
     synthetic_scenes,
 )
-from obverse.errors import InputError, OutputError, TrainingError
-from obverse.training.image import learning_rate, log, save_atomically, to_tensor
+from obverse.errors import InputError, TrainingError
+from obverse.training.image import learning_rate, to_tensor
+from obverse.training.run import follow, log, make_folder, resuming, save_atomically
 from obverse.transforms.blocks import space_to_depth
 from obverse.transforms.stereo import CELL, Fused, StereoConfig, StereoFusion, correlate_rows
 
@@ -205,10 +206,7 @@ def train(
     training knows no codec). Raises InputError without pairs, TrainingError for what cannot be run.
     """
     check(recipe, config, device_name)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
+    make_folder(out)
     device = torch.device(device_name)
     torch.manual_seed(recipe.seed)
     sampler, validation = prepare(data, out, recipe, decode)
@@ -219,18 +217,13 @@ def train(
     checkpoint = out / "checkpoint.pt"
     step = 0
     if checkpoint.exists():
-        try:
+        with resuming(checkpoint):
             state: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
             model.load_state_dict(state["model"])
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
             sampler.rng.bit_generator.state = json.loads(state["sampler"])
             step = state["step"]
-        except Exception as error:  # torch.load raises many kinds for a damaged file
-            raise TrainingError(
-                f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
-                "choose another --out, or delete it to start again"
-            ) from error
         log(f"resumed at step {step}")
     recipe_text = {"model": config.as_dict(), "recipe": asdict(recipe), "data": [Path(d).name for d in data]}
     (out / "recipe.json").write_text(json.dumps(recipe_text, indent=2))
@@ -263,9 +256,7 @@ def train(
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         if torch.isfinite(norm):
             optimiser.step()
-        with torch.no_grad():
-            weight = 1 - min(recipe.ema, (step + 1) / (step + 10))
-            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+        follow(average, model, recipe.ema, step)
         step += 1
         values["norm"] = float(norm)
         for key, value in values.items():

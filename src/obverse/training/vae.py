@@ -16,7 +16,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,17 @@ import torch
 from torch import Tensor
 
 from obverse.data.image_sets import Bytes, read_image_set
-from obverse.errors import OutputError, TrainingError, UnsupportedInputError
-from obverse.training.image import log, save_atomically
+from obverse.errors import TrainingError, UnsupportedInputError
+from obverse.training.run import (
+    follow,
+    log,
+    make_folder,
+    random_state,
+    record_phase,
+    restore_random_state,
+    resuming,
+    save_atomically,
+)
 from obverse.transforms.vae import VaeConfig, VaeNetworks
 
 AS_IS, STOCHASTIC = "as-is", "stochastic"
@@ -156,17 +165,6 @@ def check(recipe: VaeRecipe, config: VaeConfig, images: Bytes, device_name: str)
         )
 
 
-def record_phase(
-    path: Path, recipe: VaeRecipe, config: VaeConfig, data: Sequence[Path], step: int, images: int
-) -> None:
-    """Write the resolved recipe beside the weights. A run resumed with another recipe has several phases."""
-    phases = json.loads(path.read_text())["phases"] if path.exists() else []
-    if not phases or phases[-1]["recipe"] != asdict(recipe):
-        names = ["/".join(Path(source).resolve().parts[-2:]) for source in data]
-        phases.append({"from_step": step, "recipe": asdict(recipe), "data": names, "images": images})
-    path.write_text(json.dumps({"model": config.as_dict(), "phases": phases}, indent=2))
-
-
 def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig, device_name: str) -> Path:
     """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
 
@@ -174,10 +172,7 @@ def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig,
     """
     images = read_gray_sets(data)
     check(recipe, config, images, device_name)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
+    make_folder(out)
     device = torch.device(device_name)
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
@@ -193,23 +188,17 @@ def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig,
     checkpoint = out / "checkpoint.pt"
     step = 0
     if checkpoint.exists():
-        try:
+        with resuming(checkpoint):
             state = torch.load(checkpoint, map_location=device, weights_only=True)
             model.load_state_dict(state["model"])
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
             rng.bit_generator.state = json.loads(state["rng"])
-            torch.set_rng_state(state["torch_rng"].cpu())
-            if device.type == "cuda":
-                torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
+            restore_random_state(state, device)
             step = state["step"]
-        except Exception as error:  # torch.load raises many kinds for a damaged file
-            raise TrainingError(
-                f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
-                "choose another --out, or delete it to start again"
-            ) from error
         log(f"resumed at step {step}")
-    record_phase(out / "recipe.json", recipe, config, data, step, len(training))
+    names = ["/".join(Path(source).resolve().parts[-2:]) for source in data]
+    record_phase(out / "recipe.json", recipe, config, names, step, images=len(training))
 
     def save() -> None:
         state = {
@@ -217,12 +206,10 @@ def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig,
             "average": average.state_dict(),
             "optimiser": optimiser.state_dict(),
             "rng": json.dumps(rng.bit_generator.state),
-            "torch_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if device.type == "cuda" else [],
             "step": step,
             "config": config.as_dict(),
         }
-        save_atomically(state, checkpoint)
+        save_atomically(state | random_state(device), checkpoint)
 
     per_image = config.height * config.width * math.log(2)
     saved = started = time.monotonic()
@@ -242,9 +229,7 @@ def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig,
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         if torch.isfinite(norm):
             optimiser.step()
-        with torch.no_grad():
-            pull = 1 - min(recipe.ema, (step + 1) / (step + 10))
-            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), pull)
+        follow(average, model, recipe.ema, step)
         step += 1
         values = {"pixels": pixels.item(), "norm": norm.item()}
         values |= {f"z{i + 1}": value for i, value in enumerate(kl.tolist())}

@@ -40,7 +40,7 @@ from obverse.quantization.nested_lattice import (
     nested_labels,
     slope_at,
 )
-from obverse.training.image import log, save_atomically
+from obverse.training.run import log, save_atomically
 from obverse.transforms.side_information import SideInformation, as_columns
 from obverse.transforms.wyner_ziv import WynerZivNetworks, WynerZivSizes
 
