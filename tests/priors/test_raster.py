@@ -167,6 +167,12 @@ def test_damage_is_noticed_or_gives_other_pixels_but_never_fails(model):
         assert back.shape == planes.shape
 
 
+@pytest.mark.parametrize("data", [b"\x80", b"\x80\x80", b"\x80\x05abc"])
+def test_a_cut_list_of_values_is_noticed(model, data):
+    with pytest.raises(DamagedError, match="list of values"):
+        model.decode(data, 1, 4, 4, 16)
+
+
 def test_a_cut_message_is_noticed(model):
     planes = picture("noise", 1, 30, 30, 8, 0)
     data = model.encode(planes)

@@ -17,7 +17,7 @@ from obverse.coding import Message
 from obverse.coding.logistic_mixture import EXPONENTIAL, INVERSE_SCALE, PRECISION, SIGMOID
 from obverse.coding.rans import LOW
 from obverse.container.varint import decode_varint, encode_varint
-from obverse.errors import DamagedError, ExportError, InputError
+from obverse.errors import DamagedError, ExportError, InputError, TruncatedError
 from obverse.priors import raster_context as context
 from obverse.priors.raster_code import code
 from obverse.priors.raster_context import PIXEL_WEIGHTS, SIDE, TOP, neighbours
@@ -157,11 +157,11 @@ def ranks_of(values: np.ndarray, depth: int) -> tuple[np.ndarray, int, bytes]:
 
 def used_values(data: bytes, at: int) -> tuple[np.ndarray, int]:
     """The list that `ranks_of` made, and where it ends. Raises DamagedError."""
-    length, at = decode_varint(data, at)
     stream = zlib.decompressobj()
     try:
+        length, at = decode_varint(data, at)
         raw = stream.decompress(data[at : at + length], (1 << 13) + 1)
-    except zlib.error as error:
+    except (zlib.error, TruncatedError) as error:
         raise DamagedError(f"the list of values is damaged: {error}") from None
     if len(raw) != 1 << 13 or not stream.eof or stream.unused_data or length > len(data) - at:
         raise DamagedError("the list of values does not have the length it should")
