@@ -8,17 +8,51 @@ from __future__ import annotations
 
 import numpy as np
 
+from obverse.coding.logistic_mixture import FRACTION, cumulative
 from obverse.coding.rans import refill
 from obverse.priors import raster_context as context
-from obverse.priors.raster_context import BLOCK, SIDE, TOP, compiled, inline
-from obverse.priors.raster_network import activate, cumulative, layer, mixture
-from obverse.priors.seen_values import class_of, key_of, learn_class, remember_value, was_seen
+from obverse.priors.raster_context import BLOCK, EXTRA, SIDE, TOP, compiled, inline
+from obverse.priors.raster_network import activate, layer, mixture
+from obverse.priors.seen_values import (
+    LEAST_MASS,
+    REACH,
+    bounded,
+    class_of,
+    key_of,
+    learn_class,
+    remember_value,
+    was_seen,
+)
 
 
 @inline
-def remember(work, c, y, x, at, value, p, plane, stride, width):  # type: ignore[no-untyped-def]
-    """Write a pixel and its error, and the padding that stands for pixels outside of the picture."""
+def look(work, near, c, y, x, plane, stride, depth, features):  # type: ignore[no-untyped-def]
+    """What is known of a value before it is coded. -> its place, prediction (1/64), activity; fills `features`."""
+    if x % BLOCK == 0:
+        regressors = near.counts[c, 0]
+        context.gather_equations(work.current, work.above, c, x // BLOCK, regressors, work.equations)
+        context.solve(work.equations, work.column, work.solution, regressors, work.weights, c)
+    at = c * plane + (y + TOP) * stride + x + SIDE
+    top = (np.int64(1) << depth) - 1
+    p = context.predict(work.pixels, at, c, near, work.weights, work.regressors, top)
+    activity = context.describe(work.pixels, work.errors, at, stride, plane, c, near, p, depth, features)
+    return at, p, activity
+
+
+@inline
+def feature_count(near, c):  # type: ignore[no-untyped-def]
+    """How many features `look` fills for a channel."""
+    return near.counts[c, 1] + near.counts[c, 2] + near.counts[c, 3] + EXTRA
+
+
+@inline
+def remember(work, near, c, y, x, at, value, p, weight, plane, stride, width):  # type: ignore[no-untyped-def]
+    """Learn from a value that is known now: write it and its error, and the padding for what lies outside.
+
+    weight: of the value in the normal equations.
+    """
     pixels = work.pixels
+    target = value - np.int64(pixels[at - 1])
     pixels[at] = value
     work.errors[at] = (value << 6) - p
     if y == 0:  # above the first row: what is to the left
@@ -31,6 +65,7 @@ def remember(work, c, y, x, at, value, p, plane, stride, width):  # type: ignore
     if x == width - 1:
         for i in range(1, SIDE + 1):
             pixels[at + i] = value
+    context.learn(work.current, c, x // BLOCK, near.counts[c, 0], work.regressors, target, weight)
 
 
 @compiled
@@ -42,7 +77,7 @@ def next_blocks(work):  # type: ignore[no-untyped-def]
 
 
 @inline
-def window_masses(seen, key, low, high, count, weights, means, scales, components, inverse, table):  # type: ignore[no-untyped-def]
+def window_masses(seen, key, low, high, count, weights, means, scales, edges, inverse, table):  # type: ignore[no-untyped-def]
     """Fill seen.sums: at v - low + 1 the mass of the seen values low to v. -> that of all."""
     mass = np.int64(0)
     edge, below = np.int64(-1), np.int64(0)  # the last boundary that was computed
@@ -50,9 +85,9 @@ def window_masses(seen, key, low, high, count, weights, means, scales, component
     for v in range(low, high + 1):
         if was_seen(seen, key, v):
             if edge != v:
-                below = cumulative(v, count, weights, means, scales, components, inverse, table)
+                below = cumulative(v, 0, count, weights, means, scales, edges, inverse, table)
             edge = v + 1
-            above = cumulative(edge, count, weights, means, scales, components, inverse, table)
+            above = cumulative(edge, 0, count, weights, means, scales, edges, inverse, table)
             mass += above - below
             below = above
         seen.sums[np.uint64(v - low + 1)] = mass
@@ -82,25 +117,16 @@ def code(decoding, planes, channels, height, width, depth, first_network, near, 
     weights, means = np.zeros((1, components), np.int64), np.zeros((1, components), np.int64)
     scales = np.zeros((1, components), np.int64)
     count, full = np.int64(1) << depth, np.int64(1) << 24
+    edges = np.arange(count + 1) * FRACTION - FRACTION // 2  # the boundaries of the values
     position = 0
     for y in range(height):
         if y % BLOCK == 0 and y > 0:
             next_blocks(work)
         for x in range(width):
-            block = x // BLOCK
             for c in range(channels):
                 network = first_network + c
-                regressors = near.counts[c, 0]
-                if x % BLOCK == 0:
-                    context.gather_equations(work.current, work.above, c, block, regressors, work.equations)
-                    context.solve(work.equations, work.column, work.solution, regressors, work.weights, c)
-                at = c * plane + (y + TOP) * stride + x + SIDE
-                p = context.predict(work.pixels, at, c, near, work.weights, work.regressors, count - 1)
-                activity = context.describe(
-                    work.pixels, work.errors, at, stride, plane, c, near, p, depth, features
-                )
-                inputs = near.counts[c, 1] + near.counts[c, 2] + near.counts[c, 3] + 4
-                layer(features, inputs, networks.one, networks.one_bias, network, sums)
+                at, p, activity = look(work, near, c, y, x, plane, stride, depth, features)
+                layer(features, feature_count(near, c), networks.one, networks.one_bias, network, sums)
                 activate(sums, hidden)
                 layer(sums, hidden, networks.two, networks.two_bias, network, sums2)
                 activate(sums2, hidden2)
@@ -115,17 +141,19 @@ def code(decoding, planes, channels, height, width, depth, first_network, near, 
                         c, np.int64(planes[0, y, x]), np.int64(planes[1, y, x]) if c == 2 else np.int64(0)
                     )
                     reach = min(
-                        np.int64(4) + ((4 + (activity & 3)) << max((activity >> 2) - 9, 0)), np.int64(24)
+                        np.int64(4) + ((4 + (activity & 3)) << max((activity >> 2) - 9, 0)), np.int64(REACH)
                     )
                     low, high = max((p >> 6) - reach, np.int64(0)), min((p >> 6) + reach, count - 1)
                     mass = window_masses(
-                        seen, key, low, high, count, weights, means, scales, components, inverse, table
+                        seen, key, low, high, count, weights, means, scales, edges, inverse, table
                     )
-                told = mass >= 64 and mass <= full - 64  # whether it is told if the value was seen
+                told = (
+                    mass >= LEAST_MASS and mass <= full - LEAST_MASS
+                )  # whether it is told if the value was seen
                 if told:
                     few, octave = class_of(seen, key, mass)
                     if seen.probability[c, few, octave] < 0:
-                        seen.probability[c, few, octave] = min(max(mass >> 2, 1 << 10), (1 << 22) - (1 << 10))
+                        seen.probability[c, few, octave] = bounded(mass >> 2)
                     chance = seen.probability[c, few, octave] << 2
                     if decoding:
                         slot = np.int64(x_state & np.uint64(0xFFFFFF))
@@ -142,9 +170,8 @@ def code(decoding, planes, channels, height, width, depth, first_network, near, 
                         position += 1
                     learn_class(seen, c, few, octave, hit)
                 elif mass > 0:
-                    mass = np.int64(
-                        0
-                    )  # as good as all values were seen, or none: they are not told from the others
+                    # as good as all values were seen, or none: they are not told from the others
+                    mass = np.int64(0)
                     for i in range(high - low + 2):
                         seen.sums[i] = 0
                 # the values that it can be now, and their mass; those seen are left out of `others`
@@ -160,7 +187,7 @@ def code(decoding, planes, channels, height, width, depth, first_network, near, 
                         end = count
                         while end - value > 1:
                             middle = (value + end) >> 1
-                            f = cumulative(middle, count, weights, means, scales, components, inverse, table)
+                            f = cumulative(middle, 0, count, weights, means, scales, edges, inverse, table)
                             if f - mass_below(seen, middle, low, high) <= target:
                                 value = middle
                             else:
@@ -168,8 +195,8 @@ def code(decoding, planes, channels, height, width, depth, first_network, near, 
                 if hit:
                     below, above = mass_below(seen, value, low, high), mass_below(seen, value + 1, low, high)
                 else:
-                    below = cumulative(value, count, weights, means, scales, components, inverse, table)
-                    above = cumulative(value + 1, count, weights, means, scales, components, inverse, table)
+                    below = cumulative(value, 0, count, weights, means, scales, edges, inverse, table)
+                    above = cumulative(value + 1, 0, count, weights, means, scales, edges, inverse, table)
                     below -= mass_below(seen, value, low, high)
                     above -= mass_below(seen, value + 1, low, high)
                 start, stop = (below << 24) // total, (above << 24) // total
@@ -184,11 +211,7 @@ def code(decoding, planes, channels, height, width, depth, first_network, near, 
                     position += 1
                 if use_seen >> c & 1:
                     remember_value(seen, key, value)
-                target = value - np.int64(work.pixels[at - 1])
-                remember(work, c, y, x, at, value, p, plane, stride, width)
-                context.learn(
-                    work.current, c, block, regressors, work.regressors, target, pixel_weights[activity]
-                )
+                remember(work, near, c, y, x, at, value, p, pixel_weights[activity], plane, stride, width)
     return x_state, n, position
 
 
@@ -200,33 +223,19 @@ def collect(planes, channels, height, width, depth, near, work, keep, features, 
     features: (n, F) float32; predictions (1/64), activities, values, who (the channel): (n,).
     """
     stride, plane = width + 2 * SIDE, (height + TOP) * (width + 2 * SIDE)
-    top = (np.int64(1) << depth) - 1
     row = np.zeros(features.shape[1], np.float32)
     n = 0
     for y in range(height):
         if y % BLOCK == 0 and y > 0:
             next_blocks(work)
         for x in range(width):
-            block = x // BLOCK
             for c in range(channels):
-                regressors = near.counts[c, 0]
-                if x % BLOCK == 0:
-                    context.gather_equations(work.current, work.above, c, block, regressors, work.equations)
-                    context.solve(work.equations, work.column, work.solution, regressors, work.weights, c)
-                at = c * plane + (y + TOP) * stride + x + SIDE
-                p = context.predict(work.pixels, at, c, near, work.weights, work.regressors, top)
-                activity = context.describe(
-                    work.pixels, work.errors, at, stride, plane, c, near, p, depth, row
-                )
+                at, p, activity = look(work, near, c, y, x, plane, stride, depth, row)
                 value = np.int64(planes[c, y, x])
                 if keep[y, x]:
-                    for i in range(near.counts[c, 1] + near.counts[c, 2] + near.counts[c, 3] + 4):
+                    for i in range(feature_count(near, c)):
                         features[n, i] = row[i]
                     predictions[n], activities[n], values[n], who[n] = p, activity, value, c
                     n += 1
-                target = value - np.int64(work.pixels[at - 1])
-                remember(work, c, y, x, at, value, p, plane, stride, width)
-                context.learn(
-                    work.current, c, block, regressors, work.regressors, target, pixel_weights[activity]
-                )
+                remember(work, near, c, y, x, at, value, p, pixel_weights[activity], plane, stride, width)
     return n

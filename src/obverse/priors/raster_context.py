@@ -167,7 +167,7 @@ def gather_equations(current, above, c, block, n, a):  # type: ignore[no-untyped
                 + (above[c, b - 2, i, j] + above[c, b + 2, i, j])
             )
     for i in range(n):
-        a[i, i] += 300.0
+        a[i, i] += RIDGE
 
 
 @inline

@@ -1,6 +1,6 @@
 """The network of `image-lossless`: from the features of a pixel to the mixture of logistics that it is coded with.
 
-    features ──► layer ──► activate ──► layer ──► activate ──► layer ──► mixture ──► cumulative
+    features ──► layer ──► activate ──► layer ──► activate ──► layer ──► mixture
 
 Weights and activations are integers in float32 whose sums stay below 2**24, so they are exact in any order (see
 `transforms.exact`), and fast-math, which picks the order, does no harm here. The outputs are the logits, means and
@@ -120,21 +120,3 @@ def mixture(sums, p, activity, components, exponential, weights, means, scales):
         offset = offset >> (20 - e) if e < 20 else offset << (e - 20)
         means[0, k] = p + min(max(offset, -(1 << 24)), 1 << 24)
         scales[0, k] = min(max(base + (np.int64(sums[2 * components + k]) >> 12), 8), 255)
-
-
-@inline
-def cumulative(v, count, weights, means, scales, components, inverse, table):  # type: ignore[no-untyped-def]
-    """F below value v out of 2**24, as `logistic_mixture.cumulative` with the edges of integers from 0 on."""
-    if v <= 0:
-        return np.int64(0)
-    if v >= count:
-        return np.int64(1) << 24
-    edge = 64 * v - 32
-    total = np.int64(0)
-    for k in range(components):
-        t = (((edge - means[0, k]) * inverse[scales[0, k]]) >> 12) + (16 << 20)
-        t = min(max(t, 0), (32 << 20) - 1)
-        at = t >> 15
-        low = table[at]
-        total += weights[0, k] * (low + (((table[at + 1] - low) * (t & 32767)) >> 15))
-    return v + (((total >> 8) * ((np.int64(1) << 24) - count)) >> 32)

@@ -72,13 +72,19 @@ def class_of(seen, key, mass):  # type: ignore[no-untyped-def]
 
 
 @inline
+def bounded(p):  # type: ignore[no-untyped-def]
+    """A probability out of FULL, kept from 0 and 1."""
+    return min(max(p, FULL >> 12), FULL - (FULL >> 12))
+
+
+@inline
 def learn_class(seen, c, few, octave, hit):  # type: ignore[no-untyped-def]
     """Move a class's probability towards what happened, ever more slowly."""
     n = min(seen.count[c, few, octave] + 1, 255)
     seen.count[c, few, octave] = n
     p = seen.probability[c, few, octave]
-    p += (((1 << 22) if hit else 0) - p) // (n + 1)
-    seen.probability[c, few, octave] = min(max(p, 1 << 10), (1 << 22) - (1 << 10))
+    p += ((FULL if hit else 0) - p) // (n + 1)
+    seen.probability[c, few, octave] = bounded(p)
 
 
 @inline
