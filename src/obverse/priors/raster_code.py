@@ -1,7 +1,7 @@
 """The loop of `image-lossless`: pixel after pixel, what is known of it, its distribution, its interval or its value.
 
 Coding and decoding are one function, so that what they know of a pixel cannot differ. `collect` walks the same way for
-training.
+training; a function for what both do first with a pixel made decoding a seventh slower, so it stands in both.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from obverse.coding.logistic_mixture import FRACTION, cumulative
 from obverse.coding.rans import refill
 from obverse.priors import raster_context as context
-from obverse.priors.raster_context import BLOCK, EXTRA, SIDE, TOP, compiled, inline
+from obverse.priors.raster_context import BLOCK, SIDE, TOP, compiled, inline
 from obverse.priors.raster_network import activate, layer, mixture
 from obverse.priors.seen_values import (
     LEAST_MASS,
@@ -26,33 +26,9 @@ from obverse.priors.seen_values import (
 
 
 @inline
-def look(work, near, c, y, x, plane, stride, depth, features):  # type: ignore[no-untyped-def]
-    """What is known of a value before it is coded. -> its place, prediction (1/64), activity; fills `features`."""
-    if x % BLOCK == 0:
-        regressors = near.counts[c, 0]
-        context.gather_equations(work.current, work.above, c, x // BLOCK, regressors, work.equations)
-        context.solve(work.equations, work.column, work.solution, regressors, work.weights, c)
-    at = c * plane + (y + TOP) * stride + x + SIDE
-    top = (np.int64(1) << depth) - 1
-    p = context.predict(work.pixels, at, c, near, work.weights, work.regressors, top)
-    activity = context.describe(work.pixels, work.errors, at, stride, plane, c, near, p, depth, features)
-    return at, p, activity
-
-
-@inline
-def feature_count(near, c):  # type: ignore[no-untyped-def]
-    """How many features `look` fills for a channel."""
-    return near.counts[c, 1] + near.counts[c, 2] + near.counts[c, 3] + EXTRA
-
-
-@inline
-def remember(work, near, c, y, x, at, value, p, weight, plane, stride, width):  # type: ignore[no-untyped-def]
-    """Learn from a value that is known now: write it and its error, and the padding for what lies outside.
-
-    weight: of the value in the normal equations.
-    """
+def remember(work, c, y, x, at, value, p, plane, stride, width):  # type: ignore[no-untyped-def]
+    """Write a pixel and its error, and the padding that stands for pixels outside of the picture."""
     pixels = work.pixels
-    target = value - np.int64(pixels[at - 1])
     pixels[at] = value
     work.errors[at] = (value << 6) - p
     if y == 0:  # above the first row: what is to the left
@@ -65,7 +41,6 @@ def remember(work, near, c, y, x, at, value, p, weight, plane, stride, width):  
     if x == width - 1:
         for i in range(1, SIDE + 1):
             pixels[at + i] = value
-    context.learn(work.current, c, x // BLOCK, near.counts[c, 0], work.regressors, target, weight)
 
 
 @compiled
@@ -123,10 +98,20 @@ def code(decoding, planes, channels, height, width, depth, first_network, near, 
         if y % BLOCK == 0 and y > 0:
             next_blocks(work)
         for x in range(width):
+            block = x // BLOCK
             for c in range(channels):
                 network = first_network + c
-                at, p, activity = look(work, near, c, y, x, plane, stride, depth, features)
-                layer(features, feature_count(near, c), networks.one, networks.one_bias, network, sums)
+                regressors = near.counts[c, 0]
+                if x % BLOCK == 0:
+                    context.gather_equations(work.current, work.above, c, block, regressors, work.equations)
+                    context.solve(work.equations, work.column, work.solution, regressors, work.weights, c)
+                at = c * plane + (y + TOP) * stride + x + SIDE
+                p = context.predict(work.pixels, at, c, near, work.weights, work.regressors, count - 1)
+                activity = context.describe(
+                    work.pixels, work.errors, at, stride, plane, c, near, p, depth, features
+                )
+                inputs = near.counts[c, 1] + near.counts[c, 2] + near.counts[c, 3] + 4
+                layer(features, inputs, networks.one, networks.one_bias, network, sums)
                 activate(sums, hidden)
                 layer(sums, hidden, networks.two, networks.two_bias, network, sums2)
                 activate(sums2, hidden2)
@@ -211,7 +196,11 @@ def code(decoding, planes, channels, height, width, depth, first_network, near, 
                     position += 1
                 if use_seen >> c & 1:
                     remember_value(seen, key, value)
-                remember(work, near, c, y, x, at, value, p, pixel_weights[activity], plane, stride, width)
+                target = value - np.int64(work.pixels[at - 1])
+                remember(work, c, y, x, at, value, p, plane, stride, width)
+                context.learn(
+                    work.current, c, block, regressors, work.regressors, target, pixel_weights[activity]
+                )
     return x_state, n, position
 
 
@@ -223,19 +212,33 @@ def collect(planes, channels, height, width, depth, near, work, keep, features, 
     features: (n, F) float32; predictions (1/64), activities, values, who (the channel): (n,).
     """
     stride, plane = width + 2 * SIDE, (height + TOP) * (width + 2 * SIDE)
+    top = (np.int64(1) << depth) - 1
     row = np.zeros(features.shape[1], np.float32)
     n = 0
     for y in range(height):
         if y % BLOCK == 0 and y > 0:
             next_blocks(work)
         for x in range(width):
+            block = x // BLOCK
             for c in range(channels):
-                at, p, activity = look(work, near, c, y, x, plane, stride, depth, row)
+                regressors = near.counts[c, 0]
+                if x % BLOCK == 0:
+                    context.gather_equations(work.current, work.above, c, block, regressors, work.equations)
+                    context.solve(work.equations, work.column, work.solution, regressors, work.weights, c)
+                at = c * plane + (y + TOP) * stride + x + SIDE
+                p = context.predict(work.pixels, at, c, near, work.weights, work.regressors, top)
+                activity = context.describe(
+                    work.pixels, work.errors, at, stride, plane, c, near, p, depth, row
+                )
                 value = np.int64(planes[c, y, x])
                 if keep[y, x]:
-                    for i in range(feature_count(near, c)):
+                    for i in range(near.counts[c, 1] + near.counts[c, 2] + near.counts[c, 3] + 4):
                         features[n, i] = row[i]
                     predictions[n], activities[n], values[n], who[n] = p, activity, value, c
                     n += 1
-                remember(work, near, c, y, x, at, value, p, pixel_weights[activity], plane, stride, width)
+                target = value - np.int64(work.pixels[at - 1])
+                remember(work, c, y, x, at, value, p, plane, stride, width)
+                context.learn(
+                    work.current, c, block, regressors, work.regressors, target, pixel_weights[activity]
+                )
     return n
