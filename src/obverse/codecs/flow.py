@@ -17,10 +17,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 
-from obverse.codec import Codec
+from obverse.codecs.model_codec import ModelCodec
 from obverse.coding import Message
 from obverse.coding.logistic_mixture import LogisticMixtures
 from obverse.container import Container, Limits
@@ -35,11 +33,9 @@ from obverse.errors import (
     MessageEmptyError,
     ObverseError,
     UnsupportedInputError,
-    WrongModelError,
 )
 from obverse.transforms.exact_integer_flow import ExactIntegerFlow
 from obverse.transforms.integer_flow import FlowConfig
-from obverse.zoo import StoredModel, load_model
 
 SEGMENT = 250  # images of a message
 LARGEST_SEGMENT = 1000  # so that a file cannot ask for more memory than its images take
@@ -50,31 +46,20 @@ Images = npt.NDArray[np.uint8]
 Symbols = npt.NDArray[np.int32]
 
 
-class FlowCodec(Codec):
+class FlowCodec(ModelCodec):
     """Sets of 32x32 RGB images, uint8."""
 
     id: ClassVar[str] = "flow"
     suffix: ClassVar[str] = ".npy"
-    takes_model: ClassVar[bool] = True
+    default_model: ClassVar[str] = "flow-cifar"
     takes_folder: ClassVar[bool] = True
-
-    def __init__(self, model: StoredModel | None = None):
-        self._given = model
-
-    @cached_property
-    def model(self) -> StoredModel:
-        return self._given or load_model("flow-cifar")
-
-    @property
-    def fingerprint(self) -> bytes:
-        return self.model.fingerprint
 
     @cached_property
     def networks(self) -> ExactIntegerFlow:
         try:
             config = FlowConfig.from_dict(self.model.config.get("model"))
-            return ExactIntegerFlow.from_state(config, load_safetensors(self.model.weights))
-        except (ObverseError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            return ExactIntegerFlow.from_state(config, self.weights)
+        except (ObverseError, KeyError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"the model {self.model.name} is damaged or of another codec ({error}); make or install it again"
             ) from error
@@ -140,12 +125,7 @@ class FlowCodec(Codec):
         """
         limits = limits or Limits()
         header, items, _ = recover_items(source, limits)
-        if header.codec != self.id or header.model != self.fingerprint:
-            written = header.model.hex() if header.model else "none"
-            raise WrongModelError(
-                f"the file was written by codec {header.codec!r} with model {written}, here is model "
-                f"{self.fingerprint.hex()} of {self.id!r}"
-            )
+        self.check_written_here(header)
         segment = self._plan(header.config, header.shape, items, limits)
         kept, missing = [np.empty((0, *header.shape[1:]), np.uint8)], []
         for number, payload in enumerate(items):

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from obverse.codec import Codec
 from obverse.codecs.image_networks import ImageNetworks
+from obverse.codecs.model_codec import ModelCodec
 from obverse.codecs.rate_control import highest_level
 from obverse.coding import Message
 from obverse.container import Container, Limits
@@ -34,34 +34,20 @@ from obverse.data.images import Photo, photo_of, read_photo, write_photo
 from obverse.errors import DamagedError, InputError, MessageEmptyError
 from obverse.priors.exact_four_step import FRACTION, LEVELS, Z_MAX
 from obverse.priors.four_step import take_slice
-from obverse.zoo import StoredModel, load_model
 
 ALIGN = 64  # pixels: one position of z
 PIXEL_BYTES = 36  # memory a pixel takes while it is coded, in bytes (benchmarks/large_image.py)
 
 
-class ImageCodec(Codec):
+class ImageCodec(ModelCodec):
     """Any 8-bit grayscale or RGB image, with or without alpha, from 1x1 pixel on."""
 
     id: ClassVar[str] = "image"
     suffix: ClassVar[str] = ".png"
-    takes_model: ClassVar[bool] = True
-
-    def __init__(self, model: StoredModel | None = None):
-        self._given = model
-
-    @cached_property
-    def model(self) -> StoredModel:
-        """The stored model; its weights are read here, the networks are built at first use."""
-        return self._given or load_model("image")
 
     @cached_property
     def networks(self) -> ImageNetworks:
         return ImageNetworks.load(self.model)
-
-    @property
-    def fingerprint(self) -> bytes:
-        return self.model.fingerprint
 
     def encode(
         self,

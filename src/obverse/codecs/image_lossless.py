@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
-from obverse.codec import Codec
 from obverse.codecs import image_methods as methods
+from obverse.codecs.model_codec import ModelCodec
 from obverse.container import Container, ItemReader, Limits, read_header
 from obverse.container.inflate import inflate
 from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
 from obverse.data.images import Photo, photo_of, read_photo, write_photo
-from obverse.errors import DamagedError, InputError, WrongModelError
-from obverse.zoo import StoredModel, load_model
+from obverse.errors import DamagedError, InputError
 
 if TYPE_CHECKING:
     from obverse.priors.raster import RasterModel
@@ -68,19 +67,11 @@ class Layout(NamedTuple):
         return slice(stripe * self.rows, min(self.height, (stripe + 1) * self.rows))
 
 
-class ImageLosslessCodec(Codec):
+class ImageLosslessCodec(ModelCodec):
     """Any 8-bit grayscale or RGB image, with or without alpha, or 16-bit grayscale, from 1x1 pixel on."""
 
     id: ClassVar[str] = "image-lossless"
     suffix: ClassVar[str] = ".png"
-    takes_model: ClassVar[bool] = True
-
-    def __init__(self, model: StoredModel | None = None):
-        self._given = model
-
-    @cached_property
-    def model(self) -> StoredModel:
-        return self._given or load_model(self.id)
 
     @cached_property
     def raster(self) -> RasterModel:
@@ -88,10 +79,6 @@ class ImageLosslessCodec(Codec):
         from obverse.priors.raster import RasterModel
 
         return RasterModel.load(self.model)
-
-    @property
-    def fingerprint(self) -> bytes:
-        return self.model.fingerprint
 
     def encode(
         self, data: Any, *, metadata: dict[str, Any] | None = None, limits: Limits | None = None
@@ -194,8 +181,7 @@ class ImageLosslessCodec(Codec):
         """
         limits = limits or Limits()
         header, items, _ = recover_items(source, limits)
-        if header.codec != self.id or header.model != self.fingerprint:
-            raise WrongModelError(f"the file was not written by codec {self.id!r} with this model")
+        self.check_written_here(header)
         layout = layout_of(header.config, header.shape, True, limits)
         if len(items) != layout.stripes + len(layout.extras):
             raise DamagedError("an image file with more or fewer stripes than its header says")

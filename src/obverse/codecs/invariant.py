@@ -22,11 +22,9 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from obverse.codec import Codec
+from obverse.codecs.model_codec import ModelCodec
 from obverse.coding import Message, TableFamily
 from obverse.container import Container, Limits
 from obverse.data.arrays import npy_bytes, read_array
@@ -39,7 +37,6 @@ from obverse.errors import (
     UnsupportedInputError,
 )
 from obverse.transforms.invariant import InvariantConfig, make_decoder, make_encoder
-from obverse.zoo import StoredModel, load_model
 
 CHUNK = 1000  # items that pass through the networks at once
 FARTHEST = 2**20  # a z beyond belongs to no data like the training's
@@ -61,52 +58,21 @@ def state_of(
     return {name: tensor.contiguous() for name, tensor in (state | {"offset": offset.float()}).items()}
 
 
-class InvariantCodec(Codec):
+class InvariantCodec(ModelCodec):
     """Sets of points (n, d), or of gray images (n, H, W) uint8: of the one kind that the model was trained for."""
 
     id: ClassVar[str] = "invariant"
     suffix: ClassVar[str] = ".npy"
-    takes_model: ClassVar[bool] = True
+    default_model: ClassVar[str] = "invariant-mnist"
     takes_folder: ClassVar[bool] = True
-
-    def __init__(self, model: StoredModel | None = None):
-        self._given = model
-
-    @cached_property
-    def model(self) -> StoredModel:
-        return self._given or load_model("invariant-mnist")
-
-    @property
-    def fingerprint(self) -> bytes:
-        return self.model.fingerprint
 
     @cached_property
     def config(self) -> InvariantConfig:
         return InvariantConfig.from_dict(self.model.config.get("model"))
 
     @cached_property
-    def _state(self) -> dict[str, dict[str, Tensor]]:
-        """The model's tensors by part: encoder, decoder, tables, and the offset by itself."""
-        try:
-            tensors = load_safetensors(self.model.weights)
-        except SafetensorError as error:
-            raise InputError(f"the weights of the model {self.model.name} are damaged: {error}") from None
-        parts: dict[str, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition(".")
-            parts.setdefault(part, {})[rest] = tensor
-        return parts
-
-    def _network(self, network: nn.Module, part: str) -> nn.Module:
-        try:
-            network.load_state_dict(self._state[part])
-        except (KeyError, RuntimeError) as error:
-            raise InputError(f"the model {self.model.name} has no whole {part}: {error}") from None
-        return network.eval().requires_grad_(False)
-
-    @cached_property
     def encoder(self) -> nn.Module:
-        return self._network(make_encoder(self.config), "encoder")
+        return self.network(make_encoder(self.config), "encoder")
 
     @cached_property
     def decoder(self) -> nn.Module:
@@ -116,12 +82,12 @@ class InvariantCodec(Codec):
                 f"the model {self.model.name} has no decoder: its codes ({self.model.config.get('objective')}) are for "
                 "tasks only; decode them to .npy, or train with the objective vic"
             )
-        return self._network(make_decoder(self.config), "decoder")
+        return self.network(make_decoder(self.config), "decoder")
 
     @cached_property
     def offset(self) -> npt.NDArray[np.float64]:
         """(k,) what is added to the integers."""
-        offset = self._state.get("offset", {}).get("")
+        offset = self.weights.get("offset")
         if offset is None or offset.shape != (self.config.codes,) or not bool(torch.isfinite(offset).all()):
             raise InputError(f"the model {self.model.name} is damaged: it has no offset for each code")
         return offset.double().numpy()
@@ -130,7 +96,7 @@ class InvariantCodec(Codec):
     def tables(self) -> TableFamily:
         """One for each of the k codes."""
         try:
-            stored = self._state["tables"]
+            stored = self.tensors("tables")
             tables = TableFamily.from_state({name: stored[name].numpy().astype(np.int64) for name in TABLES})
         except (KeyError, ValueError, TableError) as error:
             raise InputError(f"the model {self.model.name} has no whole tables: {error}") from None

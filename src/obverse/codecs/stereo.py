@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load as load_safetensors
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,7 +27,7 @@ from obverse.data.images import Photo, photo_of, write_photo
 from obverse.errors import InputError, SideInformationError, WrongModelError
 from obverse.transforms.stereo import ALIGN, StereoConfig, StereoFusion, luma
 from obverse.transforms.windows import windows
-from obverse.zoo import StoredModel, find_model, load_model
+from obverse.zoo import find_model, load_model
 
 WINDOW = 1152  # pixels on a side of what the fusion network sees at once
 HALO = 112  # at least what its convolutions see
@@ -38,16 +37,14 @@ FLAT = 1.0  # grey levels: views with less structure than this cannot be told ap
 
 
 class StereoCodec(ImageCodec):
-    """Any image that the image codec codes; decoding takes the left view of the same size as side information."""
+    """Any image that the image codec codes; decoding takes the left view of the same size as side information.
+
+    The model is the fusion network. Its configuration names the image model that it was trained for, so that the
+    fingerprint stands for both.
+    """
 
     id: ClassVar[str] = "stereo"
     needs_side_info: ClassVar[bool] = True
-
-    @cached_property
-    def model(self) -> StoredModel:
-        """The stored fusion network. Its configuration names the image model that it was trained for, so that
-        the fingerprint stands for both."""
-        return self._given or load_model("stereo")
 
     @cached_property
     def networks(self) -> ImageNetworks:
@@ -67,9 +64,7 @@ class StereoCodec(ImageCodec):
     @cached_property
     def fusion(self) -> StereoFusion:
         network = StereoFusion(StereoConfig(**self.model.config["model"]))
-        state = load_safetensors(self.model.weights)
-        network.load_state_dict({name: value.float() for name, value in state.items()})
-        return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        return self.network(network).to(memory_format=torch.channels_last)
 
     def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
         """side_info: the left view, as `encode` takes images, of the same height and width. Returns (H, W),

@@ -21,10 +21,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 
-from obverse.codec import Codec
+from obverse.codecs.model_codec import ModelCodec
 from obverse.coding import Message
 from obverse.coding.bits_back import pop_item, push_item
 from obverse.container import Container, Limits, write
@@ -38,12 +36,10 @@ from obverse.errors import (
     InputError,
     MessageEmptyError,
     UnsupportedInputError,
-    WrongModelError,
 )
 from obverse.priors.latent_variable import UNIFORM, LanePixels, VaeLanes
 from obverse.transforms.vae import VaeConfig
 from obverse.transforms.vae_exact import BIN_BITS, BINS, ExactVae
-from obverse.zoo import StoredModel, load_model
 
 SEGMENT = 1000  # images of a chain
 AT_ONCE = 64  # chains that advance together
@@ -91,7 +87,7 @@ def initial_message(count: int, seed: int, number: int) -> Message:
     return message
 
 
-class VaeCodec(Codec):
+class VaeCodec(ModelCodec):
     """Sets of grayscale images of the one size and range that the model was trained for.
 
     images (n, H, W) ──► chains ──► items of a Container ──► chains ──► images, and the initial bits again
@@ -99,28 +95,12 @@ class VaeCodec(Codec):
 
     id: ClassVar[str] = "vae"
     suffix: ClassVar[str] = ".npy"
-    takes_model: ClassVar[bool] = True
+    default_model: ClassVar[str] = "vae-mnist"
     takes_folder: ClassVar[bool] = True
-
-    def __init__(self, model: StoredModel | None = None):
-        self._given = model
-
-    @cached_property
-    def model(self) -> StoredModel:
-        return self._given or load_model("vae-mnist")
-
-    @property
-    def fingerprint(self) -> bytes:
-        return self.model.fingerprint
 
     @cached_property
     def networks(self) -> ExactVae:
-        config = VaeConfig.from_dict(self.model.config.get("model"))
-        try:
-            state = load_safetensors(self.model.weights)
-        except SafetensorError as error:
-            raise InputError(f"the weights of the model {self.model.name} are damaged: {error}") from None
-        return ExactVae.from_state(config, state)
+        return ExactVae.from_state(VaeConfig.from_dict(self.model.config.get("model")), self.weights)
 
     @cached_property
     def lanes(self) -> VaeLanes:
@@ -200,12 +180,7 @@ class VaeCodec(Codec):
         """
         limits = limits or Limits()
         header, items, _ = recover_items(source, limits)
-        if header.codec != self.id or header.model != self.fingerprint:
-            raise WrongModelError(
-                f"the file was written by codec {header.codec!r} with model "
-                f"{header.model.hex() if header.model else 'none'}, here is model {self.fingerprint.hex()} of "
-                f"{self.id!r}: name the model that wrote it"
-            )
+        self.check_written_here(header)
         plan = self._plan(header.config, header.shape, items, limits)
         images = np.empty(header.shape, np.uint8)
         broken = {i: "cut off or damaged" for i, item in enumerate(items) if item is None}

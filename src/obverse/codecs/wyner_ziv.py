@@ -16,8 +16,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from obverse.codecs.wyner_ziv_index import IndexCodec
@@ -40,12 +38,7 @@ class WynerZivCodec(IndexCodec):
             raise InputError(
                 "the model's configuration is damaged: its networks have other sizes than its indices"
             )
-        networks = WynerZivNetworks(sizes)
-        try:
-            networks.load_state_dict(load_safetensors(self.model.weights))
-        except (RuntimeError, SafetensorError) as error:
-            raise InputError(f"the weights are not those that the configuration describes: {error}") from None
-        return networks.eval()
+        return self.network(WynerZivNetworks(sizes))
 
     def _side(self, y: np.ndarray) -> Tensor:
         return torch.from_numpy(self.index_model.side.features(y))

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from obverse.codec import Codec
+from obverse.codecs.model_codec import ModelCodec
 from obverse.coding import Message, TableFamily
 from obverse.coding.slepian_wolf import SlepianWolfCode
 from obverse.container import Container, Limits
@@ -34,7 +34,6 @@ from obverse.errors import (
     UnsupportedInputError,
 )
 from obverse.transforms.side_information import FAR, SideInformation
-from obverse.zoo import StoredModel, load_model
 
 CHUNK = 8192  # samples that pass through the networks at once
 TYPES = ("<f4", "<f8")
@@ -107,23 +106,11 @@ class IndexModel:
         return model
 
 
-class IndexCodec(Codec):
+class IndexCodec(ModelCodec):
     """A Wyner-Ziv codec of one index a sample. A subclass says how x becomes u, and what y says."""
 
     suffix: ClassVar[str] = ".npy"
     needs_side_info: ClassVar[bool] = True
-    takes_model: ClassVar[bool] = True
-
-    def __init__(self, model: StoredModel | None = None):
-        self._given = model
-
-    @cached_property
-    def model(self) -> StoredModel:
-        return self._given or load_model(self.id)
-
-    @property
-    def fingerprint(self) -> bytes:
-        return self.model.fingerprint
 
     @cached_property
     def index_model(self) -> IndexModel:

@@ -19,10 +19,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 
-from obverse.codec import Codec
+from obverse.codecs.model_codec import ModelCodec
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import Container, Limits
 from obverse.data.arrays import check_npy_name, npy_bytes, read_array
@@ -36,7 +34,6 @@ from obverse.errors import (
 from obverse.priors.mixture import MixturePrior
 from obverse.quantization.labels import Labels
 from obverse.quantization.trellis import LARGEST, Trellis
-from obverse.zoo import StoredModel, load_model
 
 TYPES = ("<f4", "<f8")
 SAMPLE_BYTES, COMPONENT_BYTES = (
@@ -46,24 +43,12 @@ SAMPLE_BYTES, COMPONENT_BYTES = (
 CHUNK = 8192  # samples that pass through the network at once
 
 
-class WynerZivTrellisCodec(Codec):
+class WynerZivTrellisCodec(ModelCodec):
     """Scalars x (n,), given side information y (n,) or (n, inputs) at the decoder; squared error."""
 
     id: ClassVar[str] = "wyner-ziv-trellis"
     suffix: ClassVar[str] = ".npy"
     needs_side_info: ClassVar[bool] = True
-    takes_model: ClassVar[bool] = True
-
-    def __init__(self, model: StoredModel | None = None):
-        self._given = model
-
-    @cached_property
-    def model(self) -> StoredModel:
-        return self._given or load_model("wyner-ziv-trellis")
-
-    @property
-    def fingerprint(self) -> bytes:
-        return self.model.fingerprint
 
     def _number(self, name: str, kind: type, low: float, high: float, group: str | None = None) -> Any:
         """A number of the configuration. Raises InputError: models come from others, too."""
@@ -89,11 +74,7 @@ class WynerZivTrellisCodec(Codec):
     def prior(self) -> MixturePrior:
         sizes = (("inputs", 0, 2**12), ("components", 1, 64), ("hidden", 0, 1024))
         prior = MixturePrior(*(self._number(name, int, low, high, "prior") for name, low, high in sizes))
-        try:
-            prior.load_state_dict(load_safetensors(self.model.weights))
-        except (RuntimeError, SafetensorError) as error:
-            raise InputError(f"the weights are not those that the configuration describes: {error}") from None
-        return prior.double().eval()
+        return self.network(prior).double()
 
     def encode(self, data: Any, *, metadata: dict[str, Any] | None = None) -> Container:
         """(n,) float32 or float64. Raises InputError; never sees side information."""

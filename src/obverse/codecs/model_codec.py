@@ -1,0 +1,81 @@
+"""What codecs with one trained model share: the model, its fingerprint, and its tensors by part."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+from obverse.codec import Codec
+from obverse.container.header import Header
+from obverse.errors import InputError, WrongModelError
+from obverse.zoo import StoredModel, load_model
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    Network = TypeVar("Network", bound=nn.Module)
+
+
+class ModelCodec(Codec):
+    """A codec that codes with one trained model: the shipped one, or the one that it was made with.
+
+        StoredModel ──► weights ──► tensors "part.name" ──► tensors(part) ──► network(module, part)
+
+    default_model: the name in the zoo of the model used when none is given; by default the codec's id. The weights
+    are read at first use.
+    """
+
+    default_model: ClassVar[str] = ""
+    takes_model: ClassVar[bool] = True
+
+    def __init__(self, model: StoredModel | None = None):
+        self._given = model
+
+    @cached_property
+    def model(self) -> StoredModel:
+        """Raises InputError when it is not installed."""
+        return self._given or load_model(self.default_model or self.id)
+
+    @property
+    def fingerprint(self) -> bytes:
+        return self.model.fingerprint
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """All tensors of the model by their whole names. Raises InputError when they are damaged."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            return load(self.model.weights)
+        except SafetensorError as error:
+            raise InputError(
+                f"the weights of the model {self.model.name} are damaged ({error}); make or install it again"
+            ) from None
+
+    def tensors(self, part: str) -> dict[str, Tensor]:
+        """Those whose names begin with `part` and a dot, by the rest of their names."""
+        return {
+            name.removeprefix(f"{part}."): tensor
+            for name, tensor in self.weights.items()
+            if name.startswith(f"{part}.")
+        }
+
+    def network(self, module: Network, part: str | None = None) -> Network:
+        """The module for inference, with the weights of this part, or all. Raises InputError when they do not fit."""
+        try:
+            module.load_state_dict(self.weights if part is None else self.tensors(part))
+        except RuntimeError as error:
+            raise InputError(
+                f"the model {self.model.name} has no whole {part or 'network'} ({error}); make or install it again"
+            ) from None
+        return module.eval().requires_grad_(False)
+
+    def check_written_here(self, header: Header) -> None:
+        """For files that are read without `codec_of`. Raises WrongModelError for another codec's or model's."""
+        if header.codec != self.id or header.model != self.fingerprint:
+            written = header.model.hex() if header.model else "none"
+            raise WrongModelError(
+                f"the file was written by codec {header.codec!r} with model {written}, here is model "
+                f"{self.fingerprint.hex()} of {self.id!r}: name the model that wrote it (--model FOLDER)"
+            )

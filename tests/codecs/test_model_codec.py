@@ -1,0 +1,63 @@
+"""What codecs with one trained model share."""
+
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save as save_safetensors
+from torch import nn
+
+from obverse.codecs.model_codec import ModelCodec
+from obverse.container.header import Header
+from obverse.errors import InputError, WrongModelError
+from obverse.zoo import StoredModel
+
+
+class Example(ModelCodec):
+    id = "example"
+
+    def encode(self, data: Any, **options: Any) -> Any: ...
+    def decode(self, container: Any, side_info: Any = None, limits: Any = None) -> Any: ...
+    def load(self, source: Any) -> Any: ...
+    def save(self, container: Any, target: str, limits: Any = None, **side: Any) -> bytes: ...
+
+
+def stored(weights: bytes) -> StoredModel:
+    return StoredModel("mine", weights, {}, b"12345678")
+
+
+def test_a_part_is_the_tensors_under_its_name() -> None:
+    weight, bias = torch.randn(2, 3), torch.randn(2)
+    codec = Example(
+        stored(
+            save_safetensors(
+                {"head.weight": weight, "head.bias": bias, "header.weight": weight.clone(), "z": bias.clone()}
+            )
+        )
+    )
+    assert set(codec.tensors("head")) == {"weight", "bias"}
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(codec.network(nn.Linear(3, 2), "head")(x), x @ weight.T + bias)
+    with pytest.raises(InputError, match="mine has no whole head"):
+        codec.network(nn.Linear(3, 4), "head")
+    with pytest.raises(InputError, match="mine has no whole tail"):
+        codec.network(nn.Linear(3, 2), "tail")
+
+
+def test_damaged_weights_are_named() -> None:
+    with pytest.raises(InputError, match="weights of the model mine are damaged"):
+        _ = Example(stored(b"\xff" * 20)).weights
+
+
+def test_the_default_is_the_model_of_the_codecs_name() -> None:
+    with pytest.raises(InputError, match="'example' is not in"):
+        _ = Example().model
+
+
+@pytest.mark.parametrize(
+    "codec, model", [("example", b"87654321"), ("other", b"12345678"), ("example", None)]
+)
+def test_files_of_others_are_refused(codec: str, model: bytes | None) -> None:
+    with pytest.raises(WrongModelError, match="3132333435363738"):
+        Example(stored(b"")).check_written_here(Header(codec, {}, (1,), (), model, None, {}))
+    Example(stored(b"")).check_written_here(Header("example", {}, (1,), (), b"12345678", None, {}))
