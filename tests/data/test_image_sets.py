@@ -45,6 +45,13 @@ def test_idx_files(pack, tmp_path):
     np.testing.assert_array_equal(read_image_set(path), GRAY)
 
 
+def test_a_folder_of_jpegs_is_what_they_decode_to(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)
+    Image.fromarray(image).save(tmp_path / "0.jpg", quality=95)
+    (decoded,) = read_image_set(tmp_path)
+    np.testing.assert_array_equal(decoded, np.asarray(Image.open(tmp_path / "0.jpg")))
+
+
 def test_an_archive_of_pngs_is_the_folder_again(tmp_path):
     data = png_archive(GRAY)
     assert data == png_archive(GRAY)

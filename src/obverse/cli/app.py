@@ -39,7 +39,6 @@ from obverse.cli.invariant import train_invariant
 from obverse.cli.limits import limits
 from obverse.cli.models import export, train_image
 from obverse.cli.options import (
-    IMAGE_SUFFIXES,
     Big,
     Bpp,
     Force,
@@ -57,6 +56,7 @@ from obverse.cli.vae import train_vae
 from obverse.cli.wyner_ziv import train_wyner_ziv, train_wyner_ziv_grid
 from obverse.codec import Codec
 from obverse.container import Limits, describe, read, read_header, write, write_atomically
+from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError, OutputError
 
 HELP = """Learned data compression as real codecs: smaller files, decoded exactly anywhere.

@@ -11,20 +11,31 @@ from cyclopts import Parameter
 
 import obverse
 from obverse.cli.console import say, to_json
-from obverse.cli.options import IMAGE_SUFFIXES
+from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
 if TYPE_CHECKING:
     from obverse.evaluation import Failure
 
+tasks = Group("Task", sort_key=2)
+
 
 def evaluate(
-    inputs: Annotated[list[Path], Parameter(help="Images, or folders of them.")],
+    inputs: Annotated[
+        list[Path],
+        Parameter(
+            help="Images, or folders of them; with --task one folder with a folder for each class, or one set: images "
+            "or feature vectors."
+        ),
+    ],
     /,
     *,
     codec: Annotated[
         str | None,
-        Parameter(help="Codec id; `obverse list` shows them. By default image, or image-lossless."),
+        Parameter(
+            help="Codec id; `obverse list` shows them. By default image, or image-lossless; with --task several, "
+            "comma-separated."
+        ),
     ] = None,
     lossless: Annotated[
         bool,
@@ -34,24 +45,70 @@ def evaluate(
         str | None,
         Parameter(
             help="Peers, comma-separated: jpeg, webp, avif, jxl; with --lossless png, webp, jxl, avif. "
-            "By default jpeg,webp,avif, or png,webp,avif."
+            "By default jpeg,webp,avif, or png,webp,avif; none for feature vectors."
         ),
     ] = None,
     out: Annotated[Path, Parameter(help="Folder for the CSV files and the plot.")] = Path("report"),
     ms_ssim: Annotated[bool, Parameter(help="Measure MS-SSIM as well as PSNR.")] = True,
+    task: Annotated[
+        str | None,
+        Parameter(
+            group=tasks,
+            help="A classifier whose accuracy is measured: .pt, .pt2, .onnx, a Hugging Face folder, or "
+            "module:function.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        Parameter(group=tasks, help="Of the items, where they are not in class folders: .npy, .csv, or IDX."),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        Parameter(group=tasks, help="Text file with a class name a line, in the order of the scores."),
+    ] = None,
+    probe: Annotated[
+        str | None,
+        Parameter(group=tasks, help="Classifier of a codec's codes, for codecs that give nothing else back."),
+    ] = None,
+    qualities: Annotated[
+        str | None, Parameter(group=tasks, help="Of our codecs, comma-separated; by default 10,20,...,90.")
+    ] = None,
+    size: Annotated[
+        int | None, Parameter(group=tasks, help="Resize images to this height and width.")
+    ] = None,
+    mean: Annotated[
+        list[float] | None, Parameter(group=tasks, negative="", help="Of each channel, 0 to 1; repeat for 3.")
+    ] = None,
+    std: Annotated[
+        list[float] | None, Parameter(group=tasks, negative="", help="Of each channel, 0 to 1.")
+    ] = None,
+    batch: Annotated[int, Parameter(group=tasks, help="Images that the task sees at once.")] = 64,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print the results as JSON.")] = False,
 ) -> int:
-    """Compare a codec with others on real files: rates, PSNR, MS-SSIM, BD-rates, a plot.
+    """Compare a codec with others on real files: rates, PSNR, MS-SSIM, BD-rates, a plot; or what a task loses.
 
     For example:
 
     - `obverse evaluate kodak/ --codec image --against jpeg,webp,avif,jxl --out report/`
     - `obverse evaluate kodak/ --lossless --against png,webp,jxl,avif --out report/`
+    - `obverse evaluate photos/ --task classifier.onnx --size 224 --against jpeg,webp --out report/`
     """
+    if task is not None:
+        if lossless:
+            raise UsageError("--lossless compares pixels, --task predictions: give one of them")
+        if len(inputs) != 1:
+            raise UsageError(f"--task takes one set of items, not {len(inputs)}")
+        images = {"size": size, "mean": mean, "std": std}
+        _task(inputs[0], task, labels, classes, codec, against, probe, qualities, images, batch, out, json)
+        return 0
+    if any(value is not None for value in (labels, classes, probe, qualities, size, mean, std)):
+        raise UsageError(
+            "--labels, --classes, --probe, --qualities, --size, --mean and --std are for a task: give --task"
+        )
     codec = codec or ("image-lossless" if lossless else "image")
     obverse.open_codec(codec)  # whether it is there, before anything is measured
     against = ("png,webp,avif" if lossless else "jpeg,webp,avif") if against is None else against
-    peers = tuple(name.strip() for name in against.split(",") if name.strip())
+    peers = tuple(_listed(against))
     files: list[Path] = []
     for path in inputs:
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -122,6 +179,68 @@ def _lossless(
         show(lossless_table(rows))
     for path in paths.values():
         say(f"wrote {path}")
+
+
+def _task(
+    source: Path,
+    task: str,
+    labels: Path | None,
+    classes: Path | None,
+    codec: str | None,
+    against: str | None,
+    probe: str | None,
+    qualities: str | None,
+    images: dict[str, Any],
+    batch: int,
+    out: Path,
+    json: bool,
+) -> None:
+    from dataclasses import asdict
+
+    from obverse.cli.console import out as show
+    from obverse.cli.features import input_format
+    from obverse.data.labelled import read_class_names, read_labelled
+    from obverse.evaluation import evaluate_task, task_codec, task_peer, task_table, write_task_report
+    from obverse.integrations.classifiers import load_classifier
+
+    if batch < 1:
+        raise UsageError(f"--batch must be at least 1, not {batch}")
+    levels = _qualities(qualities)
+    names = read_class_names(classes) if classes else []
+    classifier = load_classifier(task, input_format(**images), names)
+    # a probe sees numbers as they are
+    reader = load_classifier(probe) if probe else None
+    data = read_labelled(source, labels, names, classifier.classes)
+    if data.labels is None:
+        say(
+            "no labels: only how often predictions stay what they were is measured (--labels, or class folders)"
+        )
+    elif data.numbered:
+        say(f"classes are numbered in the order of their folders: 0 is {data.numbered[0]}")
+    ours = _listed(codec if codec is not None else "features" if data.vectors else "image")
+    peers = _listed(against if against is not None else "" if data.vectors else "jpeg,webp,avif")
+    codecs = [*(task_codec(name, levels, reader) for name in ours), *map(task_peer, peers)]
+    rows = evaluate_task(data, classifier, codecs, batch, _progress())
+    paths = write_task_report(rows, out)
+    show(to_json({"rows": [asdict(row) for row in rows]}) if json else task_table(rows))
+    for path in paths.values():
+        say(f"wrote {path}")
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _qualities(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        found = [float(word) for word in _listed(text)]
+    except ValueError:
+        found = []
+    if not found or not all(1 <= quality <= 100 for quality in found):
+        raise UsageError(f"--qualities takes numbers from 1 to 100 such as 20,50,80, not {text!r}")
+    return found
 
 
 def _tell(failures: list[Failure]) -> None:

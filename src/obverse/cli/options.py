@@ -9,8 +9,6 @@ from cyclopts import Group, Parameter
 
 from obverse.cli.console import UsageError
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif"}
-
 targets = Group("Rate (one of)", sort_key=1)
 
 Inputs = Annotated[list[Path], Parameter(help="Files, folders, or - for standard input.")]

@@ -19,11 +19,11 @@ from PIL import Image
 
 from obverse.data.arrays import NPY, read_array
 from obverse.data.images import read_photo
+from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError, UnsupportedInputError
 
 GZIP = b"\x1f\x8b"
 IDX_UINT8 = b"\0\0\x08"
-SUFFIXES = {".png", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp", ".gif"}
 LARGEST = 2**32  # bytes that an IDX file may unpack to
 
 Bytes = npt.NDArray[np.uint8]
@@ -84,7 +84,9 @@ def png_archive(images: Bytes) -> bytes:
 
 
 def _read_folder(folder: Path) -> Bytes:
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    files = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+    )
     if not files:
         raise InputError(f"the folder {folder} is empty: there is no image file in it")
     images = []

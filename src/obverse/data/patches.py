@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def image_files(folders: Sequence[Path]) -> list[Path]:
@@ -22,7 +21,7 @@ def image_files(folders: Sequence[Path]) -> list[Path]:
         path
         for folder in folders
         for path in sorted(Path(folder).rglob("*"))
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in IMAGE_SUFFIXES
     ]
     if not found:
         raise InputError(f"no images under {', '.join(map(str, folders))}")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from obverse.data.patches import SUFFIXES
+from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
 Bytes = npt.NDArray[np.uint8]
@@ -40,7 +40,7 @@ def pair_files(folders: Sequence[Path]) -> list[PairFiles]:
         if not folder.is_dir():
             raise InputError(f"there is no folder {folder}")
         for left in sorted(folder.rglob("*_left.*")):
-            if left.suffix.lower() not in SUFFIXES:
+            if left.suffix.lower() not in IMAGE_SUFFIXES:
                 continue
             stem = left.stem.removesuffix("_left")
             right = left.with_name(stem + "_right" + left.suffix)

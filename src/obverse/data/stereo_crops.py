@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from obverse.data.patches import SUFFIXES
 from obverse.data.stereo import PairFiles, other_camera, read_pair, synthetic_pair
+from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
 Bytes = npt.NDArray[np.uint8]
@@ -41,7 +41,7 @@ def photo_files(folders: Sequence[Path]) -> list[Path]:
         path
         for folder in folders
         for path in sorted(Path(folder).rglob("*"))
-        if path.suffix.lower() in SUFFIXES and not path.stem.endswith(("_left", "_right"))
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.stem.endswith(("_left", "_right"))
     ]
 
 

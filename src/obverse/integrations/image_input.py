@@ -19,11 +19,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from obverse.data.images import read_photo
+from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
 Array = npt.NDArray[Any]
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp", ".gif", ".avif"}
 LARGEST_SIDE = 1 << 14
 CONFIG = "preprocessor_config.json"
 
@@ -127,7 +127,9 @@ def _size(value: Any) -> int | tuple[int, int]:
 
 def image_files(folder: Path) -> list[Path]:
     """The image files of a folder, in the order of their names. Raises InputError where there are none."""
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    files = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+    )
     if not files:
         raise InputError(f"the folder {folder} is empty: there is no image file in it")
     return files
