@@ -3,7 +3,8 @@
     ObverseError                     exit code 1
     ├── InputError                   3   what was given to compress cannot be read or used
     │   ├── UnsupportedInputError    4   readable, but of a kind this codec does not code
-    │   └── SideInformationError     5   side information missing, unwanted or not the right one
+    │   ├── SideInformationError     5   side information missing, unwanted or not the right one
+    │   └── ItemIndexError           6   an item that is not in the file; an IndexError as well
     ├── DecodeError                  10  a file that cannot be decoded
     │   ├── NotObverseError          11  not an .obv file at all
     │   ├── NewerVersionError        12  written by a newer format version
@@ -52,6 +53,12 @@ class SideInformationError(InputError):
     """Side information is missing, unwanted, or not the one the file was written for."""
 
     exit_code = 5
+
+
+class ItemIndexError(InputError, IndexError):
+    """No item of a file has this number: out of range, or no whole number."""
+
+    exit_code = 6
 
 
 class DecodeError(ObverseError):

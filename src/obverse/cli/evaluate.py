@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 import obverse
-from obverse.cli.console import say, to_json
+from obverse.cli.console import UsageError, say, to_json
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
@@ -82,7 +82,9 @@ def evaluate(
     std: Annotated[
         list[float] | None, Parameter(group=tasks, negative="", help="Of each channel, 0 to 1.")
     ] = None,
-    batch: Annotated[int, Parameter(group=tasks, help="Images that the task sees at once.")] = 64,
+    batch: Annotated[
+        int | None, Parameter(group=tasks, help="Items that the task sees at once, by default 64.")
+    ] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print the results as JSON.")] = False,
 ) -> int:
     """Compare a codec with others on real files: rates, PSNR, MS-SSIM, BD-rates, a plot; or what a task loses.
@@ -101,9 +103,9 @@ def evaluate(
         images = {"size": size, "mean": mean, "std": std}
         _task(inputs[0], task, labels, classes, codec, against, probe, qualities, images, batch, out, json)
         return 0
-    if any(value is not None for value in (labels, classes, probe, qualities, size, mean, std)):
+    if any(value is not None for value in (labels, classes, probe, qualities, size, mean, std, batch)):
         raise UsageError(
-            "--labels, --classes, --probe, --qualities, --size, --mean and --std are for a task: give --task"
+            "--labels, --classes, --probe, --qualities, --size, --mean, --std and --batch are for a task: give --task"
         )
     codec = codec or ("image-lossless" if lossless else "image")
     obverse.open_codec(codec)  # whether it is there, before anything is measured
@@ -191,7 +193,7 @@ def _task(
     probe: str | None,
     qualities: str | None,
     images: dict[str, Any],
-    batch: int,
+    batch: int | None,
     out: Path,
     json: bool,
 ) -> None:
@@ -201,9 +203,10 @@ def _task(
     from obverse.cli.features import input_format
     from obverse.data.labelled import read_class_names, read_labelled
     from obverse.evaluation import evaluate_task, task_codec, task_peer, task_table, write_task_report
+    from obverse.evaluation.task import BATCH
     from obverse.integrations.classifiers import load_classifier
 
-    if batch < 1:
+    if batch is not None and batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
     levels = _qualities(qualities)
     names = read_class_names(classes) if classes else []
@@ -220,7 +223,7 @@ def _task(
     ours = _listed(codec if codec is not None else "features" if data.vectors else "image")
     peers = _listed(against if against is not None else "" if data.vectors else "jpeg,webp,avif")
     codecs = [*(task_codec(name, levels, reader) for name in ours), *map(task_peer, peers)]
-    rows = evaluate_task(data, classifier, codecs, batch, _progress())
+    rows = evaluate_task(data, classifier, codecs, batch or BATCH, _progress())
     paths = write_task_report(rows, out)
     show(to_json({"rows": [asdict(row) for row in rows]}) if json else task_table(rows))
     for path in paths.values():

@@ -53,7 +53,12 @@ def read_image_set(source: Path | BinaryIO) -> Bytes:
 
 def check_image_set(images: npt.ArrayLike, name: str = "the set") -> Bytes:
     """The array, if it is a set of images. Raises InputError, UnsupportedInputError (type or shape)."""
-    array = np.asarray(images)
+    try:
+        array = np.asarray(images)
+    except ValueError:  # images of several sizes
+        raise InputError(
+            f"{name}: the images of a set must have one size, and all be gray or all in colour"
+        ) from None
     if array.dtype != np.uint8:
         raise UnsupportedInputError(
             f"{name} holds {array.dtype}: images are coded as uint8, 0 to 255, so that every bit comes back; "

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,7 +34,6 @@ Function = Callable[[Any], Any]
 BATCH = 64
 TORCHSCRIPT = {".pt", ".pth", ".ts", ".torchscript", ".jit"}
 EXPORTED, ONNX = ".pt2", ".onnx"
-WEIGHTS = ("*.safetensors", "*.bin", "config.json", "preprocessor_config.json")
 _PIECE = 1 << 20
 
 
@@ -56,7 +56,7 @@ class FrozenEncoder:
         if count == 0:
             raise InputError("there are no images to make features of")
         batch = images if self.inputs is None else self.inputs.batch(images)
-        features = _array(self.function(batch), self.name)
+        features = as_array(self.function(batch), self.name)
         if features.ndim != 2 or len(features) != count or features.dtype.kind != "f":
             raise InputError(
                 f"the encoder {self.name} made {features.dtype} of shape {features.shape} of {count} images: it "
@@ -94,7 +94,7 @@ def _batches(images: Iterable[Array], size: int) -> Iterator[Any]:
         yield some
 
 
-def _array(made: Any, name: str) -> Array:
+def as_array(made: Any, name: str) -> Array:
     """The function's result, which may be a tensor, as an array."""
     if hasattr(made, "detach"):
         made = made.detach().cpu()
@@ -121,7 +121,9 @@ def load_encoder(
     text = str(source)
     path = Path(text)
     if path.is_dir():
-        return _hugging_face(path, inputs)
+        from obverse.integrations.hugging_face import hugging_face_encoder
+
+        return hugging_face_encoder(path, inputs)
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text) and not path.exists():
         return _of_function(_imported(text), inputs, fingerprint, text)
     if not path.is_file():
@@ -141,12 +143,27 @@ def load_encoder(
 def _imported(text: str) -> Function:
     module, _, name = text.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
+        with _working_folder():
+            found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise InputError(f"the encoder {text} cannot be imported: {error}") from error
     if not callable(found):
         raise InputError(f"the encoder {text} is not a function")
     return found  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _working_folder() -> Iterator[None]:
+    """Modules are looked for in the working folder too, last: installed commands do not look there."""
+    here = str(Path.cwd())
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
 
 
 # -- Python ------------------------------------------------------------------------------------------------------
@@ -225,7 +242,7 @@ def _torch_file(path: Path, inputs: InputFormat | None, exported: bool) -> Froze
         raise InputError(
             f"{path} is not a {kind} file ({why}); write it with torch.{'export' if exported else 'jit'}.save"
         ) from error
-    return FrozenEncoder(_named(_quiet(module), path), path.name, _weights_of(path), inputs or InputFormat())
+    return FrozenEncoder(guarded(_quiet(module), path), path.name, _weights_of(path), inputs or InputFormat())
 
 
 def _weights_of(path: Path) -> bytes:
@@ -242,10 +259,10 @@ def _weights_of(path: Path) -> bytes:
     return digest.digest()
 
 
-def _named(run: Function, path: Path) -> Function:
+def guarded(run: Function, path: Path) -> Function:
     """What goes wrong within a model becomes a sentence that names it."""
 
-    def guarded(batch: Any) -> Any:
+    def run_or_explain(batch: Any) -> Any:
         try:
             return run(batch)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
@@ -255,7 +272,7 @@ def _named(run: Function, path: Path) -> Function:
                 "check the size and channels that it wants (--size, --mean, --std)"
             ) from error
 
-    return guarded
+    return run_or_explain
 
 
 def _onnx(path: Path, inputs: InputFormat | None) -> FrozenEncoder:
@@ -275,104 +292,4 @@ def _onnx(path: Path, inputs: InputFormat | None) -> FrozenEncoder:
         except Exception as error:  # its errors have no common base class
             raise RuntimeError(str(error)) from error
 
-    return FrozenEncoder(_named(run, path), path.name, _weights_of(path), inputs or InputFormat())
-
-
-# -- Hugging Face ------------------------------------------------------------------------------------------------
-
-
-def _hugging_face(folder: Path, inputs: InputFormat | None) -> FrozenEncoder:
-    """The vision model of a folder: of CLIP and its kind the projected embedding, else what the model pools."""
-    if not (folder / "config.json").is_file():
-        raise InputError(f"the folder {folder} holds no Hugging Face model: there is no config.json in it")
-    transformers = _transformers()
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-        projected = "CLIPVisionModelWithProjection" in (config.get("architectures") or ())
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"the config.json in {folder} is damaged: {error}") from error
-    model, pools = _pretrained(
-        transformers.CLIPVisionModelWithProjection if projected else transformers.AutoModel, folder
-    )
-    files = [path for pattern in WEIGHTS for path in folder.glob(pattern)]
-    run = _named(_pooled(model, pools), folder)
-    return FrozenEncoder(
-        run, folder.resolve().name, file_fingerprint(files), inputs or InputFormat.of_folder(folder)
-    )
-
-
-def _pretrained(loader: Any, folder: str | Path) -> tuple[Any, bool]:
-    """The model in evaluation mode, and whether the weights of its pooling were there.
-
-    What lacks weights, the library would fill with random ones: features that nobody can make again.
-    """
-    try:
-        model, info = loader.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-    except Exception as error:
-        raise InputError(f"the Hugging Face model in {folder} cannot be loaded: {error}") from error
-    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key) + sorted(
-        map(str, info["mismatched_keys"])
-    )
-    if missing:
-        raise InputError(
-            f"the Hugging Face model in {folder} lacks {len(missing)} of its weights, such as {missing[0]}: "
-            "get it whole"
-        )
-    return model.eval(), not info["missing_keys"]
-
-
-def _pooled(model: Any, pools: bool) -> Function:
-    import torch
-
-    def run(batch: Any) -> Any:
-        pixels = torch.from_numpy(batch)
-        with torch.inference_mode():
-            if hasattr(model, "get_image_features"):
-                return _embedding(model.get_image_features(pixel_values=pixels))
-            made = model(pixel_values=pixels)
-        pooled = getattr(made, "image_embeds", None)
-        if pooled is None and pools:
-            pooled = getattr(made, "pooler_output", None)
-        if pooled is None:  # tokens (N, T, d): that of the class; maps (N, d, h, w): their mean
-            last = made.last_hidden_state
-            pooled = last[:, 0] if last.ndim == 3 else last.mean((2, 3))
-        return pooled.flatten(1)
-
-    return run
-
-
-def _embedding(made: Any) -> Any:
-    """What a two-tower model projects: a tensor up to version 4 of the library, pooler_output since."""
-    return getattr(made, "pooler_output", made)
-
-
-def clip_prototypes(
-    folder: str | Path, names: Sequence[str], template: str = "a photo of a {}."
-) -> dict[str, Array]:
-    """For each class name the text embedding (d,) of a CLIP model on disk: zero-shot prototypes.
-
-    Raises InputError, MissingExtraError.
-    """
-    if not names or "{}" not in template:
-        raise InputError("prototypes need class names, and a template with {} where the name goes")
-    transformers = _transformers()
-    import torch
-
-    model, _ = _pretrained(transformers.AutoModel, folder)
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        tokens = tokenizer([template.format(name) for name in names], padding=True, return_tensors="pt")
-        with torch.inference_mode():
-            vectors = _embedding(model.get_text_features(**tokens)).float().numpy()
-    except Exception as error:
-        raise InputError(f"the CLIP text model in {folder} cannot be used: {error}") from error
-    return dict(zip(names, vectors, strict=True))
-
-
-def _transformers() -> Any:
-    try:
-        return importlib.import_module("transformers")
-    except ImportError:
-        raise MissingExtraError(
-            "Hugging Face encoders need transformers: pip install 'obverse[clip]'"
-        ) from None
+    return FrozenEncoder(guarded(run, path), path.name, _weights_of(path), inputs or InputFormat())
