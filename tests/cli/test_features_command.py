@@ -1,6 +1,9 @@
 """`obverse compress-features` and `obverse train features`: from files and images to features and back."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,6 +73,30 @@ def test_the_command_line_itself(tmp_path, capsys):
     assert (tmp_path / "out" / "x.obv").exists() and "of the variance lost" in capsys.readouterr().out
     assert app(["train-features", "--data", "x.npy", "--data", "x.npy", "--out", "m", "--loss", "0.1"]) == 0
     assert (tmp_path / "m" / "config.json").exists() and "bits a vector" in capsys.readouterr().out
+
+
+def test_standard_input_and_output(tmp_path):
+    x = features()
+    np.save("x.npy", x)
+    main = "from obverse.cli import main; main()"
+    command = [sys.executable, "-c", main, "compress-features", "-", "-o", "-"]
+    done = subprocess.run(command, input=(tmp_path / "x.npy").read_bytes(), capture_output=True, timeout=120)
+    assert done.returncode == 0 and b"of the variance lost" in done.stderr
+    assert compress_features(tmp_path / "x.npy", output="x.obv") == 0
+    assert done.stdout == (tmp_path / "x.obv").read_bytes() and not (tmp_path / "-").exists()
+    with pytest.raises(UsageError, match="need an --output"):
+        compress_features(Path("-"))
+
+
+def test_modules_of_the_working_folder(tmp_path):
+    """As an installed command sees them: without the working folder in its path."""
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save("photos/a.png")
+    code = "import sys; sys.path = [p for p in sys.path if p]; from obverse.cli import run; sys.exit(run(sys.argv[1:]))"
+    words = ["compress-features", "photos", "--encoder", "mine:colours"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert FeatureView("photos.obv").shape == (1, 6)
 
 
 def test_general_compress_knows_features(capsys):
@@ -175,3 +202,59 @@ def test_wrong_use(tmp_path):
     with pytest.raises(InputError, match="differ"):
         train_features(data=[x, tmp_path / "wide.npy"], out=tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["nan.npy"], 3, "2 of 400 vectors hold NaN or infinite values, the first is number 7"),
+        (["nan.safetensors"], 3, "the first is number 7"),
+        (["empty.npy"], 3, "there are no features"),
+        (["int.npy"], 4, "not int32"),
+        (["cube.npy"], 4, "one vector a row"),
+        (["ragged.npy"], 3, "not a .npy array of numbers"),
+        (["wide.npy", "--model", "model"], 4, "the model is for vectors of 8 numbers, these have 9"),
+        (["x.npy", "--model", "model", "--encoder", "mine:others"], 16, "mine:colours"),
+        (["photos", "--encoder", "mine:others", "--model", "model"], 16, "mine:colours"),
+        (["x.npy", "--model", "gone"], 3, "gone"),
+        (["nothing", "--encoder", "mine:colours"], 3, "is empty"),
+        (["photos", "--encoder", "mine:broken"], 3, "NaN or infinite"),
+        (["photos", "--encoder", "mine:flat"], 3, "a vector an image"),
+        (["photos", "--encoder", "mine:colours", "--mean", "0.5", "--std", "0"], 3, "deviations"),
+        (["gone.npy"], 3, "there is no file"),
+        (["mine.py"], 3, "holds no features"),
+        (["x.npy", "--bits", "0"], 3, "bits"),
+        (["x.npy", "--loss", "nan"], 3, "loss"),
+        (["x.npy", "--chunk", "0"], 3, "a chunk has 1 to 65536 vectors"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_an_exit_code(tmp_path, words, code, sentence, capsys):
+    x = features()
+    bad = x.copy()
+    bad[7, 2], bad[300, 0] = np.nan, np.inf
+    save_file({"features": bad}, "nan.safetensors")
+    for name, array in (
+        ("x", x), ("nan", bad), ("empty", x[:0]), ("int", x.astype(np.int32)), ("cube", x.reshape(50, 8, 8)),
+        ("wide", features(400, 9)),
+    ):  # fmt: skip
+        np.save(f"{name}.npy", array)
+    np.save("ragged.npy", np.array([x[0], x[1, :3]], object), allow_pickle=True)
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save("photos/a.png")
+    (tmp_path / "mine.py").write_text(
+        ENCODER + "def others(images):\n    return np.zeros((len(images), 8))\n"
+        "others.fingerprint = bytes(range(32))\n"
+        "def broken(images):\n    return np.full((len(images), 8), np.nan)\n"
+        "def flat(images):\n    return np.zeros(8)\n"
+    )
+    import importlib
+
+    import mine
+
+    importlib.reload(mine)
+    train_features(data=[tmp_path / "x.npy"], out=tmp_path / "model", loss=0.1, encoder="mine:colours")
+    before = sorted(tmp_path.rglob("*.obv"))
+    assert run(["compress-features", *words]) == code
+    assert sentence in " ".join(capsys.readouterr().err.split())
+    assert sorted(tmp_path.rglob("*.obv")) == before

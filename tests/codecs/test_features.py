@@ -229,7 +229,11 @@ def test_bad_input():
     for bad, error, text in (
         (np.where(x > 2, np.nan, x), InputError, "NaN"), (x[:0], InputError, "empty"),
         (x[0], UnsupportedInputError, "row"), (x.astype(int), UnsupportedInputError, "int64"),
-        ("text", UnsupportedInputError, "float"),
+        ("text", UnsupportedInputError, "float"), ([[1.0, 2.0], [1.0]], InputError, "same number of values"),
+        ([], InputError, "empty"), (np.zeros((3, 0)), InputError, "empty"), (None, UnsupportedInputError, "object"),
+        (x.astype(complex), UnsupportedInputError, "complex"), (x.astype(object), UnsupportedInputError, "object"),
+        (x > 0, UnsupportedInputError, "bool"), (np.where(x > 2, np.inf, x).astype(np.float16), InputError, "infinite"),
+        (x.astype(float) * 1e200, InputError, "1e100"), (x[None], UnsupportedInputError, "row"),
     ):  # fmt: skip
         with pytest.raises(error, match=text):
             FeatureCodec().encode(bad)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from obverse.codecs.features import FeatureCodec
 from obverse.container import Container, Limits, write
-from obverse.errors import DamagedError, InputError, LimitError, WrongModelError
+from obverse.errors import DamagedError, InputError, ItemIndexError, LimitError, WrongModelError
 from obverse.integrations import feature_view
 from obverse.integrations.feature_view import FeatureView
 from obverse.training.features import Target
@@ -50,13 +50,16 @@ def test_any_rows(rows):
 
 
 @pytest.mark.parametrize(
-    "key", [N, -N - 1, [0, N], [-N - 1], (1, 2), np.zeros((2, 2), int), [0.5], np.ones(N - 1, bool)]
-)
+    "key",
+    [
+        N, -N - 1, 2**70, 0.5, np.float32(3), "a", None, [0, N], [-N - 1], [2**70], (1, 2), np.zeros((2, 2), int),
+        [0.5], [None], ["a"], [[1], [2, 3]], np.ones(N - 1, bool), slice("a", 3), slice(0, 9, 0),
+    ],
+)  # fmt: skip
 def test_rows_that_are_not_there(view, key):
-    with pytest.raises(IndexError):
+    with pytest.raises(ItemIndexError, match="vector") as raised:
         view[key]
-    with pytest.raises(TypeError):
-        view["a"]
+    assert isinstance(raised.value, IndexError) and raised.value.exit_code == 6
 
 
 def test_one_item_is_read_for_one_vector(view, monkeypatch):

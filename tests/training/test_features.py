@@ -156,6 +156,19 @@ def test_what_would_have_too_many_levels_is_told():
         fit(gaussian(500, np.ones(3)), Target(lmbda=1e-12), distortion="l1")
 
 
+@pytest.mark.parametrize("how", [{}, {"transform": "identity"}, {"distortion": "l1"}, {"standardise": True}])
+def test_more_bits_than_can_be_used_are_kept_from_below(how):
+    rng = np.random.default_rng(0)
+    x = rng.standard_t(3, (800, 4)) * [1000.0, 1.0, 1.0, 0.001]
+    errors = []
+    for bits in (30.0, 1e3, 1e9):
+        model = fit(x, Target(bits=bits), **how)
+        z = model.quantise(x)
+        assert 10 < model.rate_bits(z).mean() <= bits
+        errors.append(np.square(x - model.dequantise(z)).sum() / np.square(x).sum())
+    assert errors[2] == pytest.approx(errors[1], rel=0.2) and errors[2] <= errors[0] < 1e-3
+
+
 def test_wrong_settings_and_features():
     x = np.random.default_rng(0).normal(size=(30, 3))
     for wrong in (

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from obverse.cli.batch import STDIN
 from obverse.cli.console import UsageError, human, out_bytes, progress_bar, say, to_json
 from obverse.cli.console import out as show
 from obverse.cli.options import Force, Json, Metadata, Output
@@ -15,6 +18,7 @@ from obverse.errors import InputError
 
 if TYPE_CHECKING:
     from obverse.integrations.encoders import FrozenEncoder
+    from obverse.integrations.image_input import InputFormat
 
 rates = Group("How much is kept (one of)", sort_key=1)
 encoders = Group("Encoder", sort_key=2)
@@ -58,7 +62,10 @@ FEATURE_SUFFIXES = {".npy", ".safetensors", ".parquet"}
 def compress_features(
     source: Annotated[
         Path,
-        Parameter(help="Features (.npy, .safetensors, .parquet), or images, where there is an --encoder."),
+        Parameter(
+            help="Features (.npy, .safetensors, .parquet; - for standard input), or images, where there is an "
+            "--encoder."
+        ),
     ],
     /,
     *,
@@ -110,10 +117,13 @@ def compress_features(
 
     if sum(value is not None for value in (loss, bits, lmbda)) > 1:
         raise UsageError("give one of --loss, --bits and --lmbda")
+    if output is None and source == Path(STDIN):
+        raise UsageError("features from standard input need an --output: a file, or - for standard output")
     target = Path(output) if output is not None else source.parent / _obv_name(source)
-    if output is not None and (output.endswith("/") or target.is_dir()):
+    to_stdout = target == STDIN
+    if output is not None and not to_stdout and (output.endswith("/") or target.is_dir()):
         target = target / _obv_name(source)
-    if output != "-" and target.exists() and not force:
+    if not to_stdout and target.exists() and not force:
         from obverse.errors import OutputExistsError
 
         raise OutputExistsError(f"{target} exists; use --force to overwrite it")
@@ -128,7 +138,7 @@ def compress_features(
     )  # fmt: skip
     packed = write(container)
     lost = _lost(features, codec.decode(container))
-    if output == "-":
+    if to_stdout:
         out_bytes(packed)
     else:
         write_atomically(target, packed, overwrite=force)
@@ -143,7 +153,7 @@ def compress_features(
         f"{source} -> {target}: {human(before)} -> {human(len(packed))}, {len(features)} vectors of "
         f"{features.shape[1]}, {row['bits_per_vector']:.1f} bits a vector, {lost:.2%} of the variance lost"
     )
-    (say if output == "-" else show)(to_json(row) if json else text)
+    (say if to_stdout else show)(to_json(row) if json else text)
     return 0
 
 
@@ -209,22 +219,27 @@ def _encoder(
     source: str | None, size: int | None, mean: list[float] | None, std: list[float] | None
 ) -> FrozenEncoder | None:
     from obverse.integrations.encoders import load_encoder
-    from obverse.integrations.image_input import InputFormat
 
     if source is None:
         if (size, mean, std) != (None, None, None):
             raise UsageError("--size, --mean and --std are for images: give --encoder")
         return None
+    return load_encoder(source, input_format(size, mean, std))
+
+
+def input_format(size: int | None, mean: list[float] | None, std: list[float] | None) -> InputFormat | None:
+    """What --size, --mean and --std say, or None where they say nothing. Raises InputError."""
+    from obverse.integrations.image_input import InputFormat
+
     if (size, mean, std) == (None, None, None):
-        return load_encoder(source)
+        return None
     channels = len(mean or std or (0, 0, 0))
-    inputs = InputFormat(
+    return InputFormat(
         None if size is None else (size, size),
         None,
         tuple(mean or [0.0] * channels),
         tuple(std or [1.0] * channels),
     )
-    return load_encoder(source, inputs)
 
 
 def _features(path: Path, key: str | None, encoder: FrozenEncoder | None, batch: int) -> tuple[Any, int]:
@@ -233,6 +248,9 @@ def _features(path: Path, key: str | None, encoder: FrozenEncoder | None, batch:
 
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
+    if path == Path(STDIN):
+        raw = sys.stdin.buffer.read()
+        return check_features(read_features(BytesIO(raw), key)), len(raw)
     if path.is_dir():
         from obverse.integrations.image_input import image_files, read_images
 
@@ -277,7 +295,7 @@ def _prototypes(
             return None
         if encoder is None or not Path(encoder).is_dir():
             raise UsageError("--classes needs --prototypes, or a CLIP folder as --encoder that makes them")
-        from obverse.integrations.encoders import clip_prototypes
+        from obverse.integrations.hugging_face import clip_prototypes
 
         return dict(clip_prototypes(encoder, names, template))
     if path.suffix.lower() == ".safetensors":

@@ -31,17 +31,22 @@ def check_features(data: Any, dimensions: int | None = None) -> Array:
 
     dimensions: d that is wanted, if any.
     """
-    features = np.asarray(data)
+    try:
+        features = np.asarray(data)
+    except ValueError:  # rows of several lengths
+        raise InputError(
+            "feature vectors must all have the same number of values: make one array (n, d) of them"
+        ) from None
     if features.dtype.newbyteorder("=") not in (np.float16, np.float32, np.float64):
         raise UnsupportedInputError(
             f"features are float16, float32 or float64, not {features.dtype}: convert them first"
         )
+    if features.size == 0:
+        raise InputError(f"there are no features: the array is empty, of shape {features.shape}")
     if features.ndim != 2:
         raise UnsupportedInputError(
             f"features are one vector a row, (n, d), not an array of shape {features.shape}: reshape them"
         )
-    if features.shape[0] == 0 or features.shape[1] == 0:
-        raise InputError(f"there are no features: the array is empty, of shape {features.shape}")
     if features.shape[1] > MOST_DIMENSIONS:
         raise UnsupportedInputError(f"feature vectors have at most {MOST_DIMENSIONS} numbers")
     if dimensions is not None and features.shape[1] != dimensions:
@@ -55,7 +60,7 @@ def check_features(data: Any, dimensions: int | None = None) -> Array:
             f"{int(bad.sum())} of {len(features)} vectors hold NaN or infinite values, the first is number "
             f"{int(np.flatnonzero(bad)[0])}: remove or repair them"
         )
-    if features.dtype == np.float64 and float(np.abs(features).max()) > 1e100:
+    if features.dtype == np.float64 and float(np.abs(features).max()) > LARGEST:
         raise InputError("features above 1e100 cannot be coded: scale them first")
     return features.astype(features.dtype.newbyteorder("="), copy=False)
 

@@ -30,7 +30,7 @@ from obverse.codecs.feature_items import EncoderId, Layout, Prototypes, decode_c
 from obverse.codecs.features import FeatureCodec, features_codec
 from obverse.container import ItemReader, Limits
 from obverse.container.source import SourceLike
-from obverse.errors import InputError, WrongModelError
+from obverse.errors import InputError, ItemIndexError, WrongModelError
 
 Array = npt.NDArray[Any]
 
@@ -48,7 +48,8 @@ class FeatureView:
     that are kept. One thread at a time, as it moves the file's position. Views of paths and of bytes can be pickled,
     so workers of a data loader have one each.
 
-    Raises InputError, DecodeError, LimitError, WrongModelError; IndexError for a vector that is not there.
+    Raises InputError, DecodeError, LimitError, WrongModelError; ItemIndexError, an IndexError too,
+    for a vector that is not there.
     """
 
     def __init__(
@@ -114,24 +115,36 @@ class FeatureView:
         Vectors come in the order asked for; each chunk is decoded once.
         """
         if not isinstance(key, slice | list | tuple | np.ndarray):
-            return self._rows(np.array([self._number(operator.index(key))]))[0]
+            try:
+                number = operator.index(key)
+            except TypeError:
+                raise ItemIndexError(f"vectors are numbered by integers, not {type(key).__name__}") from None
+            return self._rows(np.array([self._number(number)]))[0]
         if isinstance(key, slice):
-            return self._rows(np.arange(*key.indices(len(self))))
+            try:
+                return self._rows(np.arange(*key.indices(len(self))))
+            except (TypeError, ValueError) as error:
+                raise ItemIndexError(f"the vectors {key} cannot be chosen: {error}") from None
         if isinstance(key, tuple):
-            raise IndexError("features are indexed by vector only: take columns of what comes out")
-        wanted = np.asarray(key)
+            raise ItemIndexError("features are indexed by vector only: take columns of what comes out")
+        try:
+            wanted = np.asarray(key)
+        except (ValueError, OverflowError):
+            raise ItemIndexError("vectors are chosen by one list of numbers, not by nested ones") from None
         if wanted.ndim != 1:
-            raise IndexError(
+            raise ItemIndexError(
                 f"vectors are chosen by a list of numbers, not by an array of shape {wanted.shape}"
             )
         if wanted.dtype == np.bool_:
             if len(wanted) != len(self):
-                raise IndexError(f"a mask has a bool for each of the {len(self)} vectors, not {len(wanted)}")
+                raise ItemIndexError(
+                    f"a mask has a bool for each of the {len(self)} vectors, not {len(wanted)}"
+                )
             wanted = np.flatnonzero(wanted)
         elif wanted.size == 0:
             wanted = wanted.astype(np.int64)
         elif wanted.dtype.kind not in "iu":
-            raise IndexError(f"vectors are numbered by integers, not {wanted.dtype}")
+            raise ItemIndexError(f"vectors are numbered by integers, not {wanted.dtype}")
         low, high = (int(wanted.min()), int(wanted.max())) if wanted.size else (0, 0)
         if wanted.size:
             self._number(low)
@@ -181,7 +194,7 @@ class FeatureView:
     def _number(self, i: int) -> int:
         number = i + len(self) if i < 0 else i
         if not 0 <= number < len(self):
-            raise IndexError(f"there is no vector {i}: the file holds {len(self)}")
+            raise ItemIndexError(f"there is no vector {i}: the file holds {len(self)}")
         return number
 
     def _symbols(self, number: int) -> npt.NDArray[np.int32]:

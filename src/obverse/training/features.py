@@ -92,7 +92,7 @@ def fit(
     measure distortion, and so loss and lmbda, in units of each feature's standard deviation. copies: how many vectors
     share the cost of the model, which is a part of the bits of the target. seed: of the choice of vectors where there
     are more than SAMPLE.
-    Raises InputError, UnsupportedInputError, RateTargetError (for what would have too many levels).
+    Raises InputError, UnsupportedInputError, RateTargetError (for a loss or lmbda that would need too many levels).
     """
     features = check_features(features)
     target = target or Target(loss=DEFAULT_LOSS)
@@ -161,9 +161,12 @@ def _settle(
                 break
         aim *= 0.995 * wanted / max(measured, 1e-3 * wanted)
         aim = aim if target.bits is not None else min(aim, 0.999)
-        allocation = allocation.meet(
-            Target(bits=aim) if target.bits is not None else Target(loss=aim), allocation.lmbda
+        before = allocation
+        allocation = before.meet(
+            Target(bits=aim) if target.bits is not None else Target(loss=aim), before.lmbda
         )
+        if target.bits is not None and kept and np.array_equal(allocation.chosen, before.chosen):
+            break  # there is nothing finer
         model = allocation.bottleneck(x, *origin)
     return kept or model, kept is not None
 
@@ -224,6 +227,11 @@ class _Allocation:
             found = found.meet(target, slope(step, absolute))
             middle = step_of(found.lmbda, absolute)
             if np.isinf(rates[spreads > 0, int(np.argmin(np.abs(grid - middle)))]).any():
+                if target.bits is not None:  # met from below: as exactly as can be
+                    if np.isfinite(rates[spreads > 0]).any(1).all():
+                        return found
+                    step *= 8
+                    continue
                 raise RateTargetError(
                     "the features cannot be kept that exactly: a coefficient would have thousands of levels; "
                     "allow more loss or a larger lmbda"
@@ -356,7 +364,9 @@ def _first_step(spreads: Floats, target: Target, absolute: bool) -> float:
     for _ in range(60):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if low_enough(math.exp(middle)) else (low, middle)
-    return math.sqrt(12 * math.exp(low))
+    step = math.sqrt(12 * math.exp(low))
+    # more bits than the largest coefficient can use have the finest step that it can have
+    return step if target.bits is None else max(step, 12 * math.sqrt(float(variances.max())) / MOST_LEVELS)
 
 
 def _side_bits(spreads: Floats, grid: Floats, d: int, rotated: bool, absolute: bool, copies: int) -> Floats:
