@@ -11,29 +11,35 @@ all test images, trains a linear probe on what is decoded of the former, and tes
 Every size is that of real bytes: the file of all test features, divided by the images. A model or code book that is
 shared by both sets is told apart. Rows: float16; float16 and int8 (a scale and an offset for each dimension) behind xz
 and zstd; product quantisation (k-means, 256 words for each of m parts, one byte each) of our own, and of faiss after
-its learned rotation (OPQ); ours, with a stored model and with the model in the file, distortion counted as it is or in
-units of each feature's deviation, as the probe counts it, which standardises; and the JPEG files of the images, whose
-features are made anew.
+its learned rotation (OPQ); ours, with a stored model and with the model in the file; and the JPEG files of the images,
+whose features are made anew. Ours and product quantisation count distortion as it is, or in units of each feature's
+deviation, as the probe counts it, which standardises. equal_accuracy.csv tells for each of our rows how many bytes
+product quantisation needs for the same accuracy.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib.util
-import io
-import lzma
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from PIL import Image
+from features_peers import (
+    Coded,
+    general,
+    int8,
+    jpeg,
+    quantise_faiss,
+    quantise_product,
+    standardised,
+)
+from features_report import read_csv, report, write_csv
 from torch import nn
 from torch.nn import functional
 
@@ -49,8 +55,9 @@ GRAY = InputFormat(mean=(0.0,), std=(1.0,))
 LOSSES = (0.001, 0.003, 0.01)
 STANDARDISED = (0.003, 0.006, 0.01, 0.02, 0.05)
 IN_FILE = 0.006
-PARTS = (32, 64, 128)
-WORDS = 256
+PARTS = (32, 64, 128, 192, 256)
+OPQ_PARTS = (32, 64, 128, 256)  # faiss wants parts of one size
+QUALITIES = (50, 75, 95)
 
 
 # -- the encoder -------------------------------------------------------------------------------------------------
@@ -175,75 +182,7 @@ def probe(
     return rated
 
 
-# -- what compresses ---------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Coded:
-    """test: bytes of the file of all test features. shared: bytes of what both sets need beside it."""
-
-    train: np.ndarray
-    test: np.ndarray
-    bytes: int
-    shared: int = 0
-    settings: dict[str, object] = field(default_factory=dict)
-
-
-def general() -> dict[str, Callable[[bytes], bytes]]:
-    """General compressors that are here."""
-    found: dict[str, Callable[[bytes], bytes]] = {"xz": lambda raw: lzma.compress(raw, preset=9)}
-    if importlib.util.find_spec("zstandard"):
-        import zstandard
-
-        found["zstd"] = zstandard.ZstdCompressor(level=19).compress
-    return found
-
-
-def int8(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Decoded train and test, the codes of test, and bytes of scales and offsets, of the range in training."""
-    low, high = train.min(0), train.max(0)
-    scale = np.maximum(high - low, 1e-6) / 255
-    codes = [np.clip(np.rint((x - low) / scale), 0, 255).astype(np.uint8) for x in (train, test)]
-    decoded = [c * scale + low for c in codes]
-    return decoded[0], decoded[1], codes[1], 8 * len(low)
-
-
-def quantise_product(train: np.ndarray, test: np.ndarray, parts: int, seed: int = 0) -> Coded:
-    """Product quantisation (Jegou et al. 2011) by k-means of our own."""
-    rng = np.random.default_rng(seed)
-    sample = train[rng.choice(len(train), 8192, replace=False)]
-    width = train.shape[1] // parts
-    decoded = [np.empty_like(x) for x in (train, test)]
-    for part in range(parts):
-        here = slice(part * width, (part + 1) * width)
-        x = sample[:, here]
-        book = x[rng.choice(len(x), WORDS, replace=False)]
-        for _ in range(10):
-            nearest = _nearest(x, book)
-            counts = np.bincount(nearest, minlength=WORDS)
-            sums = np.zeros_like(book)
-            np.add.at(sums, nearest, x)
-            book = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], book)
-        for out, whole in zip(decoded, (train, test), strict=True):
-            out[:, here] = book[_nearest(whole[:, here], book)]
-    return Coded(*decoded, bytes=len(test) * parts, shared=2 * WORDS * train.shape[1])
-
-
-def _nearest(x: np.ndarray, book: np.ndarray) -> np.ndarray:
-    return np.argmin(np.square(book).sum(1) - 2 * x @ book.T, 1)
-
-
-def quantise_faiss(train: np.ndarray, test: np.ndarray, parts: int, rotated: bool) -> Coded:
-    """Product quantisation by faiss, after its learned rotation (OPQ) or not."""
-    import faiss
-
-    faiss.omp_set_num_threads(1)
-    d = train.shape[1]
-    x, shared = np.ascontiguousarray(train, np.float32), 2 * WORDS * d
-    index = faiss.index_factory(d, f"OPQ{parts},PQ{parts}x8" if rotated else f"PQ{parts}x8")
-    index.train(x[:10_240])
-    decoded = [index.sa_decode(index.sa_encode(np.ascontiguousarray(y, np.float32))) for y in (train, test)]
-    return Coded(*decoded, bytes=len(test) * parts, shared=shared + 2 * d * d * rotated)
+# -- ours ------------------------------------------------------------------------------------------------------
 
 
 def ours(
@@ -264,72 +203,77 @@ def ours(
     return Coded(*decoded, bytes=len(files[1]), shared=shared)
 
 
-def jpeg(images: np.ndarray, quality: int) -> tuple[np.ndarray, int]:
-    """The images after JPEG, and the bytes of a file each, its quantisation and Huffman tables optimised."""
-    total, decoded = 0, []
-    for image in images:
-        buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=True)
-        total += len(buffer.getvalue())
-        decoded.append(np.asarray(Image.open(buffer)))
-    return np.stack(decoded), total
-
-
 # -- the table ---------------------------------------------------------------------------------------------------
 
 
-def table(data: Path, path: Path, out: Path, work: Path, some: int) -> None:
+def table(data: Path, path: Path, out: Path, work: Path, some: int, only: str) -> None:
     encoder = load_encoder(path, GRAY)
     sets = {part: read_image_set(data / f"{part}-images-idx3-ubyte.gz") for part in ("train", "t10k")}
     labels = {part: read_labels(data / f"{part}-labels-idx1-ubyte.gz") for part in sets}
     sets["train"], labels["train"] = sets["train"][:some], labels["train"][:some]
     # what users keep is float16; it is the reference
     train, test = (encoder.features(sets[part], 500).astype(np.float16) for part in ("train", "t10k"))
-    count = len(test)
-    work.mkdir(parents=True, exist_ok=True)
+    for folder in (work, out):
+        folder.mkdir(parents=True, exist_ok=True)
     np.save(work / "train.npy", train)
     np.save(work / "test.npy", test)
-    out.mkdir(parents=True, exist_ok=True)
-    records: list[dict[str, object]] = []
-    base, *photos = probe(
+    photos = {
+        quality: jpeg(sets["t10k"], quality)
+        for quality in QUALITIES
+        if wanted(only, f"JPEG files, quality {quality}")
+    }
+    base, *accuracies = probe(
         train,
         labels["train"],
-        [test, *(encoder.features(jpeg(sets["t10k"], q)[0], 500) for q in (50, 75, 95))],
+        [test, *(encoder.features(images, 500) for images, _ in photos.values())],
         labels["t10k"],
     )
+    # a part of the table is measured again beside the rest of it, a whole table is new
+    records = {str(row["method"]): row for row in (read_csv(out / "table.csv") if only else [])}
 
     def record(method: str, size: float, accuracy: float, shared: int = 0, seconds: float = 0.0) -> None:
-        records.append({
-            "method": method, "bytes_an_image": f"{size / count:.2f}", "shared_bytes": shared,
+        if not wanted(only, method):
+            return
+        records[method] = {
+            "method": method, "bytes_an_image": f"{size / len(test):.2f}", "shared_bytes": shared,
             "probe_accuracy": f"{accuracy:.4f}", "points_lost": f"{100 * (base - accuracy):.2f}",
             "smaller_than_float16": f"{test.nbytes / size:.2f}", "cpu_seconds": f"{seconds:.1f}",
-        })  # fmt: skip
+        }  # fmt: skip
         sys.stdout.write(
-            f"| {method} | {size / count:.1f} | {shared} | {accuracy:.2%} | {100 * (base - accuracy):+.2f} |\n"
+            f"| {method} | {size / len(test):.1f} | {shared} | {accuracy:.2%} | {100 * (base - accuracy):+.2f} |\n"
         )
         sys.stdout.flush()
-        write_csv(out / "table.csv", records)
-        plot(records, out / "rate_accuracy.png")
+        report(list(records.values()), out)
 
     sys.stdout.write(
         "| method | bytes an image | shared bytes | probe | points lost |\n|---|--:|--:|--:|--:|\n"
     )
-    for quality, accuracy in zip((50, 75, 95), photos, strict=True):
-        record(f"JPEG files, quality {quality}", jpeg(sets["t10k"], quality)[1], accuracy)
+    for (quality, (_, size)), accuracy in zip(photos.items(), accuracies, strict=True):
+        record(f"JPEG files, quality {quality}", size, accuracy)
     record("float16", test.nbytes, base)
     for name, compress in general().items():
-        record(f"float16 + {name}", len(compress(test.tobytes())), base)
-    decoded, decoded_test, codes, shared = int8(train.astype(np.float32), test.astype(np.float32))
-    accuracy = probe(decoded, labels["train"], [decoded_test], labels["t10k"])[0]
-    record("int8", codes.size, accuracy, shared)
-    for name, compress in general().items():
-        record(f"int8 + {name}", len(compress(codes.T.tobytes())), accuracy, shared)
+        if wanted(only, f"float16 + {name}"):
+            record(f"float16 + {name}", len(compress(test.tobytes())), base)
+    if wanted(only, "int8"):
+        decoded, decoded_test, codes, shared = int8(train.astype(np.float32), test.astype(np.float32))
+        accuracy = probe(decoded, labels["train"], [decoded_test], labels["t10k"])[0]
+        record("int8", codes.size, accuracy, shared)
+        for name, compress in general().items():
+            record(f"int8 + {name}", len(compress(codes.T.tobytes())), accuracy, shared)
     for method, code in runs(train, test, encoder, work):
-        begin = time.process_time()
-        coded = code()
-        seconds = time.process_time() - begin
-        accuracy = probe(coded.train, labels["train"], [coded.test], labels["t10k"])[0]
-        record(method, coded.bytes, accuracy, coded.shared, seconds)
+        if wanted(only, method):
+            begin = time.process_time()
+            coded = code()
+            seconds = time.process_time() - begin
+            accuracy = probe(coded.train, labels["train"], [coded.test], labels["t10k"])[0]
+            record(method, coded.bytes, accuracy, coded.shared, seconds)
+    if not importlib.util.find_spec("faiss"):
+        sys.stdout.write("faiss is not installed: OPQ is skipped (pip install 'obverse[experiments]')\n")
+    report(list(records.values()), out)
+
+
+def wanted(only: str, method: str) -> bool:
+    return re.search(only, method) is not None
 
 
 def runs(
@@ -346,9 +290,6 @@ def runs(
         f"ours, standardised, {IN_FILE:.1%} lost, model in the file",
         lambda: ours(train, test, encoder, IN_FILE, None, standardise=True),
     )
-    x, y = train.astype(np.float32), test.astype(np.float32)
-    for parts in PARTS:
-        yield f"product quantisation, {parts} parts", lambda m=parts: quantise_product(x, y, m)
     for loss in LOSSES:
         yield (
             f"ours, {loss:.1%} lost",
@@ -360,11 +301,18 @@ def runs(
             train, test, encoder, IN_FILE, work / "model-identity", standardise=True, transform="identity"
         ),
     )
+    x, y = train.astype(np.float32), test.astype(np.float32)
+    quantisers = [("product quantisation", quantise_product, PARTS)]
     if importlib.util.find_spec("faiss"):
-        for parts in PARTS[:2]:
-            yield f"faiss, OPQ, {parts} parts", lambda m=parts: quantise_faiss(x, y, m, True)
-    else:
-        sys.stdout.write("faiss is not installed: its rows are skipped (pip install faiss-cpu)\n")
+        quantisers.append(("faiss, OPQ", quantise_faiss, OPQ_PARTS))
+    for name, quantise, numbers in quantisers:
+        for parts in numbers:
+            yield f"{name}, {parts} parts", lambda q=quantise, m=parts: q(x, y, m)
+        for parts in numbers[1:]:
+            yield (
+                f"{name}, standardised, {parts} parts",
+                lambda q=quantise, m=parts: standardised(x, y, lambda a, b: q(a, b, m)),
+            )
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -372,58 +320,6 @@ def read_labels(path: Path) -> np.ndarray:
 
     raw = gzip.decompress(path.read_bytes())
     return np.frombuffer(raw, np.uint8, offset=8)
-
-
-def write_csv(path: Path, records: list[dict[str, object]]) -> None:
-    with path.open("w", newline="") as f:
-        writer = csv.DictWriter(f, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
-
-
-def plot(records: list[dict[str, object]], path: Path) -> None:
-    """Accuracy against bytes an image."""
-    figure = Figure(figsize=(8.2, 4.8), layout="constrained")
-    axes = figure.subplots()
-    kinds = [
-        ("ours", lambda m: m.startswith("ours,") and "standard" not in m, "#56b4e9", "o-"),
-        (
-            "ours, standardised",
-            lambda m: m.startswith("ours, standard") and m.endswith("lost"),
-            "#0072b2",
-            "o-",
-        ),
-        ("ours, model in the file", lambda m: "model in the file" in m, "#000000", "*"),
-        ("product quantisation", lambda m: m.startswith("product"), "#d55e00", "s-"),
-        ("OPQ (faiss)", lambda m: m.startswith("faiss"), "#cc79a7", "d-"),
-        ("int8, + zstd, + xz", lambda m: m.startswith("int8"), "#009e73", "^"),
-        ("float16, + zstd, + xz", lambda m: m.startswith("float16"), "#555555", "v"),
-        ("JPEG files of the images", lambda m: m.startswith("JPEG"), "#e69f00", "x-"),
-    ]
-    for label, belongs, colour, style in kinds:
-        points = sorted(
-            (float(str(r["bytes_an_image"])), 100 * float(str(r["probe_accuracy"])))
-            for r in records if belongs(str(r["method"]))
-        )  # fmt: skip
-        if points:
-            axes.plot(*zip(*points, strict=True), style, color=colour, label=label, markersize=7)
-    base = [100 * float(str(r["probe_accuracy"])) for r in records if r["method"] == "float16"]
-    for accuracy in base:
-        axes.axhline(
-            accuracy - 0.5, color="#999999", linestyle="--", linewidth=1, label="half a point below float16"
-        )
-    axes.set_xscale("log")
-    ticks = [20, 30, 50, 100, 200, 300, 500, 1000]
-    axes.set_xticks(ticks, list(map(str, ticks)))
-    axes.minorticks_off()
-    axes.set(
-        xlabel="bytes an image (files of all test features, without shared models)",
-        ylabel="accuracy of a linear probe, %",
-        title="Fashion-MNIST, self-supervised features of 512 numbers",
-    )
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8.5, loc="lower right")
-    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -443,6 +339,9 @@ def main() -> None:
         "--work", type=Path, default=Path("runs/features/work"), help="folder for models and features"
     )
     measure.add_argument("--train", type=int, default=30_000, help="training images that the probe sees")
+    measure.add_argument(
+        "--only", default="", metavar="REGEX", help="measure these rows, keep the others that are in --out"
+    )
     for command in (make, measure):
         command.add_argument("--data", type=Path, default=data_folder() / "fashion-mnist")
         command.add_argument("--threads", type=int, default=1)
@@ -451,7 +350,7 @@ def main() -> None:
     if options.command == "encoder":
         train_encoder(options.data, options.out, options.minutes, options.batch, options.seed)
     else:
-        table(options.data, options.encoder, options.out, options.work, options.train)
+        table(options.data, options.encoder, options.out, options.work, options.train, options.only)
 
 
 def data_folder() -> Path:
