@@ -14,7 +14,8 @@ from obverse.zoo import StoredModel, fingerprint
 POINTS = InvariantConfig((3,), codes=2, width=8)
 IMAGES = InvariantConfig((9, 12), codes=4, width=4)
 TASKS_ONLY = InvariantConfig((3,), codes=2, width=8, decodes=False)
-CONFIGS = (POINTS, IMAGES, TASKS_ONLY)
+CLUSTERED = InvariantConfig((9, 12), codes=4, width=4, clusters=5)
+CONFIGS = (POINTS, IMAGES, TASKS_ONLY, CLUSTERED)
 
 
 def stored_model(config: InvariantConfig, seed: int = 0) -> StoredModel:
@@ -25,9 +26,12 @@ def stored_model(config: InvariantConfig, seed: int = 0) -> StoredModel:
     networks.start(items.unsqueeze(1).float() / 255 if config.images else items, 3.0)
     with torch.no_grad():
         networks.offset.copy_(torch.linspace(-0.4, 0.4, config.codes))
-    tables = networks.density.tables(networks.offset)
+        if networks.clustered is not None:
+            networks.clustered.place(networks.encoder(items.unsqueeze(1).float() / 255))
+            networks.placed.fill_(True)
+    clusters, tables = networks.tables()
     decoder = networks.head if config.decodes else None
-    weights = save_safetensors(state_of(networks.encoder, decoder, networks.offset, tables))
+    weights = save_safetensors(state_of(networks.encoder, decoder, networks.offset, tables, clusters))
     described = {
         "codec": "invariant",
         "model": config.as_dict(),

@@ -41,11 +41,14 @@ def test_images(tmp_path):
     np.save(tmp_path / "a.npy", items_of(IMAGES, 60))
     np.save(tmp_path / "b.npy", items_of(IMAGES, 60, seed=1))
     changes = {"degrees": 5.0, "shear": 2.0, "translate": 0.0, "scale": (0.9, 1.1), "flip": True}
-    train_invariant(data=[tmp_path / "a.npy", tmp_path / "b.npy"], out=tmp_path / "run", **QUICK, **changes)
+    train_invariant(
+        data=[tmp_path / "a.npy", tmp_path / "b.npy"], out=tmp_path / "run", upright=True, **QUICK, **changes
+    )
     codec = InvariantCodec(load_model_from(tmp_path / "run" / "model"))
     assert codec.reconstruct(codec.encode(items_of(IMAGES, 5))).shape == (5, 9, 12)
+    assert codec.config.clusters == 64
     (phase,) = json.loads((tmp_path / "run" / "recipe.json").read_text())["phases"]
-    assert phase["data"] == {"images": 114, "affine": changes | {"scale": [0.9, 1.1]}}
+    assert phase["data"] == {"images": 114, "affine": changes | {"scale": [0.9, 1.1]}, "upright": True}
 
 
 def test_wrong_use_and_missing_data(tmp_path):
@@ -57,6 +60,7 @@ def test_wrong_use_and_missing_data(tmp_path):
         {"batch": 1},
         {"beta": -1.0},
         {"anneal": 2.0},
+        {"clusters": 0},
     ):
         with pytest.raises(UsageError, match=f"--{next(iter(wrong))}"):
             train_invariant(data=[tmp_path], out=tmp_path / "run", **wrong)

@@ -11,13 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from invariant_models import CONFIGS, IMAGES, POINTS, TASKS_ONLY, items_of, stored_model
+from invariant_models import CLUSTERED, CONFIGS, IMAGES, POINTS, TASKS_ONLY, items_of, stored_model
 from PIL import Image
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from conftest import torch_setting
 from obverse.codecs.invariant import InvariantCodec
+from obverse.coding import TableFamily
 from obverse.container import Container, Limits, read, write
 from obverse.errors import (
     DamagedError,
@@ -27,6 +28,7 @@ from obverse.errors import (
     TruncatedError,
     UnsupportedInputError,
 )
+from obverse.transforms.invariant import InvariantConfig
 
 CODECS = {config: InvariantCodec(stored_model(config)) for config in CONFIGS}
 CODEC = CODECS[POINTS]
@@ -132,6 +134,9 @@ def test_points_that_the_model_does_not_code(items, error, sentence):
         (np.zeros((2, 9, 11), np.uint8), UnsupportedInputError, r"\(n, 9, 12\), not \(2, 9, 11\)"),
         (np.zeros((2, 9, 12, 3), np.uint8), UnsupportedInputError, r"not \(2, 9, 12, 3\)"),
         (np.zeros((9, 12), np.uint8), UnsupportedInputError, r"\(9, 12\)"),
+        (np.full((2, 9, 12), np.nan), UnsupportedInputError, "float64"),
+        ([np.zeros((9, 12), np.uint8), np.zeros((9, 11), np.uint8)], InputError, "one size"),
+        (None, UnsupportedInputError, "object"),
     ],
 )
 def test_images_that_the_model_does_not_code(items, error, sentence):
@@ -211,6 +216,63 @@ def test_damaged_models(change):
     codec = InvariantCodec(model)
     with pytest.raises(InputError):
         codec.reconstruct(codec.encode(items_of(POINTS, 3)))
+
+
+def test_any_cluster_decodes_and_the_cheapest_is_told():
+    codec, items = CODECS[CLUSTERED], items_of(CLUSTERED, 400)
+    q = codec.symbols_of(items)
+    h = codec.clusters_of(q)
+    assert len(np.unique(h)) > 1
+    costs = np.stack([
+        codec.clusters.bits(np.full(400, g), np.zeros(400, int))
+        + codec.tables.bits(q, np.broadcast_to(g * 4 + np.arange(4), q.shape)).sum(1)
+        for g in range(5)
+    ])  # fmt: skip
+    np.testing.assert_array_equal(h, costs.argmin(0))
+    np.testing.assert_allclose(codec.rate_bits(items), costs.min(0))
+    assert codec.least_bits <= costs.min()
+    codec = InvariantCodec(stored_model(CLUSTERED))
+    codec.clusters_of = lambda q: np.arange(len(q), dtype=np.int32) % 5
+    np.testing.assert_array_equal(codec.decode(codec.encode(items)), (q + codec.offset).astype(np.float32))
+
+
+def test_changed_clusters_are_noticed_or_other_codes():
+    """The clusters are read first: a wrong one sends what follows through other tables."""
+    codec, plain = CODECS[CLUSTERED], CODECS[CLUSTERED].encode(items_of(CLUSTERED, 40))
+    content, noticed = plain.sections["codes"], 0
+    for at in range(len(content)):
+        changed = bytearray(content)
+        changed[at] ^= 0x55
+        try:
+            codes = codec.decode(replace(plain, sections={"codes": bytes(changed)}))
+        except DamagedError:
+            noticed += 1
+        else:
+            assert codes.shape == (40, 4) and np.isfinite(codes).all()
+    assert noticed > len(content) // 2
+
+
+@pytest.mark.parametrize("change", ["none", "another number", "tables of one cluster"])
+def test_damaged_clusters(change):
+    model = stored_model(CLUSTERED)
+    tensors = load_safetensors(model.weights)
+    if change == "none":
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("clusters")}
+    elif change == "another number":
+        three = TableFamily.categorical([0.5, 0.25, 0.25]).state().items()
+        tensors |= {f"clusters.{name}": torch.from_numpy(array.astype(np.int32)) for name, array in three}
+    else:
+        single = TableFamily.gaussian([1.0] * 4).state().items()
+        tensors |= {f"tables.{name}": torch.from_numpy(array.astype(np.int32)) for name, array in single}
+    codec = InvariantCodec(replace(model, weights=save_safetensors(tensors)))
+    with pytest.raises(InputError, match=r"clusters|tables"):
+        codec.encode(items_of(CLUSTERED, 3))
+
+
+@pytest.mark.parametrize("clusters", [0, 1025, "3", True])
+def test_configurations_with_impossible_clusters(clusters):
+    with pytest.raises(InputError):
+        InvariantConfig.from_dict(CLUSTERED.as_dict() | {"clusters": clusters})
 
 
 def test_files_to_load_and_save(tmp_path):

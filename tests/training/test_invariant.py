@@ -34,6 +34,7 @@ from obverse.training.invariant_sources import (
     rotated,
     transformed,
     transformed_set,
+    upright,
 )
 from obverse.training.vc import Vc
 from obverse.training.vic import Vic
@@ -197,6 +198,56 @@ def test_turning_a_picture_that_is_not_square_does_not_stretch_it():
     np.testing.assert_allclose(np.sort(after)[1], before[1] / 4, rtol=0.06)
 
 
+def blobs(n: int, height: int = 80, width: int = 72, seed: int = 0) -> torch.Tensor:
+    """(n, 1, height, width): six soft spots each, inside."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    centres = rng.uniform(0.25, 0.75, (n, 6, 2)) * (height, width)
+    squares = (y - centres[..., 0, None, None]) ** 2 + (x - centres[..., 1, None, None]) ** 2
+    return torch.from_numpy(np.exp(-squares / 20).max(1)[:, None]).float()
+
+
+def test_upright_images_lie_as_one_another():
+    """Mass in the middle, x and y without covariance, RMS distance a quarter of the height."""
+    for image in upright(blobs(20))[:, 0]:
+        rows, columns = torch.meshgrid(*(torch.arange(float(n)) for n in image.shape), indexing="ij")
+        middle = [float((image * places).sum() / image.sum()) for places in (rows, columns)]
+        np.testing.assert_allclose(middle, (39.5, 35.5), atol=0.3)
+        covariance = moments(image)
+        assert abs(covariance[0, 1]) < 0.05 * np.trace(covariance)
+        np.testing.assert_allclose(np.sqrt(np.trace(covariance)), 20, rtol=0.05)
+
+
+def test_how_an_image_leans_and_where_it_is_does_not_change_it_upright():
+    images = blobs(20)
+    change = Affine(degrees=0, shear=10, translate=0.1, scale=(0.9, 1.2))
+    changed = transformed(images, change, np.random.default_rng(1))
+    apart = (changed - images).abs().mean()
+    assert float((upright(changed) - upright(images)).abs().mean()) < 0.15 * float(apart)
+
+
+def test_images_without_mass_stay_black_and_single_pixels_finite():
+    images = torch.zeros(3, 1, 9, 12)
+    images[1, 0, 0, 11] = 1
+    images[2] = 1
+    result = upright(images)
+    assert float(result[0].abs().max()) == 0 and bool(torch.isfinite(result).all())
+    assert float(result[1].sum()) > 0
+
+
+def test_what_stands_for_an_image():
+    images = items_of(IMAGES, 30)
+    for as_upright in (False, True):
+        source = TransformedImages(images, upright=as_upright)
+        views = source.draw(40, np.random.default_rng(0), True)
+        chosen = np.random.default_rng(0).integers(0, 30, 40)
+        wanted = torch.from_numpy(images[chosen]).unsqueeze(1).float() / 255
+        if as_upright:
+            wanted = (upright(wanted) * 255).round() / 255
+        torch.testing.assert_close(views.representative, wanted)
+        assert source.facts()["upright"] is as_upright
+
+
 def test_a_set_is_changed_the_same_way_each_time():
     images = items_of(IMAGES, 30)
     once = transformed_set(images, Affine(), seed=3)
@@ -256,10 +307,13 @@ def test_schedules():
     assert recipe.refit_from == 80
 
 
-@pytest.mark.parametrize("objective", ["vic", "vc", "bince"])
-def test_a_resumed_run_equals_one_that_was_not_stopped(objective, tmp_path, monkeypatch):
-    recipe = InvariantRecipe(**(vars(RECIPE) | {"objective": objective}))
-    config = InvariantConfig((2,), 2, 8, objective_of(objective).decodes)
+@pytest.mark.parametrize(
+    ("objective", "clusters", "place"), [("vic", 1, 0.4), ("vc", 3, 0.4), ("vc", 3, 1.0), ("bince", 3, 0.4)]
+)
+def test_a_resumed_run_equals_one_that_was_not_stopped(objective, clusters, place, tmp_path, monkeypatch):
+    """Stopped before its clusters are placed, or after."""
+    recipe = InvariantRecipe(**(vars(RECIPE) | {"objective": objective, "place": place, "refit": 0.0}))
+    config = InvariantConfig((2,), 2, 8, objective_of(objective).decodes, clusters)
     whole = train(SOURCE, SOURCE, tmp_path / "whole", recipe, config)
     validate, calls = training.validate, []
 
@@ -299,6 +353,34 @@ def test_fitting_leaves_the_encoder_as_it_is(tmp_path):
     assert {"density.biases.0", "head.4.bias"} <= changed
 
 
+def test_clusters_are_placed_when_the_recipe_says(tmp_path):
+    """Before, each dimension has its density; then the clusters have, which are where the codes are."""
+    recipe = InvariantRecipe(**(vars(RECIPE) | {"refit": 0.25, "place": 0.5, "steps": 80}))
+    assert recipe.place_at == 30 and InvariantRecipe(steps=4, place=1.0, refit=0.0).place_at == 3
+    checkpoint = train(SOURCE, SOURCE, tmp_path, recipe, InvariantConfig((2,), 2, 16, clusters=4))
+    networks, _, _ = load_checkpoint(checkpoint)
+    assert bool(networks.placed)
+    x = SOURCE.draw(2000, np.random.default_rng(3), False).x
+    codes = straight_through(networks.encoder(x), networks.offset)
+    torch.testing.assert_close(networks.rate_nats(codes), networks.clustered.rate_nats(codes))
+    nearest = torch.cdist(networks.clustered.means, codes).min(1).values
+    assert float(nearest.max()) < 1
+    never = InvariantNetworks(networks.config)
+    torch.testing.assert_close(never.rate_nats(codes), never.density.rate_nats(codes))
+    with pytest.raises(ExportError, match="not placed"):
+        never.tables()
+
+
+def test_matrices_trained_in_bfloat16_are_kept_in_it(tmp_path):
+    recipe = InvariantRecipe(**(vars(RECIPE) | {"bf16": True}))
+    checkpoint = train(SOURCE, SOURCE, tmp_path, recipe, PLANE)
+    codec = InvariantCodec(export_invariant(checkpoint, SOURCE, tmp_path / "model"))
+    trained, _, _ = load_checkpoint(checkpoint)
+    for network, stored in ((trained.encoder, codec.encoder), (trained.head, codec.decoder)):
+        for before, after in zip(network.parameters(), stored.parameters(), strict=True):
+            assert torch.equal(after, before.bfloat16().float() if before.dim() > 1 else before)
+
+
 @pytest.mark.parametrize("config", [PLANE, IMAGES])
 def test_codes_start_as_spread_as_asked(config):
     source = TransformedImages(items_of(IMAGES, 50)) if config.images else SOURCE
@@ -336,7 +418,7 @@ def test_vic_learns_what_vc_cannot(tmp_path):
 @pytest.mark.parametrize("objective", ["vic", "vc", "bince"])
 def test_images_train_too(objective, tmp_path):
     source = TransformedImages(items_of(IMAGES, 60))
-    config = InvariantConfig((9, 12), 3, 4, objective_of(objective).decodes)
+    config = InvariantConfig((9, 12), 3, 4, objective_of(objective).decodes, 2)
     recipe = InvariantRecipe(**(vars(RECIPE) | {"objective": objective, "bf16": True}))
     model = export_invariant(train(source, source, tmp_path, recipe, config), source, tmp_path / "model")
     codec = InvariantCodec(model)
@@ -350,7 +432,7 @@ def test_images_train_too(objective, tmp_path):
     [
         ({"steps": 0}, "above zero"), ({"batch": 1}, "at least 2"), ({"lr": 0.0}, "above zero"),
         ({"beta": -1.0}, "at least 0"), ({"beta": float("nan")}, "at least 0"), ({"refit": 1.5}, "shares"),
-        ({"noise": -0.1}, "shares"),
+        ({"noise": -0.1}, "shares"), ({"place": 2.0}, "shares"),
         ({"objective": "vae"}, "no objective 'vae'"), ({"objective": "bince"}, "head"),
     ],
 )  # fmt: skip

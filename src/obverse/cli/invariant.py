@@ -41,6 +41,13 @@ def train_invariant(
             help="Channels of the first layer (images, by default 16), or units of a layer (points, by default 64)."
         ),
     ] = None,
+    clusters: Annotated[
+        int | None,
+        Parameter(
+            help="Heaps of codes with tables of their own, so that codes take fewer bits (images, by default 64; "
+            "points, by default 1)."
+        ),
+    ] = None,
     steps: Annotated[int, Parameter(help="Training steps in all.")] = 10_000,
     batch: Annotated[int, Parameter(help="Items of a step.")] = 128,
     lr: Annotated[float, Parameter(help="Learning rate of Adam, before its fall.")] = 1e-3,
@@ -55,6 +62,14 @@ def train_invariant(
     ] = (0.8, 1.2),
     flip: Annotated[
         bool, Parameter(help="Images mean the same mirrored left to right.", negative="")
+    ] = False,
+    upright: Annotated[
+        bool,
+        Parameter(
+            help="For vic: decode to images set upright, in the middle and in one size, not as they were found: fewer "
+            "bits, where it does not matter how they lie.",
+            negative="",
+        ),
     ] = False,
     seed: int = 1,
     device: Annotated[str, Parameter(help="cpu, cuda, or auto.")] = "auto",
@@ -71,7 +86,7 @@ def train_invariant(
     for name, value, low, high in (
         ("seed", seed, 0, 2**32 - 1), ("steps", steps, 1, 10**9), ("threads", threads, 1, 4096),
         ("codes", codes, 1, 4096), ("width", width, 1, 4096), ("batch", batch, 2, 10**6), ("beta", beta, 0, 1e9),
-        ("anneal", anneal, 0, 1),
+        ("anneal", anneal, 0, 1), ("clusters", clusters, 1, 1024),
     ):  # fmt: skip
         if value is not None and not low <= value <= high:
             raise UsageError(f"--{name} must be {low} to {high}, not {value}")
@@ -87,9 +102,10 @@ def train_invariant(
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    source, held_out = read_sources(data, Affine(degrees, shear, translate, scale, flip))
+    source, held_out = read_sources(data, Affine(degrees, shear, translate, scale, flip), upright)
     units = width or (16 if len(source.shape) == 2 else 64)
-    config = InvariantConfig(source.shape, codes, units, objective_of(objective).decodes)
+    heaps = clusters or (64 if len(source.shape) == 2 else 1)
+    config = InvariantConfig(source.shape, codes, units, objective_of(objective).decodes, heaps)
     recipe = InvariantRecipe(objective, beta, steps, batch, lr, anneal=anneal, seed=seed)
     checkpoint = train(source, held_out, out, recipe, config, device)
     model = export_invariant(checkpoint, held_out, out / "model")

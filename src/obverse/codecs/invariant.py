@@ -1,8 +1,9 @@
 """Codes for tasks: points or small images to what predictions need, one stream for a whole set.
 
-    sender     x ──► encoder (floats) ──► round(z - offset) = q ──► Message with one table a dimension ──► file
-    receiver   file ──► Message ──► q ──► q + offset = ẑ      what tasks read: `decode`
-                                          ẑ ──► decoder ──► x̂  what stands for all views of an item: `reconstruct`
+    sender     x ──► encoder (floats) ──► round(z - offset) = q ──► h, the cluster in which q is cheapest
+               h, then q ──► Message with one table for each dimension in each cluster ──► file
+    receiver   file ──► Message ──► h, q ──► q + offset = ẑ      what tasks read: `decode`
+                                             ẑ ──► decoder ──► x̂  what stands for all views of an item: `reconstruct`
 
 What crosses from encoder to decoder is parsed with integer tables only, so a file reads the same on every machine. The
 encoder is a float network: another machine may round a z that lies between two integers to the other one, which is as
@@ -39,6 +40,7 @@ from obverse.errors import (
 from obverse.transforms.invariant import InvariantConfig, make_decoder, make_encoder
 
 CHUNK = 1000  # items that pass through the networks at once
+CHOSEN = 4096  # items whose clusters are chosen at once
 FARTHEST = 2**20  # a z beyond belongs to no data like the training's
 TABLES = ("cdf", "offsets", "lows", "precision_escape")
 
@@ -46,15 +48,23 @@ Array = npt.NDArray[Any]
 
 
 def state_of(
-    encoder: nn.Module, decoder: nn.Module | None, offset: Tensor, tables: TableFamily
+    encoder: nn.Module,
+    decoder: nn.Module | None,
+    offset: Tensor,
+    tables: TableFamily,
+    clusters: TableFamily | None = None,
 ) -> dict[str, Tensor]:
-    """The tensors of a model: what `InvariantCodec` reads."""
+    """The tensors of a model: what `InvariantCodec` reads.
+
+    tables: of dimension j in cluster h at h * k + j. clusters: the table of h; none for a model of one.
+    """
     state = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
     if decoder is not None:
         state |= {f"decoder.{name}": tensor for name, tensor in decoder.state_dict().items()}
-    state |= {
-        f"tables.{name}": torch.from_numpy(array.astype(np.int32)) for name, array in tables.state().items()
-    }
+    for part, family in {"tables": tables, "clusters": clusters}.items():
+        if family is not None:
+            arrays = family.state().items()
+            state |= {f"{part}.{name}": torch.from_numpy(array.astype(np.int32)) for name, array in arrays}
     return {name: tensor.contiguous() for name, tensor in (state | {"offset": offset.float()}).items()}
 
 
@@ -94,23 +104,39 @@ class InvariantCodec(ModelCodec):
 
     @cached_property
     def tables(self) -> TableFamily:
-        """One for each of the k codes."""
-        try:
-            stored = self.tensors("tables")
-            tables = TableFamily.from_state({name: stored[name].numpy().astype(np.int64) for name in TABLES})
-        except (KeyError, ValueError, TableError) as error:
-            raise InputError(f"the model {self.model.name} has no whole tables: {error}") from None
-        if len(tables) != self.config.codes:
+        """One for each of the k codes in each cluster."""
+        return self._family("tables", self.config.clusters * self.config.codes)
+
+    @cached_property
+    def clusters(self) -> TableFamily:
+        """The one table of clusters."""
+        family = self._family("clusters", 1)
+        if family.escape or int(family.lows[0]) != 0 or int(family.sizes[0]) != self.config.clusters:
             raise InputError(
-                f"the model {self.model.name} has {len(tables)} tables for {self.config.codes} codes"
+                f"the model {self.model.name} is damaged: it has no table of {self.config.clusters} clusters"
             )
-        return tables
+        return family
+
+    def _family(self, part: str, count: int) -> TableFamily:
+        """The model's tables of this name. Raises InputError."""
+        try:
+            stored = self.tensors(part)
+            family = TableFamily.from_state({name: stored[name].numpy().astype(np.int64) for name in TABLES})
+        except (KeyError, ValueError, TableError) as error:
+            raise InputError(f"the model {self.model.name} has no whole {part}: {error}") from None
+        if len(family) != count:
+            raise InputError(f"the model {self.model.name} has {len(family)} {part}, not {count}")
+        return family
 
     @cached_property
     def least_bits(self) -> float:
         """Of an item: no item of this model is shorter."""
         tops = [int(self.tables.frequencies(i).max()) for i in range(len(self.tables))]
-        return float(sum(self.tables.precision - np.log2(top) for top in tops))
+        bits = (self.tables.precision - np.log2(tops)).reshape(self.config.clusters, -1).sum(1)
+        if self.config.clusters > 1:
+            frequencies = np.maximum(self.clusters.frequencies(0), 1)
+            bits += self.clusters.precision - np.log2(frequencies)
+        return float(bits.min())
 
     # -- the contract --------------------------------------------------------------------------------
 
@@ -119,7 +145,10 @@ class InvariantCodec(ModelCodec):
         items = self._items(data)
         message = Message()
         q = self.symbols_of(items)
-        message.push(q, self.tables, self._index(len(q)))
+        h = self.clusters_of(q)
+        message.push(q, self.tables, self._index(h))
+        if self.config.clusters > 1:
+            message.push(h, self.clusters)
         return Container(
             self.id, {}, items.shape, {"codes": message.to_bytes()}, self.fingerprint, metadata or {}
         )
@@ -147,7 +176,9 @@ class InvariantCodec(ModelCodec):
     def rate_bits(self, data: Any) -> npt.NDArray[np.float64]:
         """(n,) bits that the model gives to each item: the file holds their sum."""
         q = self.symbols_of(self._items(data))
-        return self.tables.bits(q, self._index(len(q))).sum(1)
+        h = self.clusters_of(q)
+        bits = self.tables.bits(q, self._index(h)).sum(1)
+        return bits + self.clusters.bits(h, np.zeros_like(h)) if self.config.clusters > 1 else bits
 
     def symbols_of(self, items: Array) -> npt.NDArray[np.int32]:
         """Checked items -> q, (n, k) integers."""
@@ -162,6 +193,23 @@ class InvariantCodec(ModelCodec):
                     )
                 q[here] = np.rint(z - self.offset)
         return q
+
+    def clusters_of(self, q: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """(n, k) -> (n,): in which cluster each item is cheapest. Any choice could be decoded."""
+        k, count = self.config.codes, self.config.clusters
+        h = np.zeros(len(q), np.int32)
+        if count == 1:
+            return h
+        every = np.arange(count)
+        start = self.clusters.bits(every, np.zeros_like(every))
+        for here in _chunks(len(q), CHOSEN):
+            bits = np.tile(start, (here.stop - here.start, 1))
+            for j in range(k):
+                values, which = np.unique(q[here, j], return_inverse=True)
+                pairs = np.broadcast_to(values[:, None], (len(values), count))
+                bits += self.tables.bits(pairs, np.broadcast_to(every * k + j, pairs.shape))[which]
+            h[here] = bits.argmin(1)
+        return h
 
     def load(self, source: Path | BinaryIO) -> Array:
         """Points: a .npy array. Images: a .npy array (n, H, W), an IDX file, or a folder of image files."""
@@ -219,10 +267,13 @@ class InvariantCodec(ModelCodec):
         x = torch.from_numpy(np.ascontiguousarray(items))
         return x.unsqueeze(1).float() / 255 if self.config.images else x
 
-    def _index(self, n: int) -> Array:
-        """Which table each code uses: its own dimension's."""
-        kind = np.uint8 if self.config.codes <= 256 else np.uint32
-        return np.broadcast_to(np.arange(self.config.codes, dtype=kind), (n, self.config.codes))
+    def _index(self, h: npt.NDArray[np.int32]) -> Array:
+        """(n,) clusters -> (n, k): which table each code uses."""
+        k = self.config.codes
+        kind = np.uint8 if self.config.clusters * k <= 256 else np.uint32
+        if self.config.clusters == 1:
+            return np.broadcast_to(np.arange(k, dtype=kind), (len(h), k))
+        return h[:, None].astype(kind) * kind(k) + np.arange(k, dtype=kind)
 
     def _symbols(self, container: Container, limits: Limits) -> npt.NDArray[np.int32]:
         """q (n, k). Raises DamagedError for what no encoder wrote, LimitError."""
@@ -239,7 +290,10 @@ class InvariantCodec(ModelCodec):
         limits.check_memory(n * self.config.codes * 24)
         message = Message.from_bytes(sections["codes"])
         try:
-            q = message.pop(self.tables, self._index(n))
+            h = np.zeros(n, np.int32)
+            if self.config.clusters > 1:
+                h = message.pop(self.clusters, np.zeros(n, np.uint8))
+            q = message.pop(self.tables, self._index(h))
         except CodingError:
             raise DamagedError("the file holds fewer codes than its header says") from None
         if not message.empty:
@@ -247,7 +301,7 @@ class InvariantCodec(ModelCodec):
         return q
 
 
-def _chunks(n: int) -> Iterator[slice]:
-    """Slices of at most CHUNK that cover n items."""
-    for first in range(0, n, CHUNK):
-        yield slice(first, min(n, first + CHUNK))
+def _chunks(n: int, size: int = CHUNK) -> Iterator[slice]:
+    """Slices of at most `size` that cover n items."""
+    for first in range(0, n, size):
+        yield slice(first, min(n, first + size))

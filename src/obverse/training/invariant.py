@@ -29,7 +29,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from obverse.errors import TrainingError
+from obverse.coding import TableFamily
+from obverse.errors import ExportError, TrainingError
+from obverse.priors.clustered import ClusteredDensity
 from obverse.priors.factorised import FactorisedDensity
 from obverse.training.invariant_sources import Source, Views
 from obverse.training.run import (
@@ -50,6 +52,8 @@ from obverse.transforms.invariant import (
     with_noise,
 )
 
+CLUSTER_STEPS = 5.0  # learning rate of clusters, times that of the networks
+
 
 @dataclass(frozen=True)
 class InvariantRecipe:
@@ -58,7 +62,8 @@ class InvariantRecipe:
     objective: "vic", "vc" or "bince". beta: distortion that a nat of rate is worth. anneal: share of the steps over
     which beta rises to its value. refit: share of the steps, the last ones, that fit density and decoder to the
     rounded codes. settle: share of the steps after which the offsets of the grid stay as they are. noise: share of the
-    first part in which the distortion sees noise.
+    first part in which the distortion sees noise. place: share of the first part after which codes have clusters (of
+    models with several).
     """
 
     objective: str = "vic"
@@ -71,6 +76,7 @@ class InvariantRecipe:
     refit: float = 0.2
     settle: float = 0.5
     noise: float = 0.6
+    place: float = 0.35
     clip: float = 10.0
     seed: int = 1
     bf16: bool = False
@@ -82,6 +88,11 @@ class InvariantRecipe:
         """The step from which the encoder stays as it is."""
         return self.steps - round(self.refit * self.steps)
 
+    @property
+    def place_at(self) -> int:
+        """The step before which clusters are placed."""
+        return min(round(self.place * self.refit_from), self.steps - 1)
+
 
 class InvariantNetworks(nn.Module):
     """x ──► encoder ──► z ──► density ──► rate, and a decoder or a projector on z rounded."""
@@ -91,6 +102,8 @@ class InvariantNetworks(nn.Module):
         self.config = config
         self.encoder = make_encoder(config)
         self.density = FactorisedDensity(config.codes)
+        self.clustered = ClusteredDensity(config.codes, config.clusters) if config.clusters > 1 else None
+        self.placed = nn.Buffer(torch.tensor(False))
         self.head = make_decoder(config) if config.decodes else make_projector(config)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # of similarities: 1 / temperature
         self.offset = nn.Buffer(torch.zeros(config.codes))
@@ -105,6 +118,32 @@ class InvariantNetworks(nn.Module):
         stretch = spread / z.std(0).clamp(min=1e-6)
         last.weight.mul_(stretch[:, None])
         last.bias.copy_((last.bias - z.mean(0)) * stretch)
+
+    def rate_nats(self, codes: Tensor) -> Tensor:
+        """(n, k) -> (n,): by the density of each dimension, and once clusters are placed by theirs."""
+        density = self.clustered if self.clustered is not None and self.placed else self.density
+        return density.rate_nats(codes)
+
+    def tables(self) -> tuple[TableFamily | None, TableFamily]:
+        """What `state_of` takes: the table of clusters, none for one, and those of codes. Raises ExportError."""
+        if self.clustered is None:
+            return None, self.density.tables(self.offset)
+        if not self.placed:
+            raise ExportError("the clusters of the codes were not placed yet: train to the end first")
+        return self.clustered.tables(self.offset)
+
+    @torch.no_grad()
+    def place(self, source: Source) -> None:
+        """Begin to use clusters: those of the source's codes."""
+        if self.clustered is None:
+            return
+        rng = np.random.default_rng(0)
+        z = [
+            self.encoder(source.draw(1000, rng, False).x.to(self.offset.device))
+            for _ in range(max(16, self.config.clusters // 16))
+        ]
+        self.clustered.place(torch.cat(z))
+        self.placed.fill_(True)
 
 
 class Objective(ABC):
@@ -142,8 +181,9 @@ def check(recipe: InvariantRecipe, config: InvariantConfig, source: Source, devi
         raise TrainingError("steps, warmup and lr must be above zero, and a batch at least 2")
     if not 0 <= recipe.beta < math.inf:
         raise TrainingError(f"beta must be a number of at least 0, not {recipe.beta}")
-    if not all(0 <= share <= 1 for share in (recipe.anneal, recipe.refit, recipe.settle, recipe.noise)):
-        raise TrainingError("anneal, refit, settle and noise are shares of the steps: 0 to 1")
+    shares = (recipe.anneal, recipe.refit, recipe.settle, recipe.noise, recipe.place)
+    if not all(0 <= share <= 1 for share in shares):
+        raise TrainingError("anneal, refit, settle, noise and place are shares of the steps: 0 to 1")
     if device_name != "cpu" and not (device_name.startswith("cuda") and torch.cuda.is_available()):
         raise TrainingError(f"there is no device {device_name!r} here: use cpu")
     if source.shape != config.shape:
@@ -181,7 +221,7 @@ def validate(
         views = source.draw(n, rng, objective.pairs).to(device)
         z = networks.encoder(torch.cat([views.x, views.positive]) if objective.pairs else views.x)
         codes = straight_through(z, networks.offset)
-        rate += float(networks.density.rate_nats(codes).double().mean()) * n
+        rate += float(networks.rate_nats(codes).double().mean()) * n
         distortion += float(objective.distortion(networks, codes, views, len(source)).double().mean()) * n
         done += n
     networks.train()
@@ -208,7 +248,11 @@ def train(
     rng = np.random.default_rng(recipe.seed)
     networks = InvariantNetworks(config).to(device)
     networks.start(source.draw(2000, np.random.default_rng(0), False).x.to(device), objective.spread)
-    optimiser = torch.optim.Adam(networks.parameters(), recipe.lr)
+    clusters = [] if networks.clustered is None else list(networks.clustered.parameters())
+    others = [p for name, p in networks.named_parameters() if not name.startswith("clustered.")]
+    # clusters are wide apart, where weights are small numbers: they take larger steps
+    groups = [{"params": others, "times": 1.0}, {"params": clusters, "times": CLUSTER_STEPS}]
+    optimiser = torch.optim.Adam(groups, recipe.lr, fused=True)
     checkpoint = out / "checkpoint.pt"
     step = 0
     if checkpoint.exists():
@@ -239,7 +283,9 @@ def train(
     while step < recipe.steps:
         fitting = step >= recipe.refit_from
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, step)
+            group["lr"] = learning_rate(recipe, step) * group["times"]
+        if step == recipe.place_at:
+            networks.place(source)
         views = source.draw(recipe.batch, rng, objective.pairs).to(device)
         x = torch.cat([views.x, views.positive]) if objective.pairs else views.x
         networks.encoder.train(not fitting).requires_grad_(not fitting)
@@ -250,7 +296,7 @@ def train(
             networks.offset.lerp_(z.detach().median(dim=0).values, 0.05)
         noisy, rounded = with_noise(z), straight_through(z, networks.offset)
         codes = noisy if step < recipe.noise * recipe.refit_from else rounded
-        rate = networks.density.rate_nats(rounded if fitting else noisy).mean()
+        rate = networks.rate_nats(rounded if fitting else noisy).mean()
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
             distortion = objective.distortion(networks, codes, views, len(source)).mean()
         loss = distortion + beta_at(recipe, step) * rate

@@ -35,6 +35,15 @@ def load_checkpoint(path: Path) -> tuple[InvariantNetworks, InvariantRecipe, int
     return networks.eval().requires_grad_(False), recipe, int(state["step"])
 
 
+@torch.no_grad()
+def shorten(networks: InvariantNetworks) -> None:
+    """Round the matrices of encoder and head to bfloat16, as training with it did in every step: half of the bytes."""
+    for part in (networks.encoder, networks.head):
+        for parameter in part.parameters():
+            if parameter.dim() > 1:
+                parameter.copy_(parameter.bfloat16())
+
+
 def export_invariant(checkpoint: Path, held_out: Source, out: Path, largest: int = MAX_BYTES) -> StoredModel:
     """Write the model's three files into `out`; returns the model.
 
@@ -42,9 +51,11 @@ def export_invariant(checkpoint: Path, held_out: Source, out: Path, largest: int
     a model of more than `largest` bytes, InputError without a checkpoint.
     """
     networks, recipe, steps = load_checkpoint(checkpoint)
-    tables = networks.density.tables(networks.offset)
+    if recipe.bf16:
+        shorten(networks)
+    clusters, tables = networks.tables()
     decoder = networks.head if networks.config.decodes else None
-    weights = save_safetensors(state_of(networks.encoder, decoder, networks.offset, tables))
+    weights = save_safetensors(state_of(networks.encoder, decoder, networks.offset, tables, clusters))
     size = len(pack(weights))
     if size > largest:
         raise ExportError(

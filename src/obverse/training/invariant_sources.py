@@ -121,7 +121,7 @@ class Affine:
 
 def transformed(images: Tensor, affine: Affine, rng: np.random.Generator) -> Tensor:
     """(n, 1, H, W): each image turned, sheared, scaled and moved at random, bilinear, black outside."""
-    n, _, height, width = images.shape
+    n = len(images)
     turn = np.deg2rad(rng.uniform(-affine.degrees, affine.degrees, n))
     lean = np.tan(np.deg2rad(rng.uniform(-affine.shear, affine.shear, n)))
     size = rng.uniform(*affine.scale, n)
@@ -135,35 +135,82 @@ def transformed(images: Tensor, affine: Affine, rng: np.random.Generator) -> Ten
         mirror * (lean * cosine - sine) / size,
     )
     back[:, 1, 0], back[:, 1, 1] = sine / size, cosine / size
-    back[:, 0, 1] *= height / width  # and in halves of the sides, which is how grid_sample counts
+    return resampled(images, back, moves)
+
+
+def resampled(images: Tensor, back: npt.NDArray[np.float64], moves: npt.NDArray[np.float64]) -> Tensor:
+    """(n, 1, H, W): at each place, counted in pixels from the centre, what the images show at `back` times that place
+    plus `moves`, bilinear, black outside.
+
+    back: (n, 2, 3), the last column overwritten. moves: (n, 2) in halves of the sides, from -1 to 1.
+    """
+    n, _, height, width = images.shape
+    back[:, 0, 1] *= height / width  # in halves of the sides too, which is how grid_sample counts
     back[:, 1, 0] *= width / height
     back[:, :, 2] = moves
     grid = functional.affine_grid(torch.from_numpy(back.astype(np.float32)), [n, 1, height, width], False)
     return functional.grid_sample(images, grid, align_corners=False)
 
 
+def upright(images: Tensor) -> Tensor:
+    """(n, 1, H, W) in [0, 1]: each image moved, sheared and scaled until its mass lies as that of all others does.
+
+    Centre of mass in the middle, no covariance of x and y, RMS distance from the middle a quarter of the height; x and
+    y are never scaled apart. Images that differ by how they lean, how large and where they are have the same one, or
+    nearly: for what ignores such changes it is a maximal invariant, where an image as it was found is one of its own
+    orbit's many. Images without mass stay as they are, and none is sheared by more than its height or scaled by more
+    than 2.
+    """
+    n, _, height, width = images.shape
+    mass = images[:, 0].double().numpy()
+    total = np.maximum(mass.sum((1, 2)), 1e-9)
+    y, x = np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2
+    rows, columns = mass.sum(2) / total[:, None], mass.sum(1) / total[:, None]
+    middle_x, middle_y = columns @ x, rows @ y
+    var_x = np.maximum(columns @ x**2 - middle_x**2, 1e-9)
+    var_y = np.maximum(rows @ y**2 - middle_y**2, 1e-9)
+    covariance = np.einsum("nyx,y,x->n", mass, y, x) / total - middle_x * middle_y
+    lean = np.clip(covariance / var_y, -1, 1)
+    spread = np.sqrt(np.maximum(var_x - 2 * lean * covariance + lean**2 * var_y, 0) + var_y)
+    size = np.where(total > 1e-6, np.clip(spread / (height / 4), 0.5, 2), 1.0)
+    back = np.zeros((n, 2, 3))
+    back[:, 0, 0], back[:, 0, 1], back[:, 1, 1] = size, size * lean, size
+    return resampled(images, back, np.stack([2 * middle_x / width, 2 * middle_y / height], 1))
+
+
 class TransformedImages:
     """Gray images that mean the same when turned, sheared, scaled or moved a little.
 
-    images: (n, H, W) uint8. Raises InputError, UnsupportedInputError (colour).
+    images: (n, H, W) uint8. upright: whether what stands for an image is that, see `upright`, not the image as it was
+    found. Raises InputError, UnsupportedInputError (colour).
     """
 
-    def __init__(self, images: npt.ArrayLike, affine: Affine | None = None):
+    def __init__(self, images: npt.ArrayLike, affine: Affine | None = None, upright: bool = False):
         self.affine = affine or Affine()
         self.affine.check()
         self.images = torch.from_numpy(np.array(gray_images(images)))
+        self.upright = upright
+        self.representatives = _upright_set(self.images) if upright else self.images
         self.shape = tuple(self.images.shape[1:])
 
     def __len__(self) -> int:
         return len(self.images)
 
     def draw(self, count: int, rng: np.random.Generator, pair: bool) -> Views:
-        images = self.images[torch.from_numpy(rng.integers(0, len(self), count))].unsqueeze(1).float() / 255
+        chosen = torch.from_numpy(rng.integers(0, len(self), count))
+        images = self.images[chosen].unsqueeze(1).float() / 255
         x = transformed(images, self.affine, rng)
-        return Views(x, images, transformed(images, self.affine, rng) if pair else x)
+        representatives = self.representatives[chosen].unsqueeze(1).float() / 255 if self.upright else images
+        return Views(x, representatives, transformed(images, self.affine, rng) if pair else x)
 
     def facts(self) -> dict[str, Any]:
-        return {"images": len(self), "affine": asdict(self.affine)}
+        return {"images": len(self), "affine": asdict(self.affine), "upright": self.upright}
+
+
+def _upright_set(images: Tensor) -> Tensor:
+    """(n, H, W) uint8 -> the same of `upright`."""
+    parts = [upright(part.unsqueeze(1).float() / 255) for part in images.split(1000)]
+    return (torch.cat(parts)[:, 0] * 255).round().clamp(0, 255).byte()
 
 
 def gray_images(images: npt.ArrayLike) -> Bytes:
@@ -187,11 +234,11 @@ def transformed_set(images: npt.ArrayLike, affine: Affine, seed: int) -> Bytes:
     return out
 
 
-def read_sources(data: Sequence[Path], affine: Affine) -> tuple[Source, Source]:
+def read_sources(data: Sequence[Path], affine: Affine, upright: bool = False) -> tuple[Source, Source]:
     """What to train on, and the last twentieth, at most 5000 items, to validate on.
 
-    data: sets of gray images of one size, or .npy arrays of points (n, 2). Raises InputError, UnsupportedInputError,
-    TrainingError for too few items.
+    data: sets of gray images of one size, or .npy arrays of points (n, 2). upright: see `TransformedImages`. Raises
+    InputError, UnsupportedInputError, TrainingError for too few items.
     """
     sets = [read_items(Path(path)) for path in data]
     for path, items in zip(data, sets, strict=True):
@@ -205,7 +252,9 @@ def read_sources(data: Sequence[Path], affine: Affine) -> tuple[Source, Source]:
     held = min(5000, len(items) // 20)
     if items.ndim == 2:
         return RotatedPoints(items[:-held]), RotatedPoints(items[-held:])
-    return TransformedImages(items[:-held], affine), TransformedImages(items[-held:], affine)
+    return TransformedImages(items[:-held], affine, upright), TransformedImages(
+        items[-held:], affine, upright
+    )
 
 
 def read_items(path: Path) -> npt.NDArray[Any]:

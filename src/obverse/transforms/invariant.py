@@ -19,18 +19,20 @@ from torch.nn import functional
 
 from obverse.errors import InputError
 
-MOST_CODES, MOST_WIDTH, LARGEST_SIDE, MOST_DIMENSIONS = 4096, 4096, 256, 1 << 16
+MOST_CODES, MOST_WIDTH, MOST_CLUSTERS, LARGEST_SIDE, MOST_DIMENSIONS = 4096, 4096, 1024, 256, 1 << 16
 
 
 @dataclass(frozen=True)
 class InvariantConfig:
     """shape: of one item, (d,) for a point, (H, W) for a gray image. codes: k, numbers that stand for it. width: units
-    of a point's hidden layers, or channels of an image's first layer. decodes: whether there is a decoder."""
+    of a point's hidden layers, or channels of an image's first layer. decodes: whether there is a decoder. clusters:
+    heaps of codes that have tables of their own; 1: each dimension has one table, whatever the others are."""
 
     shape: tuple[int, ...]
     codes: int = 8
     width: int = 128
     decodes: bool = True
+    clusters: int = 1
 
     @property
     def images(self) -> bool:
@@ -48,17 +50,19 @@ class InvariantConfig:
         if not isinstance(values, dict) or set(values) != names or not isinstance(values["shape"], list):
             raise InputError("the configuration is not that of an invariant compressor")
         shape = tuple(values["shape"])
-        whole = [*shape, values["codes"], values["width"]]
+        whole = [*shape, values["codes"], values["width"], values["clusters"]]
         if any(type(value) is not int or value < 1 for value in whole) or type(values["decodes"]) is not bool:
             raise InputError(
                 "the configuration of the invariant compressor holds no whole numbers above zero"
             )
-        config = cls(shape, values["codes"], values["width"], values["decodes"])
+        config = cls(shape, values["codes"], values["width"], values["decodes"], values["clusters"])
         fits = shape[0] <= MOST_DIMENSIONS if len(shape) == 1 else max(shape, default=0) <= LARGEST_SIDE
-        if len(shape) not in (1, 2) or not fits or config.codes > MOST_CODES or config.width > MOST_WIDTH:
+        fits = fits and config.width <= MOST_WIDTH and config.clusters <= MOST_CLUSTERS
+        if len(shape) not in (1, 2) or not fits or config.codes > MOST_CODES:
             raise InputError(
                 f"an invariant compressor codes points of up to {MOST_DIMENSIONS} numbers or images of up to "
-                f"{LARGEST_SIDE} pixels a side, with up to {MOST_CODES} codes and width {MOST_WIDTH}"
+                f"{LARGEST_SIDE} pixels a side, with up to {MOST_CODES} codes, {MOST_CLUSTERS} clusters and width "
+                f"{MOST_WIDTH}"
             )
         return config
 
