@@ -53,7 +53,7 @@ from obverse.training.features_export import fit_model
 
 GRAY = InputFormat(mean=(0.0,), std=(1.0,))
 LOSSES = (0.001, 0.003, 0.01)
-STANDARDISED = (0.003, 0.006, 0.01, 0.02, 0.05)
+STANDARDISED = (0.003, 0.006, 0.01, 0.015, 0.02, 0.05)
 IN_FILE = 0.006
 PARTS = (32, 64, 128, 192, 256)
 OPQ_PARTS = (32, 64, 128, 256)  # faiss wants parts of one size
