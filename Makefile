@@ -31,6 +31,8 @@ fuzz: $(VENV)/.installed-dev
 	$(BIN)/python tests/fuzz/fuzz_flow.py -atheris_runs=1000
 	$(BIN)/python tests/fuzz/fuzz_features.py -atheris_runs=2000
 	$(BIN)/python tests/fuzz/fuzz_invariant.py -atheris_runs=2000
+	$(BIN)/python tests/fuzz/fuzz_split.py -atheris_runs=2000
+	$(BIN)/python tests/fuzz/fuzz_plug_and_play.py -atheris_runs=3000
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -35,6 +35,14 @@ BUILT_IN = {
         "obverse.codecs.invariant:InvariantCodec",
         "sets of points or small gray images, what tasks need and no more",
     ),
+    "plug-and-play": (
+        "obverse.codecs.plug_and_play:PlugAndPlayCodec",
+        "what a generative model of yours encodes, or posteriors, lossy, any rate",
+    ),
+    "split": (
+        "obverse.codecs.split:SplitCodec",
+        "small colour images to what a classifier needs, for split computing",
+    ),
     "stereo": (
         "obverse.codecs.stereo:StereoCodec",
         "the right view of a pair, lossy, decoded with the left view",

@@ -28,6 +28,11 @@ LOSSLESS = {
 FLOATS = {
     "features": lambda: np.random.default_rng(5).normal(size=(400, 16)).astype(np.float32),
     "invariant": LOSSLESS["vae"],
+    "split": LOSSLESS["flow"],
+    "plug-and-play": lambda: (
+        np.random.default_rng(5).normal(size=(400, 16)).astype(np.float32),
+        np.full((400, 16), 0.1, np.float32),
+    ),
 }
 
 

@@ -262,11 +262,20 @@ def test_the_interval_covers_what_it_says() -> None:
     assert 0.93 < covered < 0.97
 
 
+@pytest.mark.parametrize("n", [30, 400])
+def test_the_interval_of_points_lost_covers_what_it_says(n: int) -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.choice(3, p=[0.93, 0.05, 0.02], size=(4000, n))  # same, lost, won: 3 points are lost
+    pairs = [paired_points(draw != 2, draw != 1) for draw in draws]
+    assert np.mean([abs(lost - 3) <= error for lost, error in pairs]) > 0.93
+
+
 def test_points_lost_are_compared_in_pairs() -> None:
     before = np.array([True] * 90 + [False] * 10)
-    assert paired_points(before, before) == (0.0, 0.0)
+    lost, error = paired_points(before, before)
+    assert lost == 0 and error == pytest.approx(100 * 1.959964 / 102)  # no certainty of 100 items
     after = before.copy()
     after[:6], after[98:] = False, True
     lost, error = paired_points(before, after)
     assert lost == pytest.approx(4.0)
-    assert error == pytest.approx(100 * 1.959964 * math.sqrt(8 - 16 / 100) / 100)
+    assert error == pytest.approx(100 * 1.959964 * math.sqrt(9 - 16 / 102) / 102)

@@ -122,7 +122,7 @@ class InvariantCodec(ModelCodec):
         try:
             stored = self.tensors(part)
             family = TableFamily.from_state({name: stored[name].numpy().astype(np.int64) for name in TABLES})
-        except (KeyError, ValueError, TableError) as error:
+        except (KeyError, ValueError, TypeError, TableError) as error:
             raise InputError(f"the model {self.model.name} has no whole {part}: {error}") from None
         if len(family) != count:
             raise InputError(f"the model {self.model.name} has {len(family)} {part}, not {count}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ Labels = npt.NDArray[np.int64]
 HEADS = {"label", "labels", "class", "target"}  # what a column of labels may be called
 FEATURES = {".safetensors", ".parquet"}
 MOST_LABELS = 1 << 30  # bytes of a packed file
+NUMBER = re.compile(r"[-+]*[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
+WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -199,12 +202,21 @@ def _read_labels(
         raise InputError(f"there are {count} items, but {len(found)} labels in {path}: give one for each")
     if found.dtype.kind == "U":
         texts = found.tolist()
-        if not all(text.lstrip("-").isdecimal() for text in texts):
+        if not all(map(NUMBER.fullmatch, texts)):
             numbers = _numbers(sorted(set(texts)), classes, known, str(path))
             return np.array([numbers[text] for text in texts], np.int64)
-        found = np.array([int(text) for text in texts])
-    if int(found.min()) < 0 or int(found.max()) >= 2**31:
-        raise InputError(f"{path} holds the label {int(found.min())}: labels are numbered from 0")
+        # 1.0 and 10.0 are no names: the alphabet would number them
+        broken = next((text for text in texts if not WHOLE.fullmatch(text)), None)
+        if broken is not None:
+            raise InputError(
+                f"{path} holds the label {broken[:40]}: labels are whole numbers from 0, or names"
+            )
+        found = np.array([int(text) for text in texts], np.int64)
+    low, high = int(found.min()), int(found.max())
+    if low < 0 or high >= 2**31:
+        raise InputError(
+            f"{path} holds the label {low if low < 0 else high}: labels are numbered from 0 to {2**31 - 1}"
+        )
     return found.astype(np.int64)
 
 

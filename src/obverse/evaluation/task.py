@@ -129,10 +129,12 @@ def wilson_interval(successes: int, count: int) -> tuple[float, float]:
 def paired_points(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Points of accuracy lost between two predictions of the same items, and half the width of the 95 % interval.
 
-    before, after: whether each was right. The variance is that of a difference of matched pairs (McNemar's setting).
+    before, after: (n,) whether each was right. The variance is that of a difference of matched pairs, with half an
+    item more in each of the four cells (Agresti and Min, Statistics in Medicine 2005): so few items on which nothing
+    has changed do not pass for certainty.
     """
     lost, won, n = int((before & ~after).sum()), int((~before & after).sum()), len(before)
-    spread = math.sqrt(max(0.0, lost + won - (lost - won) ** 2 / n)) / n
+    spread = math.sqrt(lost + won + 1 - (lost - won) ** 2 / (n + 2)) / (n + 2)
     return 100 * (lost - won) / n, 100 * DEVIATIONS * spread
 
 

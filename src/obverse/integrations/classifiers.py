@@ -55,7 +55,9 @@ def load_classifier(
     """
     folder = Path(source)
     if not folder.is_dir():
-        return Classifier(load_encoder(source, inputs), tuple(classes))
+        encoder = load_encoder(source, inputs)
+        # functions are explained too, as models in files are
+        return Classifier(replace(encoder, function=guarded(encoder.function, folder)), tuple(classes))
     try:
         config = json.loads((folder / "config.json").read_bytes())
         architectures = [str(name) for name in config.get("architectures") or ()]

@@ -1,0 +1,154 @@
+"""Supervised compression: images to what a classifier needs of them, for a device that cannot run the classifier.
+
+    device   x ──► encoder (small) ──► q ──► Message ──► a file, or a bare payload over the network
+    server   ──► q ──► ŷ                 what `decode` gives, the same everywhere
+                       ŷ ──► server ──► logits       `predict`
+                       ŷ ──► synthesis ──► x̂         `reconstruct`, for models that have a second head
+
+The Entropic Student (Matsubara, Yang, Levorato, Mandt, WACV 2022). A file holds one image or a set; the images of a set
+share one message, so that a set costs its images' code lengths and once a few bytes. `split_halves.py` has the two
+sides and what they exchange; this codec is both sides in one, for files.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.split_halves import DeviceHalf, ServerHalf, check_images
+from obverse.coding import TableFamily
+from obverse.container import Container, Limits
+from obverse.data.arrays import NPY, npy_bytes
+from obverse.data.image_sets import GZIP, IDX_UINT8, png_archive, read_image_set
+from obverse.data.images import read_photo
+from obverse.errors import DamagedError, InputError, UnsupportedInputError
+from obverse.transforms.split import SplitConfig
+
+Array = npt.NDArray[Any]
+
+
+def state_of(
+    networks: dict[str, dict[str, Tensor]], offset: Tensor, tables: TableFamily
+) -> dict[str, Tensor]:
+    """The tensors of a model, from the state of each of its networks: encoder, server, perhaps synthesis.
+
+    Weights become float16, which halves the model and costs no accuracy that can be measured.
+    """
+    import torch
+
+    state = {f"{part}.{k}": v.half() for part, tensors in networks.items() for k, v in tensors.items()}
+    state |= {
+        f"tables.{name}": torch.from_numpy(array.astype(np.int32)) for name, array in tables.state().items()
+    }
+    return {name: tensor.contiguous() for name, tensor in (state | {"offset": offset.float()}).items()}
+
+
+class SplitCodec(ModelCodec):
+    """Colour images of the one size that the model was trained for: one (S, S, 3), or a set (n, S, S, 3), uint8."""
+
+    id: ClassVar[str] = "split"
+    suffix: ClassVar[str] = ".csv"
+    default_model: ClassVar[str] = "split-cifar"
+    takes_folder: ClassVar[bool] = True
+
+    @cached_property
+    def config(self) -> SplitConfig:
+        return SplitConfig.from_dict(self.model.config.get("model"))
+
+    @cached_property
+    def device(self) -> DeviceHalf:
+        """Raises InputError."""
+        return DeviceHalf(self.config, self.weights, self.fingerprint, self.model.name)
+
+    @cached_property
+    def server(self) -> ServerHalf:
+        """Raises InputError."""
+        return ServerHalf(self.config, self.weights, self.fingerprint, self.model.name)
+
+    # -- the contract --------------------------------------------------------------------------------
+
+    def encode(self, data: Any, *, metadata: dict[str, Any] | None = None) -> Container:
+        """Raises InputError, UnsupportedInputError for what is not of the model's size."""
+        images = check_images(data, self.config)
+        shape = self.config.image_shape if np.ndim(data) == 3 else images.shape
+        payload = self.device.code.pack(self.device.symbols_of(images))
+        return Container(self.id, {}, shape, {"codes": payload}, self.fingerprint, metadata or {})
+
+    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Array:
+        """ŷ, (n, C, h, w) float32, or (C, h, w) of one image. Raises DamagedError, LimitError."""
+        latents = self._latents(container, limits)
+        return latents[0] if len(container.shape) == 3 else latents
+
+    def predict(self, container: Container, limits: Limits | None = None) -> Array:
+        """Logits (n, classes) float32, n = 1 for one image. Raises DamagedError, LimitError."""
+        return self.server.logits(self._latents(container, limits))
+
+    def reconstruct(self, container: Container, limits: Limits | None = None) -> Array:
+        """x̂, uint8 of the shape of what was coded. Raises InputError for a model without a synthesis."""
+        images = self.server.images(self._latents(container, limits))
+        return images[0] if len(container.shape) == 3 else images
+
+    def rate_bits(self, data: Any) -> npt.NDArray[np.float64]:
+        """(n,) bits that the model gives to each image: the payload holds their sum."""
+        return self.device.code.bits(self.device.symbols_of(check_images(data, self.config)))
+
+    def load(self, source: Path | BinaryIO) -> Array:
+        """A set: a .npy array (n, S, S, 3) or a folder of image files. One image: an image file."""
+        if isinstance(source, Path) and source.is_dir():
+            return read_image_set(source)
+        try:
+            raw = source.read_bytes() if isinstance(source, Path) else source.read()
+        except FileNotFoundError:
+            raise InputError(f"there is no file {source}") from None
+        except OSError as error:
+            raise InputError(f"{source} cannot be read: {error.strerror}") from error
+        if raw.startswith((NPY, GZIP, IDX_UINT8)):
+            return read_image_set(io.BytesIO(raw))
+        photo = read_photo(io.BytesIO(raw))
+        if photo.alpha is not None or photo.pixels.dtype != np.uint8:
+            raise UnsupportedInputError(
+                "split models code RGB images of 8 bits without alpha: convert it first"
+            )
+        pixels = photo.pixels
+        return np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels
+
+    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
+        """.csv: the class of each image and the probabilities of all. .npy: ŷ. .zip: x̂ as PNG files."""
+        kind = Path(target).suffix.lower()
+        if kind == ".csv":
+            return csv_bytes(self.predict(container, limits))
+        if kind == ".npy":
+            return npy_bytes(self.decode(container, limits=limits))
+        if kind == ".zip":
+            return png_archive(self.server.images(self._latents(container, limits)))
+        raise InputError(
+            f"{target}: predictions are written as .csv, codes as .npy, reconstructed images as .zip of PNG files; "
+            "name it so"
+        )
+
+    def _latents(self, container: Container, limits: Limits | None) -> npt.NDArray[np.float32]:
+        """ŷ (n, C, h, w), one image too."""
+        shape, sections = container.shape, container.sections
+        if (
+            container.items is not None or container.config or set(sections) != {"codes"}
+            or len(shape) not in (3, 4) or shape[-3:] != self.config.image_shape
+        ):  # fmt: skip
+            raise DamagedError("not the header of an image or a set of images of this model")
+        return self.server.latents(sections["codes"], shape[0] if len(shape) == 4 else 1, limits)
+
+
+def csv_bytes(logits: Array) -> bytes:
+    """A line an image: its number, its class, and the probability of each class."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    shares = powers / powers.sum(1, keepdims=True)
+    lines = ["image,class," + ",".join(f"p{i}" for i in range(logits.shape[1]))]
+    for number, row in enumerate(shares):
+        lines.append(f"{number},{int(row.argmax())}," + ",".join(f"{p:.6f}" for p in row))
+    return ("\n".join(lines) + "\n").encode()

@@ -1,0 +1,283 @@
+"""Train a student of split computing: a small encoder, an entropy model, a server that stands in for a teacher.
+
+The Entropic Student (Matsubara, Yang, Levorato, Mandt, "Supervised compression for resource-constrained edge computing
+systems", WACV 2022) learns in two stages:
+
+    1. encoder, density, decoder    objective + beta * rate                     rate in nats an image
+    2. density, server              1/2 cross-entropy + 1/2 divergence from the teacher; the encoder stays as it is
+
+The rate sees y with uniform noise; so does the objective for a while, and then y rounded, the gradient passing straight
+through. A model that also reconstructs has a second head, whose squared error the encoder heeds as much as the recipe
+says. A run killed at any moment resumes from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from obverse.errors import InputError, TrainingError
+from obverse.training.run import (
+    log,
+    make_folder,
+    random_state,
+    record_phase,
+    restore_random_state,
+    resuming,
+    save_atomically,
+)
+from obverse.training.split_images import LabelledImages, cut_and_mixed
+from obverse.training.split_objective import SplitNetworks, objective_of
+from obverse.training.split_teacher import check_device, check_images
+from obverse.transforms.resnet import ResNet
+from obverse.transforms.split import (
+    SplitConfig,
+    by_channel,
+    relative_error,
+    scaled_gradient,
+    standardised,
+    straight_through,
+    with_noise,
+)
+
+DENSITY_PACE = 5.0
+
+
+@dataclass(frozen=True)
+class SplitRecipe:
+    """Everything that decides the result of a training run, saved beside its weights.
+
+    objective: "distil" or "end-to-end". beta: distortion that a nat of an image's rate is worth. tune: share of the
+    steps, the last ones, that are stage 2. reconstruct: how much the encoder heeds the error of the reconstruction.
+    settle: share of the steps after which the offsets of the grid stay as they are. noise: share of stage 1 in which
+    the objective sees noise. mix: share of the batches of stage 1 that are pasted together (CutMix): a student that
+    needs no labels learns the teacher on more pictures than there are.
+    """
+
+    objective: str = "distil"
+    beta: float = 1e-3
+    steps: int = 2000
+    batch: int = 32
+    lr: float = 7e-4
+    tune: float = 0.15
+    tune_lr: float = 5e-5
+    warmup: int = 100
+    reconstruct: float = 0.0
+    settle: float = 0.5
+    noise: float = 0.3
+    mix: float = 0.0
+    clip: float = 5.0
+    seed: int = 1
+    bf16: bool = False
+    validate_every: int = 500
+    checkpoint_seconds: float = 60.0
+
+    @property
+    def tune_from(self) -> int:
+        """The first step of stage 2."""
+        return self.steps - round(self.tune * self.steps)
+
+
+def check(recipe: SplitRecipe, config: SplitConfig, data: LabelledImages, teacher: ResNet) -> None:
+    """Raise TrainingError for what cannot be run."""
+    if min(recipe.steps, recipe.warmup, recipe.validate_every) < 1 or recipe.batch < 2 or not recipe.lr > 0:
+        raise TrainingError("steps, warmup and lr must be above zero, and a batch at least 2")
+    if not 0 <= recipe.beta < math.inf or not 0 <= recipe.reconstruct < math.inf:
+        raise TrainingError("beta and reconstruct must be numbers of at least 0")
+    if not all(0 <= share <= 1 for share in (recipe.tune, recipe.settle, recipe.noise, recipe.mix)):
+        raise TrainingError("tune, settle, noise and mix are shares of the steps: 0 to 1")
+    if recipe.reconstruct and not config.reconstructs:
+        raise TrainingError("reconstruct asks for a second head: make a model that reconstructs")
+    if teacher.config != config.teacher:
+        raise TrainingError("the teacher has other sizes than the one that the student is made for")
+    if objective_of(recipe.objective).learns_tail and recipe.mix:
+        raise TrainingError("end-to-end learns from labels, which mixed images have not: leave mix at 0")
+    check_images(data, config.teacher)
+
+
+def learning_rate(recipe: SplitRecipe, step: int) -> float:
+    """Warm up, then fall along half a cosine to a hundredth; the same again in stage 2, from `tune_lr`."""
+    first, last, height = 0, recipe.tune_from, recipe.lr
+    if step >= recipe.tune_from:
+        first, last, height = recipe.tune_from, recipe.steps, recipe.tune_lr
+    fall = 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, last - first)))
+    return height * min(1.0, (step + 1) / recipe.warmup) * (0.01 + 0.99 * fall)
+
+
+@torch.no_grad()
+def validate(networks: SplitNetworks, data: LabelledImages) -> dict[str, float]:
+    """Of rounded codes of the plain images: bits an image by the density, accuracy, and PSNR in dB if there is a
+    synthesis."""
+    networks.eval()
+    rate, right, squared = 0.0, 0, 0.0
+    for first in range(0, len(data), 500):
+        x, labels = data.plain(first, first + 500)
+        codes = straight_through(networks.encoder(standardised(x)), networks.offset)
+        rate += float(networks.density.rate_nats(by_channel(codes)).double().sum())
+        right += int((networks.server(codes).argmax(1) == labels).sum())
+        if networks.synthesis is not None:
+            squared += float((networks.synthesis(codes).clamp(0, 1) - x).double().square().sum())
+    networks.train()
+    row = {"rate_bits": rate / len(data) / math.log(2), "accuracy": right / len(data)}
+    if networks.synthesis is not None:
+        row["psnr"] = -10 * math.log10(max(squared / data.images.numel(), 1e-10))
+    return row
+
+
+def step_loss(
+    networks: SplitNetworks, teacher: ResNet, x: Tensor, labels: Tensor, recipe: SplitRecipe, step: int
+) -> tuple[Tensor, Tensor]:
+    """The loss of a batch, and its rate in nats an image."""
+    objective, config = objective_of(recipe.objective), networks.config
+    tuning = step >= recipe.tune_from
+    with (
+        torch.set_grad_enabled(not tuning),
+        torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.bf16),
+    ):
+        y = networks.encoder(standardised(x)).float()
+    if not tuning and step < recipe.settle * recipe.steps:
+        networks.offset.lerp_(y.detach().transpose(0, 1).flatten(1).median(1).values, 0.05)
+    noisy, rounded = with_noise(y), straight_through(y, networks.offset)
+    codes = noisy if step < recipe.noise * recipe.tune_from else rounded
+    rate = networks.density.rate_nats(by_channel(rounded if tuning else noisy)).sum() / len(x)
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.bf16):
+        if tuning:
+            loss = objective.tuning(networks, teacher, x, labels, rounded) + rate / config.symbols
+        else:
+            loss = objective.distortion(networks, teacher, x, labels, codes) + recipe.beta * rate
+        if networks.synthesis is not None:
+            # the head learns in full whatever it weighs; what it weighs is what the encoder hears of it
+            loss = loss + relative_error(networks.synthesis(scaled_gradient(codes, recipe.reconstruct)), x)
+    return loss, rate
+
+
+def train(
+    data: LabelledImages,
+    held_out: LabelledImages,
+    teacher: ResNet,
+    out: Path,
+    recipe: SplitRecipe,
+    config: SplitConfig,
+    device_name: str = "cpu",
+    start: Path | None = None,
+) -> Path:
+    """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
+
+    held_out: what accuracies are told of. teacher: folded. start: the checkpoint of another student, whose networks
+    this one begins with, all but the synthesis. Raises TrainingError for what cannot be run.
+    """
+    check(recipe, config, data, teacher)
+    device = check_device(device_name)
+    make_folder(out)
+    torch.manual_seed(recipe.seed)
+    rng = np.random.default_rng(recipe.seed)
+    teacher = teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    networks = SplitNetworks(config).to(device, memory_format=torch.channels_last)
+    views = data.draw(min(2000, 4 * len(data)), np.random.default_rng(0))[0].to(device)
+    networks.start(views, teacher)
+    if start is not None:
+        begin_with(networks, start)
+        networks.start_synthesis(views)
+    if not objective_of(recipe.objective).learns_tail:
+        networks.server.tail.load_state_dict(teacher.tail_after(config.after).state_dict())
+    density = list(networks.density.parameters())
+    others = [p for name, p in networks.named_parameters() if not name.startswith("density.")]
+    # a density must keep pace with codes that are on the move, and its parameters are few
+    optimiser = torch.optim.Adam(
+        [{"params": others, "pace": 1.0}, {"params": density, "pace": DENSITY_PACE}], recipe.lr, fused=True
+    )
+    checkpoint = out / "checkpoint.pt"
+    step = 0
+    if checkpoint.exists():
+        with resuming(checkpoint):
+            state = torch.load(checkpoint, map_location=device, weights_only=True)
+            networks.load_state_dict(state["networks"])
+            optimiser.load_state_dict(state["optimiser"])
+            rng.bit_generator.state = json.loads(state["rng"])
+            restore_random_state(state, device)
+            step = state["step"]
+        log(f"resumed at step {step}")
+    record_phase(out / "recipe.json", recipe, config, data.facts(), step)
+
+    def save() -> None:
+        state: dict[str, Any] = {
+            "networks": networks.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "rng": json.dumps(rng.bit_generator.state),
+            "step": step,
+            "config": config.as_dict(),
+            "recipe": asdict(recipe),
+        }
+        save_atomically(state | random_state(device), checkpoint)
+
+    networks.train()
+    saved = started = time.monotonic()
+    first = step
+    running: dict[str, float] = {}
+    while step < recipe.steps:
+        tuning = step >= recipe.tune_from
+        networks.encoder.requires_grad_(not tuning)
+        networks.server.tail.requires_grad_(tuning or objective_of(recipe.objective).learns_tail)
+        for group in optimiser.param_groups:
+            group["lr"] = group["pace"] * learning_rate(recipe, step)
+        x, labels = (part.to(device) for part in data.draw(recipe.batch, rng))
+        if not tuning and recipe.mix and rng.random() < recipe.mix:
+            x = cut_and_mixed(x, rng)[0]
+        loss, rate = step_loss(networks, teacher, x, labels, recipe, step)
+        optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(networks.parameters(), recipe.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+        step += 1
+        for name, value in {"loss": loss.item(), "bits": rate.item() / math.log(2)}.items():
+            running[name] = 0.98 * running.get(name, value) + 0.02 * value
+        if step % 100 == 0:
+            speed = (time.monotonic() - started) / (step - first)
+            numbers = " ".join(f"{name} {value:.4f}" for name, value in running.items())
+            log(f"step {step} of {recipe.steps}: {numbers} {speed:.4f} s/step, "
+                f"{speed * (recipe.steps - step) / 60:.1f} min left")  # fmt: skip
+        if step % recipe.validate_every == 0 or step in (recipe.steps, recipe.tune_from):
+            row = validate(networks, held_out)
+            log("validation: " + " ".join(f"{name} {value:.4f}" for name, value in row.items()))
+            with open(out / "validation.jsonl", "a") as file:
+                file.write(json.dumps({"step": step} | row) + "\n")
+        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
+            save()
+            saved = time.monotonic()
+    return checkpoint
+
+
+@torch.no_grad()
+def begin_with(networks: SplitNetworks, start: Path) -> None:
+    """Take over the networks of a checkpoint, all but a synthesis. Raises InputError, TrainingError."""
+    other, _, _ = load_checkpoint(start)
+    try:
+        for name, network in networks.named_children():
+            if name != "synthesis":
+                network.load_state_dict(getattr(other, name).state_dict())
+        networks.offset.copy_(other.offset)
+    except RuntimeError as error:
+        raise TrainingError(f"{start} is of a model of other sizes: {error}") from None
+
+
+def load_checkpoint(path: Path) -> tuple[SplitNetworks, SplitRecipe, int]:
+    """The networks of a checkpoint, their recipe, and how many steps they were trained. Raises InputError."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        networks = SplitNetworks(SplitConfig.from_dict(state["config"]))
+        networks.load_state_dict(state["networks"])
+        recipe = SplitRecipe(**state["recipe"])
+    except FileNotFoundError:
+        raise InputError(f"there is no checkpoint {path}") from None
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise InputError(f"{path} is not a checkpoint of a split model: {error}") from error
+    return networks.eval().requires_grad_(False), recipe, int(state["step"])

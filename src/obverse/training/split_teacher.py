@@ -1,0 +1,212 @@
+"""Train the teacher of split computing, a small residual network: the first part of `obverse train split`.
+
+    images ──► views, half of them cut and mixed ──► network ──► cross-entropy with soft labels
+
+SGD with momentum along one rise and one fall of the learning rate. What is kept is the network with its normalisations
+folded into its convolutions. A run killed at any moment resumes from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from obverse.errors import InputError, TrainingError
+from obverse.training.run import (
+    log,
+    make_folder,
+    random_state,
+    record_phase,
+    restore_random_state,
+    resuming,
+    save_atomically,
+)
+from obverse.training.split_images import LabelledImages, cut_and_mixed
+from obverse.transforms.resnet import ResNet, ResNetConfig, folded
+
+
+@dataclass(frozen=True)
+class TeacherRecipe:
+    """Everything that decides the result of a training run, saved beside its weights.
+
+    lr: the highest. mix: share of the batches that are cut and mixed. smoothing: of the labels.
+    """
+
+    steps: int = 2200
+    batch: int = 128
+    lr: float = 0.1
+    warmup: float = 0.2
+    momentum: float = 0.9
+    decay: float = 1e-3
+    mix: float = 0.25
+    smoothing: float = 0.1
+    seed: int = 1
+    bf16: bool = False
+    validate_every: int = 250
+    checkpoint_seconds: float = 60.0
+
+
+def check_images(data: LabelledImages, config: ResNetConfig) -> None:
+    """Raise TrainingError for images that the network cannot take."""
+    if data.side != config.side or data.classes > config.classes:
+        raise TrainingError(
+            f"the images have {data.side} pixels a side and {data.classes} classes, the network is for {config.side} "
+            f"pixels and {config.classes} classes"
+        )
+
+
+def check_device(name: str) -> torch.device:
+    """The device. Raises TrainingError when it is not here."""
+    if name != "cpu" and not (name.startswith("cuda") and torch.cuda.is_available()):
+        raise TrainingError(f"there is no device {name!r} here: use cpu")
+    return torch.device(name)
+
+
+def one_cycle(step: int, steps: int, warmup: float) -> float:
+    """What the learning rate is multiplied by: up linearly over a share of the steps, then down along half a cosine."""
+    rise = max(1, round(warmup * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+@torch.no_grad()
+def accuracy(network: torch.nn.Module, data: LabelledImages) -> float:
+    """Share of the images whose class the network tells."""
+    network.eval()
+    right = 0
+    for first in range(0, len(data), 500):
+        x, labels = data.plain(first, first + 500)
+        right += int((network(x).argmax(1) == labels).sum())
+    network.train()
+    return right / len(data)
+
+
+def teacher_loss(
+    network: ResNet, x: Tensor, labels: Tensor, recipe: TeacherRecipe, rng: np.random.Generator
+) -> Tensor:
+    """Mean cross-entropy in nats."""
+    if rng.random() >= recipe.mix:
+        return functional.cross_entropy(network(x).float(), labels, label_smoothing=recipe.smoothing)
+    mixed, other, kept = cut_and_mixed(x, rng)
+    logits = network(mixed).float()
+    own = functional.cross_entropy(logits, labels, label_smoothing=recipe.smoothing)
+    pasted = functional.cross_entropy(logits, labels[other], label_smoothing=recipe.smoothing)
+    return kept * own + (1 - kept) * pasted
+
+
+def train_teacher(
+    data: LabelledImages,
+    held_out: LabelledImages,
+    out: Path,
+    recipe: TeacherRecipe,
+    config: ResNetConfig,
+    device_name: str = "cpu",
+    start: ResNet | None = None,
+) -> Path:
+    """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
+
+    held_out: what accuracies are told of. start: a network of other images (`load_network`) whose layers, all but the
+    stem, the new one begins with. Raises TrainingError for what cannot be run.
+    """
+    if min(recipe.steps, recipe.validate_every) < 1 or recipe.batch < 2 or not recipe.lr > 0:
+        raise TrainingError("steps and lr must be above zero, and a batch at least 2")
+    check_images(data, config)
+    device = check_device(device_name)
+    make_folder(out)
+    torch.manual_seed(recipe.seed)
+    rng = np.random.default_rng(recipe.seed)
+    network = ResNet(config).to(device, memory_format=torch.channels_last)
+    if start is not None:
+        try:
+            network.tail.load_state_dict(start.tail.state_dict())
+        except RuntimeError:
+            raise TrainingError(
+                "the network to start from has other layers: give one of the same widths and blocks"
+            ) from None
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    free = [p for p in network.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.SGD(
+        [{"params": decayed, "weight_decay": recipe.decay}, {"params": free}],
+        recipe.lr, recipe.momentum, nesterov=True,
+    )  # fmt: skip
+    checkpoint = out / "checkpoint.pt"
+    step = 0
+    if checkpoint.exists():
+        with resuming(checkpoint):
+            state = torch.load(checkpoint, map_location=device, weights_only=True)
+            network.load_state_dict(state["network"])
+            optimiser.load_state_dict(state["optimiser"])
+            rng.bit_generator.state = json.loads(state["rng"])
+            restore_random_state(state, device)
+            step = state["step"]
+        log(f"resumed at step {step}")
+    record_phase(out / "recipe.json", recipe, config, data.facts(), step)
+
+    def save() -> None:
+        state: dict[str, Any] = {
+            "network": network.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "rng": json.dumps(rng.bit_generator.state),
+            "step": step,
+            "config": config.as_dict(),
+            "recipe": asdict(recipe),
+        }
+        save_atomically(state | random_state(device), checkpoint)
+
+    network.train()
+    saved = started = time.monotonic()
+    first, running = step, 0.0
+    while step < recipe.steps:
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.lr * one_cycle(step, recipe.steps, recipe.warmup)
+        x, labels = (part.to(device) for part in data.draw(recipe.batch, rng))
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+            loss = teacher_loss(network, x, labels, recipe, rng)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        step += 1
+        if not math.isfinite(loss.item()):
+            raise TrainingError(f"the teacher's loss is not finite at step {step}: choose a smaller lr")
+        running = loss.item() if step == first + 1 else 0.98 * running + 0.02 * loss.item()
+        if step % 100 == 0:
+            speed = (time.monotonic() - started) / (step - first)
+            log(f"step {step} of {recipe.steps}: loss {running:.4f} {speed:.4f} s/step, "
+                f"{speed * (recipe.steps - step) / 60:.1f} min left")  # fmt: skip
+        if step % recipe.validate_every == 0 or step == recipe.steps:
+            told = accuracy(network, held_out)
+            log(f"validation: accuracy {told:.4f}")
+            with open(out / "validation.jsonl", "a") as file:
+                file.write(json.dumps({"step": step, "accuracy": told}) + "\n")
+        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
+            save()
+            saved = time.monotonic()
+    return checkpoint
+
+
+def load_network(path: Path) -> ResNet:
+    """The network of a checkpoint as it was trained, with its normalisations. Raises InputError."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network = ResNet(ResNetConfig.from_dict(state["config"]))
+        network.load_state_dict(state["network"])
+    except FileNotFoundError:
+        raise InputError(f"there is no checkpoint {path}") from None
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise InputError(f"{path} is not a checkpoint of a teacher: {error}") from error
+    return network.eval().requires_grad_(False)
+
+
+def load_teacher(path: Path) -> ResNet:
+    """The network of a checkpoint, folded. Raises InputError."""
+    return folded(load_network(path))
