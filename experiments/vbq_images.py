@@ -1,0 +1,284 @@
+"""One VAE, one set of weights, every rate: Variational Bayesian Quantization beside uniform and k-means quantisation.
+
+    python experiments/vbq_models.py photos && python experiments/vbq_models.py fashion
+    python experiments/vbq_images.py photos
+    python experiments/vbq_images.py fashion
+    python experiments/vbq_images.py bits
+
+Grids and tables are fitted to the posteriors of training images, for each method to the same ones: a grid and a table
+for each of the channels. All methods write the same files with the same entropy coder. Four are measured:
+
+- vbq: the point of least error (in units of the posterior's deviation) and bits;
+- uniform: every mean to the nearest multiple of one step, as published;
+- scaled-uniform: a step for each channel, in proportion to its typical deviation. That is not in the paper, and takes
+  most of what there is to gain in models like these, whose deviations differ mostly between channels;
+- k-means: centres for each channel.
+
+`photos` is measured on the Kodak photos, beside JPEG; `fashion` on test images, as one file. `bits` draws how many
+bits a latent gets against how sure the posterior is of it, for the photos' VAE and for word embeddings
+(vbq_embeddings.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from vbq_models import PHOTO_FOLDERS, STRIDE, load_vae
+
+from obverse.codecs.plug_and_play import image_batch
+from obverse.data.image_sets import read_image_set
+from obverse.data.patches import image_files
+from obverse.errors import InputError
+from obverse.evaluation.peers import get_peer
+from obverse.evaluation.plug_and_play import PlugRow, TestItem, bd_rates, draw, measure, table
+from obverse.integrations.generative_model import GenerativeModel, exported, of_module
+from obverse.metrics.bd_rate import bd_rate
+from obverse.quantization.posterior import Posterior
+from obverse.training.plug_and_play import METHODS, build_model, fit, posterior_of
+
+Array = npt.NDArray[Any]
+FITTED_TO = 40  # photos
+LMBDAS = {
+    "vbq": tuple(2.0 ** np.arange(-1, 8)),
+    "uniform": tuple(2.0 ** np.arange(-5, 5, 1.5)),
+    "scaled-uniform": tuple(2.0 ** np.arange(-1, 8)),
+    "k-means": tuple(2.0 ** np.arange(-2, 11, 3)),
+}
+JPEG_QUALITIES = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80)
+
+
+def photo(path: Path) -> Array:
+    """(1, 3, H, W), 0 to 1, sides filled up to multiples of 16."""
+    with Image.open(path) as image:
+        return image_batch(np.asarray(image.convert("RGB")), 3, STRIDE)
+
+
+def training_photos(data: Path) -> Iterator[Array]:
+    files = image_files([data / folder for folder in PHOTO_FOLDERS])
+    chosen = np.random.default_rng(0).choice(len(files), min(FITTED_TO, len(files)), replace=False)
+    yield from (photo(files[i]) for i in sorted(chosen))
+
+
+def networks_of(name: str, module: Any, runs: Path, example: Array) -> tuple[bytes, bytes]:
+    """Both networks as archives, kept beside the weights that they were exported of."""
+    paths, weights = (
+        [runs / f"{name}.{part}.pt2" for part in ("encode", "decode")],
+        runs / f"{name}.safetensors",
+    )
+    if not all(path.exists() and path.stat().st_mtime > weights.stat().st_mtime for path in paths):
+        for path, archive in zip(paths, exported(module, example), strict=True):
+            path.write_bytes(archive)
+    return paths[0].read_bytes(), paths[1].read_bytes()
+
+
+def measured(
+    methods: list[str],
+    posterior: Posterior,
+    networks: tuple[bytes, bytes],
+    items: list[TestItem],
+    table: Path,
+) -> list[PlugRow]:
+    """Rows of these methods, newly measured, and of the others as the CSV file has them from before."""
+    rows = []
+    for method in METHODS:
+        if method in methods:
+            ladder = fit(posterior, 1, LMBDAS[method], method)
+            stored = build_model(ladder, posterior.shape, axis=1, networks=networks)
+            rows += measure({method: stored}, items, LMBDAS[method])
+        elif table.exists():
+            with table.open() as file:
+                rows += [read_row(row) for row in csv.DictReader(file) if row["method"] == method]
+    return rows
+
+
+def read_row(row: dict[str, str]) -> PlugRow:
+    """What the CSV file says, as it was measured."""
+    whole = ("bytes", "latents")
+    return PlugRow(**{
+        key: text if key == "method" else int(text) if key in whole else float(text) if text else None
+        for key, text in row.items()
+    })  # fmt: skip
+
+
+def ceiling(model: GenerativeModel, items: list[TestItem]) -> float:
+    """PSNR in dB of what is decoded from the means themselves, mean over items."""
+    found = []
+    for item in items:
+        made = np.concatenate(
+            [model.decode(m) for m in np.array_split(item.posterior.mean, max(1, len(item.data) // 64))]
+        )
+        found.append(-10 * np.log10(np.square(np.clip(made, 0, 1) - item.data).mean()))
+    return float(np.mean(found))
+
+
+def jpeg(items: list[TestItem]) -> list[tuple[float, float]]:
+    """(bpp, dB) at each quality, means over the photos."""
+    peer, points = get_peer("jpeg"), []
+    for quality in JPEG_QUALITIES:
+        rates, scores = [], []
+        for item in items:
+            pixels = np.rint(item.data[0].transpose(1, 2, 0) * 255).astype(np.uint8)
+            data = peer.encode(Image.fromarray(pixels), quality)
+            error = np.square(np.asarray(peer.decode(data), np.float64) - pixels).mean()
+            rates.append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
+            scores.append(10 * np.log10(255**2 / error))
+        points.append((float(np.mean(rates)), float(np.mean(scores))))
+    return points
+
+
+def report(name: str, rows: list[PlugRow], out: Path, top: float, points: list[tuple[float, float]]) -> None:
+    """CSV, figure, and what is said."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, asdict(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+    print(table(rows))
+    print(f"ceiling: {top:.2f} dB from the means themselves")
+    for against in ("uniform", "scaled-uniform", "k-means"):
+        rate = bd_rates([row for row in rows if row.method in ("vbq", against)], against).get("vbq")
+        print(f"BD-rate of vbq against {against}: {'no overlap' if rate is None else f'{rate:+.1f} %'}")
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.subplots()
+    draw(axes, rows)
+    axes.axhline(top, color="black", linewidth=0.8, linestyle=":", label="ceiling: the means themselves")
+    if points:
+        with (out / f"{name}_jpeg.csv").open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([("bpp", "psnr"), *points])
+        axes.plot(*zip(*points, strict=True), "s--", color="black", markersize=3.5, linewidth=1, label="JPEG")
+        axes.set_xlim(0, 4)
+        axes.set_ylim(20, 43)
+        for most in (1.0, 2.0):
+            below = [(row.bpp, row.psnr) for row in rows if row.method == "vbq" and row.bpp <= most * 1.1]
+            try:
+                rate = bd_rate([p for p in points if p[0] <= most * 1.1], below)
+                print(f"BD-rate of vbq against JPEG up to {most:g} bpp: {rate:+.1f} %")
+            except InputError as error:
+                print(f"no BD-rate against JPEG up to {most:g} bpp: {error}")
+    else:
+        axes.set_xlim(0, 6)
+    if points:  # the curves end low on the right
+        axes.legend(loc="upper right", bbox_to_anchor=(1, 0.92), fontsize=8)
+    else:
+        axes.legend(loc="lower right")
+    figure.savefig(out / f"{name}.png", dpi=150)
+
+
+def photos(data: Path, runs: Path, out: Path, every: int, methods: list[str]) -> None:
+    module = load_vae("photos", runs)
+    model = of_module(module)
+    posterior = posterior_of(model.posterior, training_photos(data))
+    items = []
+    for path in sorted((data / "kodak").glob("*.png"))[::every]:
+        x = photo(path)
+        items.append(TestItem(x, model.posterior(x), x.shape[2] * x.shape[3]))
+    networks = networks_of("photos", module, runs, np.zeros((1, 3, 64, 96), np.float32))
+    rows = measured(methods, posterior, networks, items, out / "photos.csv")
+    report("photos", rows, out, ceiling(model, items), jpeg(items))
+
+
+def fashion(data: Path, runs: Path, out: Path, methods: list[str]) -> None:
+    module = load_vae("fashion", runs)
+    model = of_module(module)
+
+    def images(name: str, count: int) -> Array:
+        found = read_image_set(data / "fashion-mnist" / f"{name}-images-idx3-ubyte.gz")[:count]
+        return found[:, None].astype(np.float32) / 255
+
+    def batches(x: Array) -> Iterator[Array]:
+        yield from (x[i : i + 64] for i in range(0, len(x), 64))
+
+    posterior = posterior_of(model.posterior, batches(images("train", 4000)))
+    x = images("t10k", 1000)
+    items = [TestItem(x, posterior_of(model.posterior, batches(x)))]
+    rows = measured(
+        methods, posterior, networks_of("fashion", module, runs, x[:4]), items, out / "fashion.csv"
+    )
+    report("fashion", rows, out, ceiling(model, items), [])
+
+
+def bits(data: Path, runs: Path, out: Path) -> None:
+    """Bits of a latent against the deviation of its posterior, at several lmbdas."""
+    module = load_vae("photos", runs)
+    model = of_module(module)
+    some = posterior_of(model.posterior, (x for _, x in zip(range(12), training_photos(data), strict=False)))
+    words = np.load(runs / "embeddings.npz")
+    cases = [
+        ("VAE of photos, a grid for each of 320 channels", some, 1, (1.0, 8.0, 64.0)),
+        (
+            "word embeddings, one grid",
+            Posterior.of(words["mean"], words["std"]),
+            None,
+            (0.015625, 0.0625, 0.25),
+        ),
+    ]
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    found = []
+    for axes, (title, posterior, axis, lmbdas) in zip(figure.subplots(1, 2), cases, strict=True):
+        latents = posterior.grouped(axis)
+        for lmbda, colour in zip(lmbdas, ("#0b3c5d", "#328cc1", "#d9b310"), strict=True):
+            rung = fit(posterior, axis, [lmbda]).rungs[0]
+            spent = rung.tables.bits(rung.quantise(latents))
+            edges = np.geomspace(latents.std.min(), latents.std.max() * 1.0001, 31)
+            place = np.searchsorted(edges, latents.std.ravel(), "right") - 1
+            points = []
+            for cell in range(30):
+                inside = spent.ravel()[place == cell]
+                if len(inside) > 300:
+                    middle = float(np.sqrt(edges[cell] * edges[cell + 1]))
+                    points.append((middle, float(inside.mean()), *np.quantile(inside, [0.1, 0.9]).tolist()))
+            x, mean, low, high = np.array(points).T
+            axes.plot(x, mean, "o-", markersize=3, color=colour, label=f"lmbda {lmbda:g}")
+            if lmbda == lmbdas[1]:
+                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+            found += [
+                {"model": title, "lmbda": lmbda, "std": p[0], "bits": p[1], "low": p[2], "high": p[3]}
+                for p in points
+            ]
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("standard deviation of the posterior")
+        axes.set_ylabel("bits a latent: mean (band: 10 to 90 %)")
+        axes.set_title(title, fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "bits.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, found[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    figure.savefig(out / "bits.png", dpi=150)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["photos", "fashion", "bits"])
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--runs", type=Path, default=Path("runs/vbq"))
+    parser.add_argument("--out", type=Path, default=Path("experiments/results/vbq"))
+    parser.add_argument("--every", type=int, default=3, help="of the Kodak photos, only every so many-th")
+    parser.add_argument(
+        "--method", action="append", choices=METHODS, help="measure only this one again; repeat for several"
+    )
+    arguments = parser.parse_args()
+    methods = arguments.method or list(METHODS)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    if arguments.what == "photos":
+        photos(arguments.data, arguments.runs, arguments.out, arguments.every, methods)
+    elif arguments.what == "fashion":
+        fashion(arguments.data, arguments.runs, arguments.out, methods)
+    else:
+        bits(arguments.data, arguments.runs, arguments.out)

@@ -1,0 +1,359 @@
+"""Compress with a generative model that somebody has already trained, at any rate.
+
+    x ──► encode (the user's) ──► mean, std ──► Variational Bayesian Quantization ──► symbols ──► message ──► file
+    file ──► message ──► symbols ──► points of the grid ──► ẑ ──► decode (the user's) ──► x̂
+
+The model is trained once, with no rate in mind; lmbda, an option of `encode`, says what a bit may cost. A stored model
+(`obverse plug-and-play fit`) holds grids, integer tables for a ladder of lmbdas, and the user's two networks, if there
+are any. Without one, posterior means and standard deviations are compressed, with grid and tables in the file, and ẑ is
+what comes back: exact to the last bit on every machine.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from obverse.codec import Codec
+from obverse.codecs.plug_and_play_model import MOST_AXES, PlugModel, filled_side, image_batch
+from obverse.coding import Message
+from obverse.container import Container, Limits
+from obverse.data.arrays import check_npy_name, npy_bytes, read_array
+from obverse.data.images import ConversionWarning, Photo, photo_of, read_photo, write_photo
+from obverse.data.posteriors import is_archive, read_posterior
+from obverse.errors import CodingError, DamagedError, InputError, UnsupportedInputError
+from obverse.integrations.generative_model import GenerativeModel
+from obverse.priors.rate_ladder import RateLadder, Rung, decoding_memory, pack_ladder, unpack_ladder
+from obverse.quantization.point_grid import EMPIRICAL, NORMAL
+from obverse.quantization.posterior import Posterior, grouped
+from obverse.zoo import StoredModel
+
+Array = npt.NDArray[Any]
+RUNG, AXIS, SIZE = range(3)  # keys of the header's config
+BATCH = 64  # items that a network sees at once
+LATENT_BYTES = 16  # that a latent takes while it is decoded
+PIXEL_BYTES = 4096  # that a pixel takes in a network: the user's, so nobody knows
+FEW = 1 << 16  # latents for which every prior and depth is tried
+MOST_PACKED = 1 << 28  # bytes of the tables in a file
+
+
+class PlugAndPlayCodec(Codec):
+    """What a model's encode takes, or posteriors: a pair of arrays (mean, std), or a .npz file of them."""
+
+    id: ClassVar[str] = "plug-and-play"
+    suffix: ClassVar[str] = ".npy"
+    takes_model: ClassVar[bool] = True
+
+    def __init__(self, model: StoredModel | None = None):
+        self.model = model
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        return self.model.fingerprint if self.model else None
+
+    @cached_property
+    def plug(self) -> PlugModel | None:
+        """The stored model, read. Raises InputError."""
+        return PlugModel.of(self.model) if self.model else None
+
+    # -- the contract -------------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        data: Any,
+        *,
+        lmbda: float = 1.0,
+        method: str | None = None,
+        prior: str | None = None,
+        depth: int | None = None,
+        axis: int | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> Container:
+        """A posterior, or what the model's encode takes, to a container.
+
+        data: `Posterior`, (mean, std), {"mean": ..., "std": ...}; with a model that has networks also an array (N,
+        ...) of what its encode takes, or an image. lmbda: what a bit may cost, in units of (z - mean)^2 / (2 std^2);
+        near ln 2, half of what the ELBO counts as distortion is lost. method, prior, depth, axis: without a model, as
+        for `obverse.training.plug_and_play.fit`; by default vbq, None, one grid and table for all latents, and where
+        they are few whichever prior and depth cost least, else empirical and 12. Raises InputError.
+        """
+        how = {"method": method, "prior": prior, "depth": depth}
+        given = {name: value for name, value in how.items() if value is not None}
+        posterior, size = self._posterior(data)
+        if self.plug is None:
+            if posterior.mean.ndim > MOST_AXES:
+                raise UnsupportedInputError(
+                    f"latents have at most {MOST_AXES} axes, not {posterior.mean.ndim}"
+                )
+            config: dict[Any, Any] = {AXIS: -1 if axis is None else axis}
+            rung, symbols = _own_rung(posterior, axis, lmbda, given)
+            sections = {"model": pack_ladder(RateLadder((rung,)))}
+        else:
+            if given or axis is not None:
+                raise InputError(
+                    "the model fixes method, prior, depth and axis: give them when it is fitted, or use no model"
+                )
+            number = self.plug.ladder.nearest(lmbda)
+            rung, config, sections = self.plug.ladder.rungs[number], {RUNG: number}, {}
+            symbols = rung.quantise(posterior.grouped(self.plug.axis), float(lmbda))
+            if size is not None:
+                config[SIZE] = list(size)
+        sections["symbols"] = _push(symbols, rung)
+        return Container(self.id, config, posterior.shape, sections, self.fingerprint, metadata or {})
+
+    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Array:
+        """ẑ float32; with a model that has networks, x̂: float32, or of an image uint8 (H, W) or (H, W, 3).
+
+        Raises DamagedError, LimitError.
+        """
+        limits = limits or Limits()
+        size = self._size(container, limits)
+        z = self.latents(container, limits)
+        if self.plug is None or self.plug.networks is None:
+            return z
+        if size is None:
+            limits.check_memory(BATCH * math.prod(z.shape[1:]) * LATENT_BYTES)
+        made = self._run(z)
+        if size is None:
+            return made
+        if made.ndim != 4 or len(made) != 1 or made.shape[1] != self.plug.channels:
+            raise DamagedError(f"the model's decode made shape {made.shape}, which is no image")
+        if min(made.shape[2] - size[0], made.shape[3] - size[1]) < 0:
+            raise DamagedError("the file holds fewer latents than its image has")
+        pixels = np.rint(np.clip(made[0, :, : size[0], : size[1]], 0, 1) * 255).astype(np.uint8)
+        return np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+
+    def latents(self, container: Container, limits: Limits | None = None) -> npt.NDArray[np.float32]:
+        """ẑ in the shape of the posterior, whatever the model makes of it. Raises DamagedError, LimitError."""
+        limits = limits or Limits()
+        shape, sections, config = container.shape, container.sections, container.config
+        wanted = {"symbols"} if self.plug else {"model", "symbols"}
+        if (
+            container.items is not None
+            or set(sections) != wanted
+            or not 1 <= len(shape) <= MOST_AXES
+            or min(shape) < 1
+        ):
+            raise DamagedError("not the header of a file of latents")
+        limits.check_shape(shape)
+        limits.check_memory(math.prod(shape) * LATENT_BYTES)
+        if self.plug is None:
+            axis = config.get(AXIS)
+            if set(config) != {AXIS} or type(axis) is not int or not -1 <= axis < len(shape):
+                raise DamagedError("not the header of a file of latents with its own tables")
+            arrays = unpack_ladder(sections["model"], min(limits.memory, MOST_PACKED))
+            limits.check_memory(decoding_memory(arrays))
+            ladder, number, axis = RateLadder.from_state(arrays), 0, None if axis < 0 else axis
+            if len(ladder.rungs) != 1:
+                raise DamagedError("the file holds tables for other rates than its own")
+        else:
+            ladder, number, axis = self.plug.ladder, config.get(RUNG, -1), self.plug.axis
+            fits = len(shape) == len(self.plug.latents) and all(
+                size in (None, n) for size, n in zip(self.plug.latents, shape, strict=True)
+            )
+            if (
+                not set(config) <= {RUNG, SIZE} or type(number) is not int or not 0 <= number < len(ladder.rungs)
+                or not fits
+            ):  # fmt: skip
+                raise DamagedError("not the header of a file of latents of this model")
+        template = np.empty(shape, np.int8)
+        if ladder.groups != (1 if axis is None else shape[axis]):
+            raise DamagedError("the file has tables for another number of groups than its latents")
+        rung = ladder.rungs[number]
+        symbols = _pop(sections["symbols"], rung, grouped(template, axis).shape)
+        return rung.grid.dequantise(symbols).reshape(shape)
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    def load(self, source: Path | BinaryIO) -> Any:
+        """A .npz posterior; with a model that has networks, an image file, or a .npy array of what encode takes."""
+        kind = self.plug.data if self.plug else "posterior"
+        if isinstance(source, Path):
+            try:
+                with source.open("rb") as file:
+                    start = file.read(8)
+            except OSError as error:
+                raise InputError(f"{source} cannot be read: {error.strerror}") from error
+        else:
+            raw = source.read()
+            start, source = raw[:8], io.BytesIO(raw)
+        if kind == "posterior" or is_archive(start):
+            return read_posterior(source)
+        return read_photo(source) if kind == "image" else read_array(source)
+
+    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
+        """As .npy; an image as any image file."""
+        if SIZE in container.config and Path(target).suffix.lower() != ".npy":
+            return write_photo(Photo(self.decode(container, limits=limits)), target)
+        check_npy_name(target)
+        return npy_bytes(self.decode(container, limits=limits))
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    def _posterior(self, data: Any) -> tuple[Posterior, tuple[int, int] | None]:
+        """The posterior of the data, and height and width of an image. Raises InputError."""
+        posterior, size = _given_posterior(data), None
+        if posterior is None:
+            networks = self.plug.networks if self.plug else None
+            if self.plug is None or networks is None:
+                why = "this model holds no networks" if self.plug else "without a model"
+                raise UnsupportedInputError(
+                    f"{why}, only posteriors can be coded: pass (mean, std), or the .npz file of both"
+                )
+            if self.plug.data == "image":
+                batch, size = self._image(data)
+                posterior = networks.posterior(batch)
+            else:
+                posterior = self._of_array(data, networks)
+        if self.plug is not None:
+            fits = posterior.mean.ndim == len(self.plug.latents) and all(
+                size in (None, n) for size, n in zip(self.plug.latents, posterior.shape, strict=True)
+            )
+            if not fits:
+                pattern = ", ".join("any" if n is None else str(n) for n in self.plug.latents)
+                raise UnsupportedInputError(
+                    f"this model codes latents of shape ({pattern}), not {posterior.shape}; fit another one"
+                )
+        return posterior, size
+
+    def _of_array(self, data: Any, networks: GenerativeModel) -> Posterior:
+        try:
+            x = np.asarray(data, np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the data is no array of numbers: {error}") from None
+        if x.ndim < 1 or len(x) == 0:
+            raise InputError("there is nothing to code: pass an array (N, ...) of at least one item")
+        if not np.isfinite(x).all():
+            raise InputError("the array holds NaN or infinite values; replace them first")
+        parts = [networks.posterior(batch) for batch in _batches(x)]
+        if len({part.shape[1:] for part in parts}) > 1:
+            raise InputError("the model's encode makes latents of changing shape")
+        return Posterior(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("mean", "std"))
+        )
+
+    def _image(self, data: Any) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
+        """An image as a batch (1, C, H, W) from 0 to 1 with sides of multiples, and its own height and width."""
+        if self.plug is None:
+            raise InputError("images are coded with a model")
+        photo = data if isinstance(data, Photo) else photo_of(data)
+        if photo.alpha is not None:
+            raise UnsupportedInputError("this model codes images without alpha: flatten the image first")
+        if photo.icc:
+            warnings.warn("the colour profile of the image is not kept", ConversionWarning, stacklevel=4)
+        return image_batch(photo.pixels, self.plug.channels, self.plug.multiple), photo.size
+
+    def _size(self, container: Container, limits: Limits) -> tuple[int, int] | None:
+        """Height and width of the image that the file says it holds, checked."""
+        if SIZE not in container.config:
+            return None
+        size = container.config[SIZE]
+        if (
+            self.plug is None or self.plug.data != "image" or type(size) is not list or len(size) != 2
+            or any(type(side) is not int or side < 1 for side in size)
+        ):  # fmt: skip
+            raise DamagedError("not the header of an image of this model")
+        limits.check_pixels(size[0] * size[1])
+        shape = container.shape
+        most = math.prod(filled_side(side, self.plug.multiple) for side in size)
+        if len(shape) == 4 and shape[2] * shape[3] > most:
+            raise DamagedError("the file has more latents than its image has pixels")
+        limits.check_memory(size[0] * size[1] * PIXEL_BYTES)
+        return size[0], size[1]
+
+    def _run(self, z: Array) -> Array:
+        """The model's decode, some items at a time. Raises DamagedError where the latents are none of its."""
+        decode = self.plug.networks.decode if self.plug and self.plug.networks else None
+        if decode is None:
+            return z
+        try:
+            made = [decode(batch) for batch in _batches(z)]
+            whole = np.concatenate(made)
+        except (InputError, ValueError) as error:
+            raise DamagedError(f"the latents of the file cannot be decoded: {error}") from error
+        if not np.isfinite(whole).all():
+            raise DamagedError("the model's decode makes of the latents numbers that are not finite")
+        return whole
+
+
+def _given_posterior(data: Any) -> Posterior | None:
+    """Data that is a posterior already; None for other data."""
+    if isinstance(data, Posterior):
+        return data
+    if isinstance(data, Mapping):
+        if set(data) != {"mean", "std"}:
+            raise InputError(f"a posterior is given as mean and std, not {', '.join(map(str, data))}")
+        return Posterior.of(data["mean"], data["std"])
+    if isinstance(data, tuple) and len(data) == 2:
+        return Posterior.of(*data)
+    return None
+
+
+def _own_rung(
+    posterior: Posterior, axis: int | None, lmbda: float, given: dict[str, Any]
+) -> tuple[Rung, npt.NDArray[np.int32]]:
+    """The grid and tables that cost least for these latents, themselves counted, and the symbols."""
+    from obverse.priors.point_tables import PointTables
+    from obverse.training.plug_and_play import OF_FILE, VBQ, fit
+
+    tried = [given]
+    if given.get("method", VBQ) == VBQ and posterior.mean.size <= FEW:
+        tried = [
+            {"prior": prior, "depth": depth} | given for prior in (EMPIRICAL, NORMAL) for depth in (6, 9, 12)
+        ]
+    best: tuple[float, Rung, npt.NDArray[np.int32]] | None = None
+    for options in tried:
+        rung = fit(posterior, axis, [lmbda], tables=OF_FILE, **options).rungs[0]
+        latents = posterior.grouped(axis)
+        symbols = rung.quantise(latents)
+        counted = PointTables.of(symbols, rung.grid, OF_FILE.smoothing, OF_FILE.entry_bits)
+        rung = Rung(rung.lmbda, rung.grid, counted)
+        cost = 0.0
+        if len(tried) > 1:
+            off = (rung.grid.dequantise(symbols).astype(np.float64) - latents.mean) / latents.std
+            bits = 8 * len(pack_ladder(RateLadder((rung,)))) + float(counted.bits(symbols).sum())
+            cost = float(np.square(off).sum()) / 2 + float(lmbda) * bits
+        if best is None or cost < best[0]:
+            best = cost, rung, symbols
+    if best is None:
+        raise InputError("there is nothing to choose from")
+    return best[1], best[2]
+
+
+def _index(groups: int, each: int) -> Array:
+    """Which table each symbol uses when they come group after group, so that a table stays in the cache."""
+    return np.repeat(np.arange(groups, dtype=np.uint8 if groups <= 256 else np.uint32), each)
+
+
+def _push(symbols: npt.NDArray[np.int32], rung: Rung) -> bytes:
+    message = Message()
+    groups = symbols.shape[1]
+    row = np.ascontiguousarray(symbols.transpose(1, 0, 2)).ravel()
+    message.push(row, rung.tables.family, _index(groups, len(row) // groups))
+    return message.to_bytes()
+
+
+def _pop(data: bytes, rung: Rung, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
+    """The symbols (A, G, B). Raises DamagedError."""
+    a, groups, b = shape
+    try:
+        message = Message.from_bytes(data)
+        row = message.pop(rung.tables.family, _index(groups, a * b))
+    except CodingError as error:
+        raise DamagedError(f"the latents are damaged: {error}") from None
+    if not message.empty:
+        raise DamagedError("the file holds more latents than its header says")
+    return np.ascontiguousarray(row.reshape(groups, a, b).transpose(1, 0, 2))
+
+
+def _batches(x: Array) -> Iterator[Array]:
+    for first in range(0, len(x), BATCH):
+        yield x[first : first + BATCH]

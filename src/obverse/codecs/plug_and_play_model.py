@@ -1,0 +1,87 @@
+"""What a stored model of plug-and-play holds, and what images are to it.
+
+weights ──► ladder.* ──► RateLadder        network.* ──► encode, decode (.pt2 archives, loaded at first use)
+image (H, W[, 3]) uint8 ──► batch (1, C, H', W') from 0 to 1
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+
+from obverse.errors import DamagedError, InputError, UnsupportedInputError
+from obverse.integrations.generative_model import ExportedFunction, GenerativeModel
+from obverse.priors.rate_ladder import RateLadder
+from obverse.zoo import StoredModel
+
+Array = npt.NDArray[Any]
+MOST_AXES = 8
+
+
+@dataclass(frozen=True)
+class PlugModel:
+    """What a stored model holds.
+
+    data: "posterior", "array" or "image", what it codes. latents: their shape, None where any size will do. axis: of
+    the groups. channels, multiple: of images. networks: None where there are none.
+    """
+
+    ladder: RateLadder
+    data: str
+    latents: tuple[int | None, ...]
+    axis: int | None
+    channels: int
+    multiple: int
+    networks: GenerativeModel | None
+
+    @classmethod
+    def of(cls, stored: StoredModel) -> PlugModel:
+        """Raises InputError for a damaged one."""
+        damaged = f"the model {stored.name} is damaged; make or install it again"
+        try:
+            arrays = load_safetensors(stored.weights)
+            ladder = RateLadder.from_state(
+                {name.removeprefix("ladder."): a for name, a in arrays.items() if name.startswith("ladder.")}
+            )
+        except (SafetensorError, DamagedError, KeyError, ValueError, TypeError) as error:
+            raise InputError(f"{damaged} ({error})") from None
+        config, networks = stored.config, None
+        data, latents, axis = config.get("data"), config.get("latents"), config.get("axis")
+        channels, multiple = config.get("channels") or 3, config.get("multiple")
+        if (
+            data not in ("posterior", "array", "image") or type(latents) is not list
+            or not 1 <= len(latents) <= MOST_AXES
+            or any(size is not None and (type(size) is not int or size < 1) for size in latents)
+            or not (axis is None or (type(axis) is int and 0 <= axis < len(latents)))
+            or ladder.groups != (1 if axis is None else latents[axis])
+            or channels not in (1, 3) or type(multiple) is not int or not 1 <= multiple <= 4096
+            or (data != "posterior" and not {"network.encode", "network.decode"} <= set(arrays))
+        ):  # fmt: skip
+            raise InputError(damaged)
+        if data != "posterior":
+            encode = ExportedFunction(arrays["network.encode"].tobytes(), "encode", 2)
+            decode = ExportedFunction(arrays["network.decode"].tobytes(), "decode", 1)
+            networks = GenerativeModel(encode, decode)
+        return cls(ladder, data, tuple(latents), axis, channels, multiple, networks)
+
+
+def image_batch(pixels: Array, channels: int, multiple: int) -> npt.NDArray[np.float32]:
+    """(H, W) or (H, W, 3) uint8 to (1, C, H', W') float32 from 0 to 1; the last rows and columns fill up the sides."""
+    planes = pixels[..., None] if pixels.ndim == 2 else pixels
+    if planes.shape[2] != channels:
+        if channels == 1:
+            raise UnsupportedInputError("this model codes grayscale images: convert the image first")
+        planes = np.repeat(planes, 3, axis=2)
+    fill = [(0, filled_side(side, multiple) - side) for side in planes.shape[:2]]
+    filled = np.pad(planes, [*fill, (0, 0)], mode="edge")
+    return np.ascontiguousarray(filled.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+
+
+def filled_side(side: int, multiple: int) -> int:
+    """A multiple, at least two: an exported network may not run on maps of one latent."""
+    return max(2 * multiple if multiple > 1 else 1, -(-side // multiple) * multiple)

@@ -1,0 +1,172 @@
+"""How latents become symbols and bits at each of several rates: what a plug-and-play model or file stores.
+
+    posterior (A, G, B), lmbda ──► the rung of the nearest lmbda ──► its grid and tables ──► symbols ──► bits
+
+For Variational Bayesian Quantization the rungs share one grid and differ in their tables; between two rungs, latents
+are chosen with the lmbda that was asked for, and coded with the tables of the nearer rung. For the baselines each
+rung has a grid of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from obverse.container.inflate import inflate
+from obverse.errors import DamagedError, InputError
+from obverse.priors.code_lengths import LARGEST
+from obverse.priors.point_tables import PointTables
+from obverse.quantization.k_means import nearest_centre
+from obverse.quantization.point_grid import DYADIC, KINDS, MOST_POINTS, POINTS, UNIFORM, PointGrid, knots
+from obverse.quantization.posterior import Posterior
+from obverse.quantization.uniform import nearest_multiple
+from obverse.quantization.vbq import check_lmbda, choose
+
+Array = npt.NDArray[Any]
+MOST_RUNGS = 256
+MOST_GROUPS = 1 << 15
+_PACKED = {"numbers": "<i4", "lmbdas": "<f8", "parameters": "<f4", "lengths": "u1"}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One rate: its lmbda, the grid of the latents' values, and the tables of their symbols."""
+
+    lmbda: float
+    grid: PointGrid
+    tables: PointTables
+
+    def quantise(self, posterior: Posterior, lmbda: float | None = None) -> npt.NDArray[np.int32]:
+        """Symbols (A, G, B) of a posterior (A, G, B). lmbda: for VBQ another one than the rung's own."""
+        if self.grid.kind in DYADIC:
+            return choose(posterior, self.grid, self.tables.point_bits(self.grid), lmbda or self.lmbda)
+        if self.grid.kind == UNIFORM:
+            return nearest_multiple(posterior.mean, self.grid)
+        return nearest_centre(posterior.mean, self.grid)
+
+
+@dataclass(frozen=True)
+class RateLadder:
+    """The rungs in rising order of lmbda, all of the same number of groups."""
+
+    rungs: tuple[Rung, ...]
+
+    @property
+    def groups(self) -> int:
+        return self.rungs[0].grid.groups
+
+    def nearest(self, lmbda: float) -> int:
+        """The number of the rung for this lmbda. Raises InputError for a lmbda that is not above 0."""
+        check_lmbda(lmbda)
+        return min(range(len(self.rungs)), key=lambda i: abs(math.log(self.rungs[i].lmbda / lmbda)))
+
+    def state(self) -> dict[str, Array]:
+        """Arrays that `from_state` makes the same ladder of."""
+        grids = [rung.grid for rung in self.rungs]
+        if all(grid is grids[0] for grid in grids):
+            grids = grids[:1]
+        head = [KINDS.index(grids[0].kind), grids[0].depth, self.groups, len(self.rungs), len(grids)]
+        numbers = [head, [grid.parameters.shape[1] for grid in grids]]
+        numbers += [rung.tables.sizes.tolist() for rung in self.rungs]
+        numbers += [rung.tables.lows.tolist() for rung in self.rungs]
+        return {
+            "numbers": np.array([number for part in numbers for number in part], np.int32),
+            "lmbdas": np.array([rung.lmbda for rung in self.rungs], np.float64),
+            "parameters": np.concatenate([grid.parameters.ravel() for grid in grids]),
+            "lengths": np.concatenate([rung.tables.lengths for rung in self.rungs]),
+        }
+
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, Array]) -> RateLadder:
+        """What `state` gave, whoever wrote it. Raises DamagedError. Takes no more memory than the arrays do."""
+        damaged = DamagedError("the grids and tables of the latents are damaged")
+        wanted = {"numbers": "int32", "lmbdas": "float64", "parameters": "float32", "lengths": "uint8"}
+        if any(
+            name not in arrays or str(arrays[name].dtype) != kind or arrays[name].ndim != 1
+            for name, kind in wanted.items()
+        ):
+            raise damaged
+        numbers, lmbdas = arrays["numbers"].astype(np.int64), arrays["lmbdas"]
+        if len(numbers) < 6:
+            raise damaged
+        kind, depth, groups, rungs, grids = numbers[:5].tolist()
+        if (
+            not 0 <= kind < len(KINDS) or not 1 <= groups <= MOST_GROUPS or not 1 <= rungs <= MOST_RUNGS
+            or grids not in (1, rungs) or len(numbers) != 5 + grids + 2 * rungs * groups or len(lmbdas) != rungs
+            or not np.isfinite(lmbdas).all() or lmbdas.min() <= 0 or (np.diff(lmbdas) <= 0).any()
+        ):  # fmt: skip
+            raise damaged
+        widths = numbers[5 : 5 + grids]
+        sizes = numbers[5 + grids : 5 + grids + rungs * groups].reshape(rungs, groups)
+        lows = numbers[5 + grids + rungs * groups :].reshape(rungs, groups)
+        if (
+            widths.min() < 1 or widths.max() > MOST_POINTS or int(widths.sum()) * groups != len(arrays["parameters"])
+            or sizes.min() < 2 or sizes.max() > LARGEST or int(sizes.sum()) != len(arrays["lengths"])
+        ):  # fmt: skip
+            raise damaged
+        try:
+            made = []
+            starts = np.append(0, np.cumsum(widths) * groups)
+            for i, width in enumerate(widths.tolist()):
+                piece = arrays["parameters"][starts[i] : starts[i + 1]].reshape(groups, width)
+                made.append(PointGrid(KINDS[kind], np.ascontiguousarray(piece), depth))
+        except InputError as error:
+            raise DamagedError(f"the grids of the latents are damaged: {error}") from None
+        ends = np.append(0, np.cumsum(sizes.sum(1)))
+        return cls(
+            tuple(
+                Rung(
+                    float(lmbdas[i]),
+                    made[i if grids > 1 else 0],
+                    PointTables(arrays["lengths"][ends[i] : ends[i + 1]], sizes[i], lows[i]),
+                )
+                for i in range(rungs)
+            )
+        )
+
+
+def pack_ladder(ladder: RateLadder) -> bytes:
+    """As one section of a file: its numbers, lmbdas, parameters and lengths, little-endian, behind zlib."""
+    state = ladder.state()
+    parts = (state[name].astype(kind).tobytes() for name, kind in _PACKED.items())
+    return zlib.compress(b"".join(parts), 9)
+
+
+def unpack_ladder(data: bytes, at_most: int) -> dict[str, Array]:
+    """The state that `pack_ladder` packed, of at most so many bytes, for `from_state`. Raises DamagedError."""
+    raw = inflate(data, at_most)
+    damaged = DamagedError("the grids and tables of the latents are damaged")
+    if len(raw) < 20:
+        raise damaged
+    _, _, groups, rungs, grids = np.frombuffer(raw, "<i4", 5).astype(np.int64).tolist()
+    count = 5 + grids + 2 * rungs * groups
+    if min(groups, rungs, grids) < 1 or max(groups, rungs, grids) > MOST_GROUPS or 4 * count > len(raw):
+        raise damaged
+    widths = np.frombuffer(raw, "<i4", grids, 20).astype(np.int64)
+    sizes = (count, rungs, int(widths.sum()) * groups)
+    arrays, at = {}, 0
+    for (name, kind), size in zip(_PACKED.items(), (*sizes, -1), strict=True):
+        length = len(raw) - at if size < 0 else size * np.dtype(kind).itemsize
+        if length < 0 or at + length > len(raw) or (widths < 1).any():
+            raise damaged
+        arrays[name] = np.frombuffer(raw[at : at + length], kind).astype(np.dtype(kind).newbyteorder("="))
+        at += length
+    return arrays
+
+
+def decoding_memory(arrays: Mapping[str, Array]) -> int:
+    """Bytes that one rung takes when it is ready to decode with; 0 for arrays that `from_state` refuses."""
+    numbers = arrays.get("numbers")
+    if numbers is None or numbers.ndim != 1 or len(numbers) < 6 or numbers.dtype.kind != "i":
+        return 0
+    kind, depth, groups = (int(number) for number in numbers[:3])
+    if not 0 <= kind < len(KINDS) or not 1 <= groups <= MOST_GROUPS or not 0 <= depth <= 12:
+        return 0
+    points = {UNIFORM: 2, POINTS: MOST_POINTS}.get(KINDS[kind], 1 << depth)
+    return groups * ((1 << 13) + 24 * points + 8 * len(knots(6)))

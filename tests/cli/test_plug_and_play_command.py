@@ -1,0 +1,139 @@
+"""`obverse plug-and-play fit` and `evaluate`: from a module or posteriors to a model, a table and a plot."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import smooth_photo
+from obverse.cli.console import UsageError
+from obverse.cli.plug_and_play import evaluate, fit
+from obverse.codecs.plug_and_play import PlugAndPlayCodec
+from obverse.container import read, write
+from obverse.errors import InputError
+from obverse.zoo import load_model_from
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def vectors(n: int = 400, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, 6)).astype(np.float32)
+
+
+def posteriors(n: int = 2000, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {"mean": rng.normal(size=(n, 5)), "std": np.exp(rng.normal(-2, 0.8, (n, 5)))}
+
+
+def test_fit_a_module_and_compress_with_it(here, capsys):
+    np.save("train.npy", vectors())
+    assert fit("plug_models:linear", data=[here / "train.npy"], out=here / "mine", json=True) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["groups"] == 4 and row["rates"] == 18
+    assert row["bytes"] == sum(path.stat().st_size for path in (here / "mine").iterdir())
+    codec = PlugAndPlayCodec(load_model_from(here / "mine"))
+    assert codec.fingerprint.hex() == row["fingerprint"]
+    x = vectors(100, 1)
+    back = codec.decode(read(write(codec.encode(x, lmbda=0.05))))
+    assert back.shape == x.shape
+    assert "plug-and-play" in (here / "mine" / "card.md").read_text()
+
+
+def test_fit_images_of_several_sizes(here, capsys):
+    (here / "photos").mkdir()
+    for i, size in enumerate(((30, 41), (41, 30), (25, 60))):
+        Image.fromarray(smooth_photo(*size, seed=i)).save(here / "photos" / f"{i}.png")
+    assert fit("plug_models:Blocks", data=[here / "photos"], out=here / "mine", channels=3, multiple=4) == 0
+    assert "48 grids" in capsys.readouterr().out
+    codec = PlugAndPlayCodec(load_model_from(here / "mine"))
+    photo = codec.load(here / "photos" / "1.png")
+    back = codec.decode(codec.encode(photo, lmbda=0.01))
+    assert np.square(back.astype(float) - photo.pixels).mean() < 10
+
+
+def test_fit_and_evaluate_posteriors(here, capsys):
+    np.savez("p.npz", **posteriors())
+    assert fit(data=[here / "p.npz"], out=here / "mine", method="uniform") == 0
+    capsys.readouterr()
+    assert evaluate(data=[here / "p.npz"], lmbda=[0.05, 0.2, 1.0, 4.0], out=here / "report", json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {row["method"] for row in found["rows"]} == {"vbq", "uniform", "scaled-uniform", "k-means"}
+    assert found["bd_rates_against_uniform"]["vbq"] < 0
+    with (here / "report" / "rates.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 16 and rows[0]["mse"] == ""
+    first = next(row for row in found["rows"] if row["method"] == "vbq" and row["lmbda"] == 1.0)
+    p = posteriors()
+    assert first["bytes"] == len(write(PlugAndPlayCodec().encode((p["mean"], p["std"]), lmbda=1.0)))
+    with Image.open(here / "report" / "rates.png") as image:
+        assert image.size[0] > 500
+
+
+def test_evaluate_a_module(here, capsys):
+    np.save("train.npy", vectors(1000))
+    np.save("test.npy", vectors(300, 1))
+    code = evaluate(
+        "plug_models:linear", data=[here / "test.npy"], fit_to=[here / "train.npy"], lmbda=[0.01, 0.1, 1.0, 10.0],
+        method=["vbq", "uniform"], out=here / "report",
+    )  # fmt: skip
+    text = capsys.readouterr().out
+    assert code == 0 and "| vbq | 0.1 |" in text and "BD-rate of vbq against uniform: " in text
+    with (here / "report" / "rates.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["method"] == "vbq"]
+    assert sorted(float(row["mse"]) for row in rows) == [float(row["mse"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "error", "words"),
+    [
+        (None, {"data": "missing.npz"}, InputError, "no file"),
+        (None, {"data": "x.npy"}, InputError, "mean and std"),
+        (None, {"data": "bad.npz"}, InputError, "zero or negative"),
+        (None, {"data": "nan.npz"}, InputError, "NaN"),
+        (None, {"data": "p.npz", "channels": 3}, UsageError, "--channels"),
+        ("nonsense", {"data": "x.npy"}, InputError, "module:name"),
+        ("plug_models:bad_std", {"data": "x.npy"}, InputError, "zero or negative"),
+        ("plug_models:bad_shape", {"data": "x.npy"}, InputError, "decode makes shape"),
+        ("plug_models:linear", {"data": "wide.npy"}, InputError, "cannot be run"),
+        ("plug_models:linear", {"data": "text.npy"}, InputError, "array"),
+        ("plug_models:linear", {"data": "."}, InputError, "--channels"),
+        ("plug_models:Blocks", {"data": ".", "channels": 3, "multiple": 4}, InputError, "no images"),
+        ("plug_models:linear", {"data": "x.npy", "depth": 3}, UsageError, "--depth"),
+        ("plug_models:linear", {"data": "x.npy", "multiple": 0}, UsageError, "--multiple"),
+        ("plug_models:linear", {"data": "x.npy", "shared": True, "axis": 1}, UsageError, "--shared"),
+        ("plug_models:linear", {"data": "x.npy", "axis": 4}, InputError, "no axis"),
+    ],
+)
+def test_fit_refuses(here, model, options, error, words):
+    np.save("x.npy", vectors(10))
+    np.save("wide.npy", np.zeros((4, 9)))
+    np.save("text.npy", np.array([["a", "b"]]))
+    p = posteriors(10)
+    np.savez("p.npz", **p)
+    np.savez("bad.npz", mean=p["mean"], std=-p["std"])
+    np.savez("nan.npz", mean=p["mean"], std=p["std"] * np.nan)
+    with pytest.raises(error, match=words):
+        fit(model, **(options | {"data": [here / options["data"]]}), out=here / "mine")
+    assert not (here / "mine").exists()
+
+
+@pytest.mark.parametrize("lmbda", [0.0, -1.0, float("nan"), float("inf")])
+def test_evaluate_refuses_a_lmbda_that_is_no_price(here, lmbda):
+    np.savez("p.npz", **posteriors(10))
+    with pytest.raises(InputError, match="lmbda"):
+        evaluate(data=[here / "p.npz"], lmbda=[1.0, lmbda], out=here / "report")
+    assert not (here / "report").exists()
+
+
+def test_evaluate_wants_what_to_fit_to(here):
+    np.save("x.npy", vectors(10))
+    with pytest.raises(UsageError, match="--fit"):
+        evaluate("plug_models:linear", data=[here / "x.npy"])
+    with pytest.raises(UsageError, match="MODEL"):
+        evaluate(data=[here / "x.npy"], fit_to=[here / "x.npy"])

@@ -1,0 +1,397 @@
+"""PlugAndPlayCodec: what comes back, what it weighs, and what is refused."""
+
+import io
+import json
+import subprocess
+import sys
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from plug_models import Blocks, Linear
+
+from conftest import smooth_photo
+from obverse.codecs.plug_and_play import AXIS, RUNG, SIZE, PlugAndPlayCodec, image_batch
+from obverse.container import Container, read, write
+from obverse.data.images import ConversionWarning
+from obverse.errors import DamagedError, InputError, LimitError, ObverseError, UnsupportedInputError
+from obverse.integrations.generative_model import exported, of_module
+from obverse.priors.rate_ladder import pack_ladder
+from obverse.quantization.posterior import Posterior
+from obverse.training.plug_and_play import METHODS, build_model, fit, posterior_of, save_model
+from obverse.zoo import StoredModel, load_model_from
+
+ALONE = PlugAndPlayCodec()
+
+
+def posterior(seed: int = 0, shape: tuple[int, ...] = (300, 8)) -> Posterior:
+    rng = np.random.default_rng(seed)
+    std = np.exp(rng.normal(-2, 1, shape))
+    return Posterior.of(rng.standard_t(5, shape), std)
+
+
+def excess(z: np.ndarray, p: Posterior) -> float:
+    return float(np.square((z - p.mean) / p.std).mean() / 2)
+
+
+# -- without a model ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_round_trip_with_tables_in_the_file(method, axis):
+    p = posterior()
+    container = ALONE.encode(p, lmbda=0.5, method=method, axis=axis, metadata={"run": 7})
+    again = read(write(container))
+    z = ALONE.decode(again)
+    assert z.dtype == np.float32 and z.shape == p.shape
+    assert again.metadata == {"run": 7} and again.model is None
+    np.testing.assert_array_equal(z, ALONE.decode(again))
+    # a table for each of 300 rows costs so much that zeros are the best buy
+    assert excess(z, p) < 4 or (method == "vbq" and axis == 0)
+
+
+@given(
+    st.integers(0, 1000),
+    st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    st.sampled_from([1e-6, 0.1, 3.0, 1e6]),
+    st.sampled_from(METHODS),
+)
+@settings(max_examples=30, deadline=None)
+def test_any_shape_comes_back_in_that_shape(seed, shape, lmbda, method):
+    p = posterior(seed, tuple(shape))
+    axis = seed % len(shape)
+    try:
+        container = ALONE.encode(p, lmbda=lmbda, method=method, axis=axis)
+    except InputError as error:
+        assert "too small" in str(error)
+        return
+    assert ALONE.decode(read(write(container))).shape == p.shape
+
+
+def test_files_shrink_and_errors_grow_with_lmbda():
+    p = posterior(shape=(3000, 8))
+    files = [write(ALONE.encode(p, lmbda=lmbda)) for lmbda in (0.01, 0.1, 1.0, 10.0, 100.0)]
+    sizes, errors = [len(f) for f in files], [excess(ALONE.decode(read(f)), p) for f in files]
+    assert sizes == sorted(sizes, reverse=True) and errors == sorted(errors)
+    assert errors[0] < 0.02
+
+
+def test_vbq_beats_uniform_where_certainty_differs():
+    p = posterior(shape=(4000, 8))
+    for lmbda in (1.0, 5.0):
+        ours = write(ALONE.encode(p, lmbda=lmbda))
+        e = excess(ALONE.decode(read(ours)), p)
+        # the uniform file with the same error, by bisection of its lmbda
+        low, high = 1e-4, 10.0
+        for _ in range(15):
+            middle = (low * high) ** 0.5
+            theirs = write(ALONE.encode(p, lmbda=middle, method="uniform"))
+            low, high = (middle, high) if excess(ALONE.decode(read(theirs)), p) < e else (low, middle)
+        assert len(ours) < 0.9 * len(theirs)
+
+
+def test_the_posterior_may_be_a_pair_a_mapping_or_itself():
+    p = posterior()
+    files = [write(ALONE.encode(data)) for data in (p, (p.mean, p.std), {"mean": p.mean, "std": p.std})]
+    assert files[0] == files[1] == files[2]
+
+
+def test_files_of_the_command_line():
+    buffer = io.BytesIO()
+    p = posterior()
+    np.savez(buffer, mean=p.mean, std=p.std)
+    loaded = ALONE.load(io.BytesIO(buffer.getvalue()))
+    np.testing.assert_array_equal(loaded.mean, p.mean)
+    container = ALONE.encode(loaded)
+    saved = np.load(io.BytesIO(ALONE.save(container, "z.npy")))
+    np.testing.assert_array_equal(saved, ALONE.decode(container))
+    with pytest.raises(InputError, match=r"\.npy"):
+        ALONE.save(container, "z.png")
+
+
+@pytest.mark.parametrize("lmbda", [0, -2.0, float("nan"), float("inf"), "2"])
+def test_no_price_is_refused(lmbda):
+    with pytest.raises(InputError, match="lmbda"):
+        ALONE.encode(posterior(), lmbda=lmbda)
+    with pytest.raises(InputError, match="lmbda"):
+        PlugAndPlayCodec(model_of_posterior()).encode(posterior(), lmbda=lmbda)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "words"),
+    [
+        ((np.zeros(3), np.zeros(3)), {}, "zero or negative"),
+        ((np.zeros(3), np.full(3, np.nan)), {}, "NaN"),
+        ({"mean": np.zeros(3)}, {}, "mean and std"),
+        (np.zeros((3, 4)), {}, "only posteriors"),
+        ((np.zeros((1,) * 9), np.ones((1,) * 9)), {}, "at most 8 axes"),
+        (posterior(), {"method": "best"}, "no method"),
+        (posterior(), {"prior": "flat"}, "prior"),
+        (posterior(), {"depth": 40}, "levels"),
+        (posterior(), {"axis": 2}, "no axis"),
+        (posterior(), {"axis": True}, "no axis"),
+    ],
+)
+def test_bad_input_is_refused(data, options, words):
+    with pytest.raises(InputError, match=words):
+        ALONE.encode(data, **options)
+
+
+# -- with a model -------------------------------------------------------------------------------------------------
+
+
+def model_of_posterior() -> StoredModel:
+    p = posterior(9, (2000, 8))
+    return build_model(fit(p, 1, [0.1, 1.0, 10.0], depth=9), p.shape, axis=1)
+
+
+def test_a_model_takes_the_tables_out_of_the_file():
+    p = posterior(1, (400, 8))
+    codec = PlugAndPlayCodec(model_of_posterior())
+    with_model = codec.encode(p, lmbda=0.7)
+    assert with_model.model == codec.fingerprint and set(with_model.sections) == {"symbols"}
+    blob = write(with_model)
+    assert len(blob) < len(write(ALONE.encode(p, lmbda=0.7, axis=1)))
+    assert excess(codec.decode(read(blob)), p) < 3
+
+
+def test_between_two_rungs_lmbda_still_counts():
+    p = posterior(1, (2000, 8))
+    codec = PlugAndPlayCodec(model_of_posterior())
+    a, b = codec.encode(p, lmbda=0.8), codec.encode(p, lmbda=2.0)
+    assert a.config == b.config == {RUNG: 1}
+    assert len(a.sections["symbols"]) > len(b.sections["symbols"])
+
+
+def test_a_model_is_for_latents_of_its_shape():
+    codec = PlugAndPlayCodec(model_of_posterior())
+    with pytest.raises(UnsupportedInputError, match=r"\(any, 8\), not \(5, 7\)"):
+        codec.encode(posterior(0, (5, 7)))
+    with pytest.raises(UnsupportedInputError, match="no networks"):
+        codec.encode(np.zeros((5, 8)))
+    with pytest.raises(InputError, match="when it is fitted"):
+        codec.encode(posterior(), method="uniform")
+
+
+@pytest.fixture(scope="module")
+def linear_model(tmp_path_factory) -> StoredModel:
+    module = Linear()
+    x = np.random.default_rng(0).normal(size=(3000, 6)).astype(np.float32)
+    p = posterior_of(of_module(module).posterior, iter([x]))
+    built = build_model(fit(p, 1), p.shape, axis=1, networks=exported(module, x[:4]))
+    out = tmp_path_factory.mktemp("models") / "linear"
+    stored = save_model(built, out)
+    assert load_model_from(out) == stored and stored.fingerprint == built.fingerprint
+    return stored
+
+
+def test_data_goes_through_the_networks(linear_model):
+    codec = PlugAndPlayCodec(linear_model)
+    x = np.random.default_rng(1).normal(size=(500, 6)).astype(np.float32)
+    # what four of six dimensions can hold: the ceiling of the model
+    ceiling = np.square(of_module(Linear()).decode(of_module(Linear()).encode(x)[0]) - x).mean()
+    errors, sizes = [], []
+    for lmbda in (0.02, 0.5, 8.0):
+        blob = write(codec.encode(x, lmbda=lmbda))
+        y = codec.decode(read(blob))
+        assert y.shape == x.shape and y.dtype == np.float32
+        errors.append(np.square(y - x).mean())
+        sizes.append(len(blob))
+    assert sizes == sorted(sizes, reverse=True) and errors == sorted(errors)
+    assert ceiling <= errors[0] < ceiling * 1.01 + 1e-3
+    latents = codec.latents(codec.encode(x))
+    assert latents.shape == (500, 4)
+
+
+def test_another_process_reads_the_same(linear_model, tmp_path):
+    codec = PlugAndPlayCodec(linear_model)
+    x = np.random.default_rng(2).normal(size=(40, 6)).astype(np.float32)
+    p = posterior(3)
+    (tmp_path / "x.obv").write_bytes(write(codec.encode(x, lmbda=0.3)))
+    (tmp_path / "p.obv").write_bytes(write(ALONE.encode(p, lmbda=0.3, prior="normal")))
+    save_model(linear_model, tmp_path / "model")
+    code = """
+import sys, numpy as np
+from pathlib import Path
+from obverse.codecs.plug_and_play import PlugAndPlayCodec
+from obverse.container import read
+from obverse.zoo import load_model_from
+codec = PlugAndPlayCodec(load_model_from(Path("model")))
+np.savez("there.npz", z=codec.latents(read(Path("x.obv"))), x=codec.decode(read(Path("x.obv"))),
+         p=PlugAndPlayCodec().decode(read(Path("p.obv"))))
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, check=True)
+    with np.load(tmp_path / "there.npz") as there:
+        np.testing.assert_array_equal(there["z"], codec.latents(codec.encode(x, lmbda=0.3)))
+        np.testing.assert_allclose(there["x"], codec.decode(codec.encode(x, lmbda=0.3)), atol=1e-5)
+        np.testing.assert_array_equal(there["p"], ALONE.decode(ALONE.encode(p, lmbda=0.3, prior="normal")))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (np.full((2, 6), np.nan), "NaN"),
+        (np.zeros((0, 6)), "nothing to code"),
+        (np.zeros((2, 9)), "cannot be run"),
+        ("text", "no array"),
+        (posterior(0, (5, 3)), r"\(any, 4\)"),
+    ],
+)
+def test_data_that_the_networks_cannot_take(linear_model, data, words):
+    with pytest.raises(InputError, match=words):
+        PlugAndPlayCodec(linear_model).encode(data)
+
+
+# -- images -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def image_codec() -> PlugAndPlayCodec:
+    module = Blocks()
+    images = [image_batch(smooth_photo(60, 84, seed), 3, 4) for seed in range(3)]
+    p = posterior_of(of_module(module).posterior, iter(images))
+    networks = exported(module, images[0])
+    return PlugAndPlayCodec(build_model(fit(p, 1), p.shape, axis=1, networks=networks, images=3, multiple=4))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 50), (64, 36), (61, 83)])
+def test_images_of_any_size_come_back(image_codec, size):
+    photo = smooth_photo(*size, seed=9)
+    container = read(write(image_codec.encode(photo, lmbda=0.05)))
+    back = image_codec.decode(container)
+    assert back.shape == photo.shape and back.dtype == np.uint8
+    assert np.square(back.astype(float) - photo).mean() < 20
+    png = Image.open(io.BytesIO(image_codec.save(container, "a.png")))
+    np.testing.assert_array_equal(np.asarray(png), back)
+
+
+def test_gray_images_become_colour_and_alpha_is_refused(image_codec):
+    gray = smooth_photo(20, 20, channels=1)
+    assert image_codec.decode(image_codec.encode(gray)).shape == (20, 20, 3)
+    with pytest.raises(UnsupportedInputError, match="alpha"):
+        image_codec.encode(np.dstack([smooth_photo(20, 20), gray]))
+    with pytest.raises(UnsupportedInputError, match="grayscale"):
+        image_batch(smooth_photo(20, 20), 1, 4)
+
+
+def test_a_colour_profile_is_not_lost_in_silence(image_codec, tmp_path):
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(smooth_photo(20, 20)).save(tmp_path / "a.png", icc_profile=profile)
+    with pytest.warns(ConversionWarning, match="profile"):
+        image_codec.encode(image_codec.load(tmp_path / "a.png"))
+
+
+def test_a_file_of_another_image_size_is_damage(image_codec):
+    container = image_codec.encode(smooth_photo(40, 40))
+    for size in ([4000, 4000], [44, 40], [0, 40], [40], "4", [40, 2**40], [3, 3]):
+        changed = Container(
+            container.codec,
+            container.config | {SIZE: size},
+            container.shape,
+            container.sections,
+            container.model,
+        )
+        with pytest.raises((DamagedError, LimitError)):
+            image_codec.decode(changed)
+
+
+# -- damage -------------------------------------------------------------------------------------------------------
+
+
+def test_every_change_of_a_header_is_told():
+    container = ALONE.encode(posterior(), axis=1)
+    sections, config, shape = container.sections, container.config, container.shape
+    two = pack_ladder(fit(posterior(), 1, [0.1, 1.0]))
+    raw = zlib.decompress(sections["model"])
+    for made in (
+        Container(ALONE.id, {}, shape, sections),
+        Container(ALONE.id, {AXIS: 2}, shape, sections),
+        Container(ALONE.id, {AXIS: -2}, shape, sections),
+        Container(ALONE.id, {AXIS: -1}, shape, sections),
+        Container(ALONE.id, {AXIS: 1.0}, shape, sections),
+        Container(ALONE.id, {AXIS: 1, RUNG: 0}, shape, sections),
+        Container(ALONE.id, config, (), sections),
+        Container(ALONE.id, config, (0, 8), sections),
+        Container(ALONE.id, config, (300, 7), sections),
+        Container(ALONE.id, config, (299, 8), sections),
+        Container(ALONE.id, config, (301, 8), sections),
+        Container(ALONE.id, config, shape, {"symbols": sections["symbols"]}),
+        Container(ALONE.id, config, shape, sections | {"more": b""}),
+        Container(ALONE.id, config, shape, sections | {"model": b""}),
+        Container(ALONE.id, config, shape, sections | {"model": two}),
+        *(
+            Container(ALONE.id, config, shape, sections | {"model": zlib.compress(raw[:n])})
+            for n in (10, 20, 30, 99, -1)
+        ),
+        *(
+            Container(
+                ALONE.id,
+                config,
+                shape,
+                sections | {"model": zlib.compress(raw[:i] + b"\xff\xff\xff\x7f" + raw[i + 4 :])},
+            )
+            for i in range(0, 24, 4)
+        ),
+        Container(ALONE.id, config, shape, sections | {"symbols": b""}),
+        Container(ALONE.id, config, shape, sections | {"symbols": sections["symbols"] + b"1234"}),
+        Container(ALONE.id, config, shape, {}, None, {}, (b"",)),
+    ):
+        with pytest.raises(DamagedError):
+            ALONE.decode(made)
+
+
+def test_huge_claims_are_refused_before_memory_is_taken():
+    container = ALONE.encode(posterior())
+    for shape in ((2**40, 8), (2**28, 8), (2**60,)):
+        with pytest.raises(LimitError):
+            ALONE.decode(Container(ALONE.id, container.config, shape, container.sections))
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_any_symbols_end_in_a_result_or_an_error_of_ours(seed):
+    rng = np.random.default_rng(seed)
+    container = ALONE.encode(posterior(shape=(20, 8)), method=METHODS[seed % 4])
+    symbols = bytearray(container.sections["symbols"])
+    for _ in range(3):
+        symbols[rng.integers(len(symbols))] ^= int(rng.integers(1, 256))
+    try:
+        z = ALONE.decode(
+            Container(ALONE.id, container.config, (20, 8), container.sections | {"symbols": bytes(symbols)})
+        )
+    except ObverseError:
+        return
+    assert z.shape == (20, 8) and np.isfinite(z).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": "video"}, {"latents": None}, {"latents": [None, 7]}, {"axis": 5}, {"axis": None}, {"multiple": 0},
+        {"multiple": "4"}, {"channels": 2}, {"data": "array"},
+    ],
+)  # fmt: skip
+def test_a_damaged_model_is_told(change):
+    good = model_of_posterior()
+    bad = StoredModel("bad", good.weights, good.config | change, good.fingerprint)
+    with pytest.raises(InputError, match="damaged"):
+        PlugAndPlayCodec(bad).encode(posterior())
+    with pytest.raises(InputError, match="damaged"):
+        PlugAndPlayCodec(StoredModel("bad", good.weights[:-9], good.config, good.fingerprint)).encode(
+            posterior()
+        )
+
+
+def test_the_configuration_is_plain_json():
+    good = model_of_posterior()
+    assert json.loads(json.dumps(good.config)) == good.config
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PlugAndPlayCodec(good).encode(posterior())
