@@ -30,6 +30,7 @@ from obverse.cli.console import (
     say,
     to_json,
 )
+from obverse.cli.effort import search_bar
 from obverse.cli.evaluate import evaluate
 from obverse.cli.facts import show_facts
 from obverse.cli.features import compress_features, train_features
@@ -41,15 +42,19 @@ from obverse.cli.models import export, train_image
 from obverse.cli.options import (
     Big,
     Bpp,
+    Effort,
     Force,
     Inputs,
     Json,
+    Lmbda,
     MaxBytes,
     Metadata,
     Output,
     Quality,
 )
+from obverse.cli.plug_and_play import plug_and_play_app
 from obverse.cli.recovery import recovered
+from obverse.cli.split import split_app, train_split
 from obverse.cli.stereo import train_stereo
 from obverse.cli.trellis import train_trellis
 from obverse.cli.vae import train_vae
@@ -67,7 +72,7 @@ For example:
 - `obverse decompress photo.obv` writes photo.png
 - `obverse info photo.obv` shows what it holds
 
-`obverse COMMAND --help` shows more. Exit codes: 0 done, 2 wrong command line, 3 to 5 the input cannot be
+`obverse COMMAND --help` shows more. Exit codes: 0 done, 2 wrong command line, 3 to 6 the input cannot be
 used, 10 to 16 the file cannot be decoded, 17 over a limit, 18 not decodable with this side information, 23 the
 size asked for cannot be reached, 30 and 31 the output cannot be written, 40 and 41 training, 50 a package is
 missing, 130 interrupted; 1 all else. Of several files, that of the first failure.
@@ -82,6 +87,8 @@ app = App(
 )
 train_app = App(name="train", help="Train a codec's model from a folder of data.")
 app.command(train_app)
+app.command(split_app)
+app.command(plug_and_play_app)
 
 
 @contextmanager
@@ -189,6 +196,8 @@ def compress(
     quality: Quality = None,
     bpp: Bpp = None,
     max_bytes: MaxBytes = None,
+    effort: Effort = None,
+    lmbda: Lmbda = None,
     metadata: Metadata = None,
     force: Force = False,
     json: Json = False,
@@ -201,6 +210,7 @@ def compress(
     - `obverse compress photo.png` writes photo.obv
     - `obverse compress photo.jpg -o small.obv --max-bytes 40k`
     - `obverse compress holiday/ -o packed/ --quality 60`
+    - `obverse compress photo.png --effort 5` takes longer for a better file
     - `obverse compress --lossless drawing.png`
     - `obverse compress --codec vae-mnist digits/` writes digits.obv, the folder as one set
     - `cat photo.png | obverse compress - > photo.obv`
@@ -214,6 +224,8 @@ def compress(
             "quality": quality,
             "bpp": bpp,
             "max_bytes": None if max_bytes is None else parse_bytes(max_bytes),
+            "effort": effort,
+            "lmbda": lmbda,
             "metadata": _pairs(metadata),
             "limits": Limits.unlimited() if unlimited else None,
         },
@@ -227,7 +239,8 @@ def compress(
         else:
             data = chosen.load(job.source)
             before = _bytes_under(job.source)
-        packed = write(chosen.encode(data, **options))
+        with search_bar(shown=bool(effort) and len(jobs) == 1) as progress:
+            packed = write(chosen.encode(data, **options, **({"progress": progress} if progress else {})))
         _write(job.target, packed, force)
         row = _row(job, before, len(packed))
         size = getattr(data, "size", None)
@@ -368,6 +381,7 @@ train_app.command(train_vae, name="vae")
 train_app.command(train_flow, name="flow")
 train_app.command(train_features, name="features")
 train_app.command(train_invariant, name="invariant")
+train_app.command(train_split, name="split")
 train_app.command(train_stereo, name="stereo")
 train_app.command(train_wyner_ziv, name="wyner-ziv")
 train_app.command(train_wyner_ziv_grid, name="wyner-ziv-grid")

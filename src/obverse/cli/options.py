@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, validators
 
 from obverse.cli.console import UsageError
 
@@ -31,6 +31,17 @@ Bpp = Annotated[float | None, Parameter(group=targets, help="Bits per pixel, met
 MaxBytes = Annotated[
     str | None,
     Parameter(group=targets, help="Size of each file, met from below: 40000, 40k, 1.5M."),
+]
+Effort = Annotated[
+    int | None,
+    Parameter(
+        validator=validators.Number(gte=0, lte=9),
+        help="0 to 9: search for a better file of the same format; 3 takes seconds a photo, 9 minutes. Default 0.",
+    ),
+]
+Lmbda = Annotated[
+    float | None,
+    Parameter(help="What a bit may cost in distortion, for codecs that ask: plug-and-play, features."),
 ]
 Metadata = Annotated[
     list[str] | None,

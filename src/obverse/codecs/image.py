@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from obverse.codecs.image_effort import EFFORTS, Latents, Progress, check_effort, lmbda_of_level, refine
 from obverse.codecs.image_networks import ImageNetworks
 from obverse.codecs.model_codec import ModelCodec
-from obverse.codecs.rate_control import highest_level
+from obverse.codecs.rate_control import highest_level, highest_refined_level
 from obverse.coding import Message
 from obverse.container import Container, Limits
 from obverse.container.inflate import inflate
@@ -56,17 +57,22 @@ class ImageCodec(ModelCodec):
         quality: float | None = None,
         bpp: float | None = None,
         max_bytes: int | None = None,
+        effort: int = 0,
         metadata: dict[str, Any] | None = None,
         limits: Limits | None = None,
+        progress: Progress | None = None,
     ) -> Container:
         """A Photo, a Pillow image, or a uint8 array (H, W), (H, W, 1 to 4), to a container.
 
         quality: 1 to 100, continuous (steps of 0.05), default 50. Or one of bpp, bits per pixel of the whole
         file, and max_bytes, its bytes: the highest quality that does not exceed it.
+        effort: 0 to 9, how long to search for latents that cost fewer bits (image_effort.py); any decoder reads the
+        file. progress(step, steps, cost in bits a pixel) is called as the search goes on.
         Raises InputError, LimitError, RateTargetError.
         """
         if sum(target is not None for target in (quality, bpp, max_bytes)) > 1:
             raise InputError("give one of quality, bpp and max_bytes")
+        check_effort(effort)
         photo = photo_of(data)
         height, width = photo.size
         (limits or Limits()).check_pixels(height * width)
@@ -77,12 +83,17 @@ class ImageCodec(ModelCodec):
         level = level_of(50.0 if quality is None else quality)
         lossless = lossless_sections(photo)
 
-        def at(level: int) -> Container:
-            sections = {"y": encode_pixels(self.networks, photo.pixels, level).to_bytes()} | lossless
+        def at(level: int, effort: int = 0) -> Container:
+            message = encode_pixels(self.networks, photo.pixels, level, effort, progress)
+            sections = {"y": message.to_bytes()} | lossless
             config = {0: level, 1: 1 if photo.pixels.ndim == 2 else 3}
             return Container(self.id, config, photo.size, sections, self.fingerprint, metadata or {})
 
-        return at(level) if max_bytes is None else highest_level(at, max_bytes, LEVELS)
+        if max_bytes is None:
+            return at(level, effort)
+        if effort == 0:
+            return highest_level(at, max_bytes, LEVELS)
+        return highest_refined_level(at, lambda level: at(level, effort), max_bytes, LEVELS)
 
     def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
         """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8."""
@@ -144,8 +155,13 @@ def quality_of_level(level: int) -> float:
 Coded = list[tuple[np.ndarray, np.ndarray]]
 
 
-@torch.inference_mode()
-def quantise_pixels(networks: ImageNetworks, pixels: np.ndarray, level: int) -> Coded:
+def quantise_pixels(
+    networks: ImageNetworks,
+    pixels: np.ndarray,
+    level: int,
+    effort: int = 0,
+    progress: Progress | None = None,
+) -> Coded:
     """(H, W) or (H, W, 3) uint8 -> what is coded, in the decoder's order: z and slices 0 to 3, each as
     (symbols, table index), int32 and uint8 of one shape."""
     if pixels.ndim == 2:
@@ -154,7 +170,24 @@ def quantise_pixels(networks: ImageNetworks, pixels: np.ndarray, level: int) -> 
     y = networks.analyse(
         np.pad(pixels, ((0, -height % ALIGN), (0, -width % ALIGN), (0, 0)), mode="edge"), level
     )
-    z = networks.hyper_analyse(y).round_().clamp_(-Z_MAX, Z_MAX)
+    latents = y, networks.hyper_analyse(y)
+    if search := EFFORTS[effort]:
+
+        def price(latents: Latents) -> float:
+            coded, y_hat = quantise_latents(networks, latents, level)
+            bits = sum(float(networks.tables.bits(symbols, index).sum()) for symbols, index in coded)
+            error = networks.synthesise(y_hat, level, height, width).astype(np.float32) - pixels
+            return bits + lmbda_of_level(level) / 3 * float(np.square(error).sum(dtype=np.float64))
+
+        latents = refine(networks, pixels, latents, level, search, price, progress)
+    return quantise_latents(networks, latents, level)[0]
+
+
+@torch.inference_mode()
+def quantise_latents(networks: ImageNetworks, latents: Latents, level: int) -> tuple[Coded, Tensor]:
+    """y (1, M, h, w), gained, and z (1, Z, h/4, w/4), not rounded -> what is coded, and the ŷ that the decoder has."""
+    y, z = latents
+    z = z.round().clamp_(-Z_MAX, Z_MAX)
     z_index = networks.prior.z_tables(level).to(torch.uint8)[:, None, None].expand(z.shape[1:])
     coded = [(z[0].to(torch.int32).numpy(), z_index.numpy())]
 
@@ -163,14 +196,19 @@ def quantise_pixels(networks: ImageNetworks, pixels: np.ndarray, level: int) -> 
         coded.append((residual.numpy(), index.numpy()))
         return residual
 
-    networks.prior.run(z, level, coder)
-    return coded
+    return coded, networks.prior.join(networks.prior.run(z, level, coder))
 
 
-def encode_pixels(networks: ImageNetworks, pixels: np.ndarray, level: int) -> Message:
+def encode_pixels(
+    networks: ImageNetworks,
+    pixels: np.ndarray,
+    level: int,
+    effort: int = 0,
+    progress: Progress | None = None,
+) -> Message:
     """(H, W) or (H, W, 3) uint8 -> the message. What the decoder needs first is pushed last."""
     message = Message()
-    for symbols, index in quantise_pixels(networks, pixels, level)[::-1]:
+    for symbols, index in quantise_pixels(networks, pixels, level, effort, progress)[::-1]:
         message.push(symbols, networks.tables, index)
     return message
 

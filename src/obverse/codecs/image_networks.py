@@ -97,6 +97,7 @@ class ImageNetworks:
     tables: TableFamily
 
     @classmethod
+    @torch.inference_mode(False)  # wherever it is called: searches need gradients through the synthesis
     def load(cls, model: StoredModel) -> ImageNetworks:
         state = load_safetensors(model.weights)
         config = ImageModelConfig(**model.config["model"])
