@@ -54,15 +54,17 @@ def tables_of(
     low = lows.astype(np.int64)
     if low.min() < -(2**30) or low.max() > 2**30:
         raise DamagedError("a table of the model lies outside of all symbols")
-    weights = WEIGHTS[np.minimum(lengths, LONGEST)]
+    clipped = np.minimum(lengths, LONGEST)
+    weights = WEIGHTS[clipped]
     starts = np.cumsum(size) - size
     sums = np.add.reduceat(weights, starts)
     total = 1 << PRECISION
-    # everybody gets 1, and a share of the rest; what the floors leave goes to the most likely
+    # everybody gets 1, and a share of the rest; what the floors leave goes to the most likely: the
+    # shortest code, for long ones may round to the same weight
     shared = weights * np.repeat(total - size, size) // np.repeat(sums, size) + 1
     left = total - np.add.reduceat(shared, starts)
     for table, (start, count) in enumerate(zip(starts.tolist(), size.tolist(), strict=True)):
-        shared[start + int(np.argmax(weights[start : start + count]))] += left[table]
+        shared[start + int(np.argmin(clipped[start : start + count]))] += left[table]
     ends = np.append(starts, size.sum()) + np.arange(size.size + 1)  # a cdf has one entry more than its table
     cdf = np.zeros(int(ends[-1]), np.int64)
     inside = np.ones(len(cdf), bool)
