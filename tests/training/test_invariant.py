@@ -15,6 +15,7 @@ from invariant_models import IMAGES, POINTS, TASKS_ONLY, items_of
 import obverse.training.invariant as training
 from obverse.codecs.invariant import InvariantCodec
 from obverse.errors import ExportError, InputError, OutputError, TrainingError, UnsupportedInputError
+from obverse.quantization.rounding import straight_through
 from obverse.training.bince import Bince, info_nce
 from obverse.training.invariant import (
     InvariantNetworks,
@@ -38,7 +39,7 @@ from obverse.training.invariant_sources import (
 )
 from obverse.training.vc import Vc
 from obverse.training.vic import Vic
-from obverse.transforms.invariant import InvariantConfig, reconstruction_loss, straight_through, with_noise
+from obverse.transforms.invariant import InvariantConfig, reconstruction_loss
 from obverse.zoo import load_model_from
 
 PLANE = InvariantConfig((2,), codes=1, width=16)
@@ -129,17 +130,6 @@ def test_what_vc_and_vic_compare_with():
 def test_distortion_of_images_is_in_nats():
     half = reconstruction_loss(IMAGES, torch.zeros(2, 1, 9, 12), torch.rand(2, 1, 9, 12))
     np.testing.assert_allclose(half.numpy(), 9 * 12 * math.log(2), rtol=1e-5)
-
-
-def test_rounding_and_noise():
-    z = torch.tensor([[0.2, -3.7], [1.0, 0.6]], requires_grad=True)
-    offset = torch.tensor([0.0, 0.25])
-    codes = straight_through(z, offset)
-    torch.testing.assert_close(codes.detach(), torch.tensor([[0.0, -3.75], [1.0, 0.25]]))
-    codes.sum().backward()
-    torch.testing.assert_close(z.grad, torch.ones(2, 2))
-    noise = with_noise(torch.zeros(1000, 2))
-    assert float(noise.abs().max()) <= 0.5 and abs(float(noise.mean())) < 0.03
 
 
 # -- what items are and how they are changed -------------------------------------------------------------

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.rounded_codes import family_of, offset_of, tensors_of
 from obverse.coding import Message, TableFamily
 from obverse.container import Container, Limits
 from obverse.data.arrays import npy_bytes, read_array
@@ -34,7 +35,6 @@ from obverse.errors import (
     CodingError,
     DamagedError,
     InputError,
-    TableError,
     UnsupportedInputError,
 )
 from obverse.transforms.invariant import InvariantConfig, make_decoder, make_encoder
@@ -42,7 +42,6 @@ from obverse.transforms.invariant import InvariantConfig, make_decoder, make_enc
 CHUNK = 1000  # items that pass through the networks at once
 CHOSEN = 4096  # items whose clusters are chosen at once
 FARTHEST = 2**20  # a z beyond belongs to no data like the training's
-TABLES = ("cdf", "offsets", "lows", "precision_escape")
 
 Array = npt.NDArray[Any]
 
@@ -63,8 +62,7 @@ def state_of(
         state |= {f"decoder.{name}": tensor for name, tensor in decoder.state_dict().items()}
     for part, family in {"tables": tables, "clusters": clusters}.items():
         if family is not None:
-            arrays = family.state().items()
-            state |= {f"{part}.{name}": torch.from_numpy(array.astype(np.int32)) for name, array in arrays}
+            state |= tensors_of(part, family)
     return {name: tensor.contiguous() for name, tensor in (state | {"offset": offset.float()}).items()}
 
 
@@ -97,35 +95,22 @@ class InvariantCodec(ModelCodec):
     @cached_property
     def offset(self) -> npt.NDArray[np.float64]:
         """(k,) what is added to the integers."""
-        offset = self.weights.get("offset")
-        if offset is None or offset.shape != (self.config.codes,) or not bool(torch.isfinite(offset).all()):
-            raise InputError(f"the model {self.model.name} is damaged: it has no offset for each code")
-        return offset.double().numpy()
+        return offset_of(self.weights, self.config.codes, self.model.name)
 
     @cached_property
     def tables(self) -> TableFamily:
         """One for each of the k codes in each cluster."""
-        return self._family("tables", self.config.clusters * self.config.codes)
+        count = self.config.clusters * self.config.codes
+        return family_of(self.weights, "tables", count, self.model.name)
 
     @cached_property
     def clusters(self) -> TableFamily:
         """The one table of clusters."""
-        family = self._family("clusters", 1)
+        family = family_of(self.weights, "clusters", 1, self.model.name)
         if family.escape or int(family.lows[0]) != 0 or int(family.sizes[0]) != self.config.clusters:
             raise InputError(
                 f"the model {self.model.name} is damaged: it has no table of {self.config.clusters} clusters"
             )
-        return family
-
-    def _family(self, part: str, count: int) -> TableFamily:
-        """The model's tables of this name. Raises InputError."""
-        try:
-            stored = self.tensors(part)
-            family = TableFamily.from_state({name: stored[name].numpy().astype(np.int64) for name in TABLES})
-        except (KeyError, ValueError, TypeError, TableError) as error:
-            raise InputError(f"the model {self.model.name} has no whole {part}: {error}") from None
-        if len(family) != count:
-            raise InputError(f"the model {self.model.name} has {len(family)} {part}, not {count}")
         return family
 
     @cached_property

@@ -16,6 +16,29 @@ if TYPE_CHECKING:
     Network = TypeVar("Network", bound=nn.Module)
 
 
+def part_of(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Those whose names begin with `part` and a dot, by the rest of their names."""
+    return {
+        name.removeprefix(f"{part}."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(f"{part}.")
+    }
+
+
+def loaded(module: Network, tensors: dict[str, Tensor], part: str | None, name: str) -> Network:
+    """The module for inference, with the tensors of this part, or all. name: of the model, as errors say it.
+
+    Raises InputError when they do not fit.
+    """
+    try:
+        module.load_state_dict(tensors if part is None else part_of(tensors, part))
+    except RuntimeError as error:
+        raise InputError(
+            f"the model {name} has no whole {part or 'network'} ({error}); make or install it again"
+        ) from None
+    return module.eval().requires_grad_(False)
+
+
 class ModelCodec(Codec):
     """A codec that codes with one trained model: the shipped one, or the one that it was made with.
 
@@ -55,21 +78,11 @@ class ModelCodec(Codec):
 
     def tensors(self, part: str) -> dict[str, Tensor]:
         """Those whose names begin with `part` and a dot, by the rest of their names."""
-        return {
-            name.removeprefix(f"{part}."): tensor
-            for name, tensor in self.weights.items()
-            if name.startswith(f"{part}.")
-        }
+        return part_of(self.weights, part)
 
     def network(self, module: Network, part: str | None = None) -> Network:
         """The module for inference, with the weights of this part, or all. Raises InputError when they do not fit."""
-        try:
-            module.load_state_dict(self.weights if part is None else self.tensors(part))
-        except RuntimeError as error:
-            raise InputError(
-                f"the model {self.model.name} has no whole {part or 'network'} ({error}); make or install it again"
-            ) from None
-        return module.eval().requires_grad_(False)
+        return loaded(module, self.weights, part, self.model.name)
 
     def check_written_here(self, header: Header) -> None:
         """For files that are read without `codec_of`. Raises WrongModelError for another codec's or model's."""

@@ -22,12 +22,14 @@ import numpy.typing as npt
 from torch import Tensor
 
 from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.rounded_codes import tensors_of
 from obverse.codecs.split_halves import DeviceHalf, ServerHalf, check_images
 from obverse.coding import TableFamily
 from obverse.container import Container, Limits
 from obverse.data.arrays import NPY, npy_bytes
 from obverse.data.image_sets import GZIP, IDX_UINT8, png_archive, read_image_set
 from obverse.data.images import read_photo
+from obverse.data.source import read_bytes
 from obverse.errors import DamagedError, InputError, UnsupportedInputError
 from obverse.transforms.split import SplitConfig
 
@@ -41,13 +43,9 @@ def state_of(
 
     Weights become float16, which halves the model and costs no accuracy that can be measured.
     """
-    import torch
-
     state = {f"{part}.{k}": v.half() for part, tensors in networks.items() for k, v in tensors.items()}
-    state |= {
-        f"tables.{name}": torch.from_numpy(array.astype(np.int32)) for name, array in tables.state().items()
-    }
-    return {name: tensor.contiguous() for name, tensor in (state | {"offset": offset.float()}).items()}
+    state |= tensors_of("tables", tables) | {"offset": offset.float()}
+    return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
 class SplitCodec(ModelCodec):
@@ -103,12 +101,7 @@ class SplitCodec(ModelCodec):
         """A set: a .npy array (n, S, S, 3) or a folder of image files. One image: an image file."""
         if isinstance(source, Path) and source.is_dir():
             return read_image_set(source)
-        try:
-            raw = source.read_bytes() if isinstance(source, Path) else source.read()
-        except FileNotFoundError:
-            raise InputError(f"there is no file {source}") from None
-        except OSError as error:
-            raise InputError(f"{source} cannot be read: {error.strerror}") from error
+        raw = read_bytes(source)
         if raw.startswith((NPY, GZIP, IDX_UINT8)):
             return read_image_set(io.BytesIO(raw))
         photo = read_photo(io.BytesIO(raw))

@@ -26,14 +26,15 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from obverse.coding import Message, TableFamily
+from obverse.codecs.model_codec import loaded
+from obverse.codecs.rounded_codes import family_of, offset_of
+from obverse.coding import Message
 from obverse.container import Limits, write_atomically
 from obverse.data.image_sets import check_image_set
 from obverse.errors import (
     CodingError,
     DamagedError,
     InputError,
-    TableError,
     UnsupportedInputError,
     WrongModelError,
 )
@@ -41,7 +42,6 @@ from obverse.transforms.split import Server, SplitConfig, Synthesis, make_encode
 
 CHUNK = 250  # images that pass through the networks at once
 FARTHEST = 2**20  # a y beyond belongs to no model that was trained
-TABLES = ("cdf", "offsets", "lows", "precision_escape")
 DEVICE, SERVER = "split-device", "split-server"
 PARTS = {DEVICE: ("encoder", "tables"), SERVER: ("server", "synthesis", "tables")}
 LARGEST_HEADER = 2**20  # bytes
@@ -60,17 +60,8 @@ class SplitCode:
 
     def __init__(self, config: SplitConfig, tensors: dict[str, Tensor], name: str):
         self.config = config
-        offset = tensors.get("offset")
-        if offset is None or offset.shape != (config.codes,) or not bool(torch.isfinite(offset).all()):
-            raise InputError(f"the model {name} is damaged: it has no offset for each channel")
-        self.offset = offset.double().numpy()[:, None, None]
-        try:
-            stored = {kind: tensors[f"tables.{kind}"].numpy().astype(np.int64) for kind in TABLES}
-            self.tables = TableFamily.from_state(stored)
-        except (KeyError, ValueError, TypeError, TableError) as error:
-            raise InputError(f"the model {name} has no whole tables: {error}") from None
-        if len(self.tables) != config.codes:
-            raise InputError(f"the model {name} has {len(self.tables)} tables for {config.codes} channels")
+        self.offset = offset_of(tensors, config.codes, name)[:, None, None]
+        self.tables = family_of(tensors, "tables", config.codes, name)
         places = config.side**2
         tops = [int(self.tables.frequencies(i).max()) for i in range(len(self.tables))]
         # of an image: none of this model is shorter
@@ -136,14 +127,7 @@ class Half:
 
     def network(self, module: nn.Module, part: str) -> nn.Module:
         """The module with the weights of this part, for inference. Raises InputError when they do not fit."""
-        state = {k.removeprefix(f"{part}."): v for k, v in self._tensors.items() if k.startswith(f"{part}.")}
-        try:
-            module.load_state_dict(state)
-        except RuntimeError as error:
-            raise InputError(
-                f"the model {self.name} has no whole {part} ({error}); make or install it again"
-            ) from None
-        return module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        return loaded(module, self._tensors, part, self.name).to(memory_format=torch.channels_last)
 
     def check_partner(self, fingerprint: bytes) -> None:
         """Raises WrongModelError for a half of another model."""

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from obverse.data.source import name_of, read_bytes
 from obverse.errors import InputError
 
 NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"
@@ -24,13 +25,7 @@ UNREADABLE = (
 
 def read_array(source: Path | BinaryIO, what: str = "data") -> npt.NDArray[np.generic]:
     """The array of a .npy file. what: what the array is for, as errors name it. Raises InputError."""
-    name = str(source) if isinstance(source, Path) else "standard input"
-    try:
-        raw = source.read_bytes() if isinstance(source, Path) else source.read()
-    except FileNotFoundError:
-        raise InputError(f"there is no file {name}") from None
-    except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror}") from error
+    name, raw = name_of(source), read_bytes(source)
     if raw.startswith(ZIP):
         raise InputError(f"{name} ({what}) holds several arrays; give one .npy array")
     if not raw.startswith(NPY):

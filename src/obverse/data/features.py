@@ -15,6 +15,7 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as save_safetensors
 
 from obverse.data.arrays import NPY, npy_bytes, read_array
+from obverse.data.source import name_of, read_bytes
 from obverse.errors import InputError, MissingExtraError, UnsupportedInputError
 
 Array = npt.NDArray[Any]
@@ -72,13 +73,7 @@ def read_features(source: Path | BinaryIO, key: str | None = None) -> Array:
     column of lists gives a vector a row; several columns of numbers are put side by side. Raises InputError,
     MissingExtraError.
     """
-    name = str(source) if isinstance(source, Path) else "standard input"
-    try:
-        raw = source.read_bytes() if isinstance(source, Path) else source.read()
-    except FileNotFoundError:
-        raise InputError(f"there is no file {name}") from None
-    except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror}") from error
+    name, raw = name_of(source), read_bytes(source)
     if raw.startswith(NPY):
         if key is not None:
             raise InputError(f"{name} is a .npy file, which holds one array: it has no key {key!r}")
@@ -92,12 +87,7 @@ def read_features(source: Path | BinaryIO, key: str | None = None) -> Array:
 
 def read_named(path: Path) -> dict[str, Array]:
     """All tensors of a safetensors file, in the order of their names, such as prototypes. Raises InputError."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    raw = read_bytes(path)
     return {name: _tensor(tensor, str(path)) for name, tensor in sorted(_tensors(raw, str(path)).items())}
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from obverse.data.arrays import NPY, read_array
 from obverse.data.images import read_photo
+from obverse.data.source import name_of, read_bytes
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError, UnsupportedInputError
 
@@ -33,13 +34,7 @@ def read_image_set(source: Path | BinaryIO) -> Bytes:
     """The images, (n, H, W) gray or (n, H, W, 3) colour, uint8. Raises InputError for anything else."""
     if isinstance(source, Path) and source.is_dir():
         return _read_folder(source)
-    name = str(source) if isinstance(source, Path) else "standard input"
-    try:
-        raw = source.read_bytes() if isinstance(source, Path) else source.read()
-    except FileNotFoundError:
-        raise InputError(f"there is no file {name}") from None
-    except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror}") from error
+    name, raw = name_of(source), read_bytes(source)
     if raw.startswith(GZIP):
         raw = _unpack(raw, name)
     if raw.startswith(IDX_UINT8):

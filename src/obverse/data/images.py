@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from obverse.data.source import name_of, read_bytes
 from obverse.errors import InputError, LimitError, UnsupportedInputError
 
 Bytes = npt.NDArray[np.uint8]
@@ -72,15 +73,10 @@ def read_photo(source: Path | BinaryIO, exact: bool = False) -> Photo:
 
     exact: as in `photo_of`.
     """
-    name = str(source) if isinstance(source, Path) else "standard input"
+    name = name_of(source)
     if isinstance(source, Path) and os.path.isdir(source):
         raise InputError(f"{name} is a folder, not an image")
-    try:
-        data = source.read_bytes() if isinstance(source, Path) else source.read()
-    except FileNotFoundError:
-        raise InputError(f"there is no file {name}") from None
-    except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror}") from error
+    data = read_bytes(source)
     if not data:
         raise InputError(f"{name} is empty (0 bytes)")
     try:

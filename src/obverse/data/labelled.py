@@ -26,6 +26,7 @@ from obverse.data.arrays import NPY, read_array
 from obverse.data.features import check_features, read_features
 from obverse.data.image_sets import GZIP, IDX_UINT8, check_image_set, read_image_set
 from obverse.data.images import read_photo
+from obverse.data.source import read_bytes
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
@@ -178,12 +179,7 @@ def _read_labels(
     path: Path, count: int, shown: Sequence[str], classes: Sequence[str], known: Sequence[str]
 ) -> Labels:
     """(count,) numbers. shown: the items' file names, where they have any."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    raw = read_bytes(path)
     if raw.startswith(NPY):
         found = np.asarray(read_array(path, "labels"))
     else:

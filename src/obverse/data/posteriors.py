@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from obverse.data.arrays import UNREADABLE, ZIP
+from obverse.data.source import read_bytes
 from obverse.errors import InputError
 from obverse.quantization.posterior import Posterior
 
@@ -21,18 +22,7 @@ def is_archive(raw: bytes) -> bool:
 def read_posterior(source: Path | BinaryIO | bytes) -> Posterior:
     """The posterior that numpy.savez(path, mean=mean, std=std) wrote. Raises InputError."""
     name = str(source) if isinstance(source, Path) else "the input"
-    try:
-        raw = (
-            source
-            if isinstance(source, bytes)
-            else source.read_bytes()
-            if isinstance(source, Path)
-            else source.read()
-        )
-    except FileNotFoundError:
-        raise InputError(f"there is no file {name}") from None
-    except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror}") from error
+    raw = source if isinstance(source, bytes) else read_bytes(source)
     how = "write it with numpy.savez(path, mean=mean, std=std)"
     if not is_archive(raw):
         raise InputError(f"{name} is not a .npz file with the arrays mean and std: {how}")

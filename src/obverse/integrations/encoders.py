@@ -221,12 +221,20 @@ def file_fingerprint(files: Iterable[Path]) -> bytes:
     for path in sorted(files):
         try:
             digest.update(f"{path.name} {path.stat().st_size};".encode())
-            with path.open("rb") as file:
-                while piece := file.read(_PIECE):
-                    digest.update(piece)
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        _take_in(digest, path)
     return digest.digest()
+
+
+def _take_in(digest: hashlib._Hash, path: Path) -> None:
+    """The bytes of a file, piece by piece, since weights are large. Raises InputError."""
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _torch_file(path: Path, inputs: InputFormat | None, exported: bool) -> FrozenEncoder:
@@ -250,12 +258,7 @@ def _weights_of(path: Path) -> bytes:
     digest = hashlib.sha256()
     beside = [p for p in (path.with_name(path.name + s) for s in (".data", "_data")) if p.is_file()]
     for part in [path, *beside]:
-        try:
-            with part.open("rb") as file:
-                while piece := file.read(_PIECE):
-                    digest.update(piece)
-        except OSError as error:
-            raise InputError(f"{part} cannot be read: {error.strerror}") from error
+        _take_in(digest, part)
     return digest.digest()
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from obverse.priors.scales import LOG_STEP, SCALE_MIN, SCALES
+from obverse.quantization.rounding import with_noise
 from obverse.transforms.blocks import QualityVector, depth_to_space
 
 STEPS = 4
@@ -162,7 +163,7 @@ class FourStepHyperprior(nn.Module):
         """
         z = self.analysis(y).float()
         z_hat = round_ste(z)
-        z_noisy = z + torch.rand_like(z) - 0.5 if self.training else z_hat
+        z_noisy = with_noise(z) if self.training else z_hat
         z_bits = gaussian_bits(z_noisy, self.z_index(t).expand_as(z)).sum(dim=(1, 2, 3))
         features = self.synthesis(z_hat, t)
         y_bits = torch.zeros_like(z_bits)
@@ -171,7 +172,7 @@ class FourStepHyperprior(nn.Module):
             mean, index = prior(features, decoded)
             residual = part - mean
             rounded = round_ste(residual)
-            noisy = residual + torch.rand_like(residual) - 0.5 if self.training else rounded
+            noisy = with_noise(residual) if self.training else rounded
             y_bits = y_bits + gaussian_bits(noisy, index).sum(dim=(1, 2, 3))
             decoded.append(rounded + mean)
         return from_slices(decoded), y_bits, z_bits

@@ -33,6 +33,7 @@ from obverse.coding import TableFamily
 from obverse.errors import ExportError, TrainingError
 from obverse.priors.clustered import ClusteredDensity
 from obverse.priors.factorised import FactorisedDensity
+from obverse.quantization.rounding import straight_through, with_noise
 from obverse.training.invariant_sources import Source, Views
 from obverse.training.run import (
     log,
@@ -48,8 +49,6 @@ from obverse.transforms.invariant import (
     make_decoder,
     make_encoder,
     make_projector,
-    straight_through,
-    with_noise,
 )
 
 CLUSTER_STEPS = 5.0  # learning rate of clusters, times that of the networks

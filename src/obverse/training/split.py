@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from obverse.errors import InputError, TrainingError
+from obverse.quantization.rounding import with_noise
 from obverse.training.run import (
     log,
     make_folder,
@@ -42,10 +43,9 @@ from obverse.transforms.split import (
     SplitConfig,
     by_channel,
     relative_error,
+    rounded_by_channel,
     scaled_gradient,
     standardised,
-    straight_through,
-    with_noise,
 )
 
 DENSITY_PACE = 5.0
@@ -120,7 +120,7 @@ def validate(networks: SplitNetworks, data: LabelledImages) -> dict[str, float]:
     rate, right, squared = 0.0, 0, 0.0
     for first in range(0, len(data), 500):
         x, labels = data.plain(first, first + 500)
-        codes = straight_through(networks.encoder(standardised(x)), networks.offset)
+        codes = rounded_by_channel(networks.encoder(standardised(x)), networks.offset)
         rate += float(networks.density.rate_nats(by_channel(codes)).double().sum())
         right += int((networks.server(codes).argmax(1) == labels).sum())
         if networks.synthesis is not None:
@@ -145,7 +145,7 @@ def step_loss(
         y = networks.encoder(standardised(x)).float()
     if not tuning and step < recipe.settle * recipe.steps:
         networks.offset.lerp_(y.detach().transpose(0, 1).flatten(1).median(1).values, 0.05)
-    noisy, rounded = with_noise(y), straight_through(y, networks.offset)
+    noisy, rounded = with_noise(y), rounded_by_channel(y, networks.offset)
     codes = noisy if step < recipe.noise * recipe.tune_from else rounded
     rate = networks.density.rate_nats(by_channel(rounded if tuning else noisy)).sum() / len(x)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.bf16):

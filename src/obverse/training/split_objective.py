@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from obverse.errors import TrainingError
 from obverse.priors.factorised import FactorisedDensity
+from obverse.quantization.rounding import with_noise
 from obverse.transforms.resnet import ResNet
-from obverse.transforms.split import Server, SplitConfig, Synthesis, make_encoder, standardised, with_noise
+from obverse.transforms.split import Server, SplitConfig, Synthesis, make_encoder, standardised
 
 
 class SplitNetworks(nn.Module):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from obverse.priors.factorised import FactorisedDensity
+from obverse.quantization.rounding import with_noise
 from obverse.transforms.gdn import GDN
 from obverse.transforms.resnet import ResidualBlock, ResNet
 from obverse.transforms.split import Server, SplitConfig, Synthesis, by_channel, standardised
@@ -97,7 +98,7 @@ def fit_density(density: FactorisedDensity, y: Tensor) -> None:
     with torch.enable_grad():
         for _ in range(DENSITY_STEPS):
             some = rows[torch.randint(len(rows), (min(DENSITY_ROWS, len(rows)),), device=rows.device)]
-            loss = density.rate_nats(some + torch.rand_like(some) - 0.5).mean()
+            loss = density.rate_nats(with_noise(some)).mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

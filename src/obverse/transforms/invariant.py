@@ -150,16 +150,6 @@ def make_projector(config: InvariantConfig) -> nn.Module:
     return _mlp((config.codes, 256, 64))
 
 
-def straight_through(z: Tensor, offset: Tensor) -> Tensor:
-    """z rounded to whole steps from the offset; the gradient passes as if it had not been."""
-    return z + (torch.round(z - offset) + offset - z).detach()
-
-
-def with_noise(z: Tensor) -> Tensor:
-    """z plus uniform noise of one step: what stands for rounding in the rate."""
-    return z + torch.rand_like(z) - 0.5
-
-
 def reconstruction_loss(config: InvariantConfig, decoded: Tensor, wanted: Tensor) -> Tensor:
     """(n,) distortion of each item: for points the squared error, summed over dimensions; for images the cross-entropy
     of the pixels in nats, summed."""

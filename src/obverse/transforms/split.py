@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from obverse.errors import InputError
+from obverse.quantization.rounding import straight_through
 from obverse.transforms.gdn import GDN
 from obverse.transforms.resnet import (
     MOST_BLOCKS,
@@ -214,15 +215,9 @@ class Synthesis(nn.Module):
         return self.shuffle(self.linear(codes) + self.bent(codes)) / 4 + 0.5
 
 
-def straight_through(y: Tensor, offset: Tensor) -> Tensor:
-    """y (n, C, h, w) rounded to whole steps from the offset (C,); the gradient passes as if it had not been."""
-    shift = offset[:, None, None]
-    return y + (torch.round(y - shift) + shift - y).detach()
-
-
-def with_noise(y: Tensor) -> Tensor:
-    """y plus uniform noise of one step: what stands for rounding in the rate."""
-    return y + torch.rand_like(y) - 0.5
+def rounded_by_channel(y: Tensor, offset: Tensor) -> Tensor:
+    """y (n, C, h, w) rounded to whole steps from the offset (C,) of each channel; the gradient passes."""
+    return straight_through(y, offset[:, None, None])
 
 
 def by_channel(y: Tensor) -> Tensor:
