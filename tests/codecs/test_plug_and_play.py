@@ -38,6 +38,13 @@ def excess(z: np.ndarray, p: Posterior) -> float:
     return float(np.square((z - p.mean) / p.std).mean() / 2)
 
 
+def busy_and_calm(seed: int, count: int) -> Posterior:
+    """Items that are busy in all 6 dimensions, or calm in all."""
+    rng = np.random.default_rng(seed)
+    mean = rng.normal(0, 1, (count, 6)) * np.where(rng.random((count, 1)) < 0.3, 3, 0.02)
+    return Posterior.of(mean, np.full(mean.shape, 0.2))
+
+
 # -- without a model ----------------------------------------------------------------------------------------------
 
 
@@ -395,3 +402,43 @@ def test_the_configuration_is_plain_json():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         PlugAndPlayCodec(good).encode(posterior())
+
+
+# -- contexts -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_round_trip_with_contexts(method):
+    fitted = busy_and_calm(0, 4000)
+    ladder = fit(fitted, 1, [0.5], method)
+    assert ladder.rungs[0].tables.contexts.count == 8
+    codec = PlugAndPlayCodec(build_model(ladder, fitted.shape, axis=1))
+    p = busy_and_calm(1, 700)
+    container = codec.encode(p, lmbda=0.5)
+    symbols = ladder.rungs[0].quantise(p.grouped(1))
+    z = codec.decode(read(write(container)))
+    np.testing.assert_array_equal(z, ladder.rungs[0].grid.dequantise(symbols).reshape(p.shape))
+    ideal = ladder.rungs[0].tables.bits(symbols).sum() / 8
+    assert abs(len(container.sections["symbols"]) - ideal) < 0.01 * ideal + 16
+
+
+@given(st.integers(0, 10_000), st.binary(max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_damaged_latents_with_contexts_are_told(seed, junk):
+    codec = PlugAndPlayCodec(CONTEXTS)
+    container = codec.encode(busy_and_calm(2, 60))
+    raw = bytearray(container.sections["symbols"])
+    rng = np.random.default_rng(seed)
+    raw[int(rng.integers(len(raw)))] ^= int(rng.integers(1, 256))
+    data = bytes(raw[: int(rng.integers(1, len(raw) + 1))]) + junk
+    changed = Container(
+        container.codec, container.config, container.shape, {"symbols": data}, container.model, {}
+    )
+    try:
+        z = codec.decode(changed)
+    except DamagedError:
+        return
+    assert z.shape == (60, 6)
+
+
+CONTEXTS = build_model(fit(busy_and_calm(0, 4000), 1, [1.0]), (4000, 6), axis=1)

@@ -22,9 +22,13 @@ from obverse.training.plug_and_play import METHODS, build_model, fit
 LIMITS = Limits(pixels=40_000, memory=2**25)
 _RNG = np.random.default_rng(0)
 POSTERIOR = Posterior.of(_RNG.standard_t(4, (60, 5)), np.exp(_RNG.normal(-2, 1, (60, 5))))
+UNEVEN = Posterior.of(
+    _RNG.normal(0, 1, (3000, 5)) * np.where(_RNG.random((3000, 1)) < 0.3, 3, 0.02), np.full((3000, 5), 0.2)
+)
 CODECS = [
     PlugAndPlayCodec(),
     PlugAndPlayCodec(build_model(fit(POSTERIOR, 1, [0.1, 1.0], depth=8), (60, 5), axis=1)),
+    PlugAndPlayCodec(build_model(fit(UNEVEN, 1, [1.0], depth=8), (60, 5), axis=1)),
 ]
 CASES = [
     *(
@@ -32,7 +36,7 @@ CASES = [
         for method in METHODS
         for axis in (None, 1)
     ),
-    (CODECS[1], CODECS[1].encode(POSTERIOR)),
+    *((codec, codec.encode(POSTERIOR)) for codec in CODECS[1:]),
 ]
 
 

@@ -17,12 +17,19 @@ from obverse.quantization.posterior import Posterior
 from obverse.training.plug_and_play import build_model, fit, save_model
 
 HERE = Path(__file__).parent / "plug_and_play"
-MODEL = HERE / "model"
+MODELS = {"with-model": HERE / "model", "with-contexts": HERE / "model-with-contexts"}
 
 
 def posterior(seed: int, shape: tuple[int, ...]) -> Posterior:
     rng = np.random.default_rng(seed)
     return Posterior.of(rng.standard_t(4, shape) + 0.3, np.exp(rng.normal(-2, 1, shape)))
+
+
+def uneven(seed: int, count: int) -> Posterior:
+    """Items that are busy in all dimensions, or calm in all."""
+    rng = np.random.default_rng(seed)
+    mean = rng.normal(0, 1, (count, 5)) * np.where(rng.random((count, 1)) < 0.3, 3, 0.02)
+    return Posterior.of(mean, np.full(mean.shape, 0.2))
 
 
 def cases() -> dict[str, tuple[Posterior, dict[str, Any]]]:
@@ -37,14 +44,18 @@ def cases() -> dict[str, tuple[Posterior, dict[str, Any]]]:
         "scaled-uniform": (posterior(4, (60, 4)), {"lmbda": 1.0, "method": "scaled-uniform", "axis": 1}),
         "k-means": (posterior(5, (100, 2)), {"lmbda": 1.0, "method": "k-means"}),
         "with-model": (posterior(6, (50, 5)), {"lmbda": 0.7}),
+        "with-contexts": (uneven(7, 50), {"lmbda": 0.7}),
     }
 
 
 def main() -> None:
-    p = posterior(9, (2000, 5))
-    model = save_model(build_model(fit(p, 1, [0.25, 1.0], depth=8), p.shape, axis=1), MODEL)
+    fitted = {"with-model": posterior(9, (2000, 5)), "with-contexts": uneven(9, 2000)}
     for name, (data, options) in cases().items():
-        codec = PlugAndPlayCodec(model if name == "with-model" else None)
+        model = None
+        if name in fitted:
+            p = fitted[name]
+            model = save_model(build_model(fit(p, 1, [0.25, 1.0], depth=8), p.shape, axis=1), MODELS[name])
+        codec = PlugAndPlayCodec(model)
         container = codec.encode(data, **options)
         write_atomically(HERE / f"{name}.obv", write(container), overwrite=True)
         np.save(HERE / f"{name}.npy", codec.decode(container))

@@ -83,3 +83,12 @@ def test_point_bits_are_those_of_each_symbol():
     symbols = np.random.default_rng(0).integers(0, 63, (5, 2, 9)).astype(np.int32)
     wanted = tables.point_bits(grid)[np.arange(2)[None, :, None], symbols]
     np.testing.assert_allclose(tables.bits(symbols), wanted, rtol=1e-5)
+
+
+def test_point_bits_of_tables_that_begin_late_or_end_early_count_the_escape():
+    grid = PointGrid("points", np.arange(40, dtype=np.float32)[None])
+    symbols = np.random.default_rng(0).integers(10, 20, (1, 1, 5000)).astype(np.int32)
+    tables = PointTables.of(symbols, grid)
+    tables = PointTables(tables.lengths[7:], tables.sizes - 7, tables.lows + 7, tables.contexts)
+    every = np.arange(40, dtype=np.int32)[None, None]
+    np.testing.assert_allclose(tables.point_bits(grid), tables.bits(every)[0], rtol=1e-6)

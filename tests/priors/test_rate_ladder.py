@@ -1,18 +1,27 @@
 """Ladders: stored and read again they are the same; damaged ones are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from obverse.errors import DamagedError, InputError
 from obverse.priors.rate_ladder import RateLadder, decoding_memory
 from obverse.quantization.posterior import Posterior
-from obverse.training.plug_and_play import METHODS, fit
+from obverse.training.plug_and_play import METHODS, OF_MODEL, fit
 
 
 def posterior() -> Posterior:
     rng = np.random.default_rng(0)
     mean = rng.normal(0, 1, (30, 3, 20)) * np.array([0.3, 1, 2])[:, None]
     return Posterior.of(mean, rng.uniform(0.05, 0.4, mean.shape))
+
+
+def mixed() -> Posterior:
+    """Of places that are busy in all groups, and places that are calm in all."""
+    rng = np.random.default_rng(1)
+    mean = rng.normal(0, 1, (1, 5, 4000)) * np.where(rng.random((1, 1, 4000)) < 0.3, 3, 0.02)
+    return Posterior.of(mean, np.full(mean.shape, 0.2))
 
 
 def ladder(method: str = "vbq", axis: int | None = 1) -> RateLadder:
@@ -91,3 +100,49 @@ def test_memory_is_told_before_it_is_taken():
     assert 3 * 8192 < decoding_memory(state) < 1e6
     assert decoding_memory({}) == 0
     assert decoding_memory(damaged("0")) == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_contexts_are_stored_and_read_again(method):
+    made = fit(mixed(), 1, [0.1, 2.0], method)
+    again = RateLadder.from_state(made.state())
+    assert [rung.tables.contexts.count for rung in again.rungs] == [8, 8]
+    p = mixed().grouped(1)
+    for a, b in zip(made.rungs, again.rungs, strict=True):
+        symbols = a.quantise(p)
+        np.testing.assert_array_equal(symbols, b.quantise(p))
+        np.testing.assert_array_equal(a.tables.index(symbols), b.tables.index(symbols))
+        np.testing.assert_array_equal(a.tables.family.cdf, b.tables.family.cdf)
+
+
+def test_contexts_are_for_where_they_pay():
+    rng = np.random.default_rng(2)
+    alike = Posterior.of(rng.normal(0, 1, (1, 5, 4000)), np.full((1, 5, 4000), 0.2))
+    assert "contexts" not in fit(alike, 1, [1.0]).state()
+    plain, several = (
+        fit(mixed(), 1, [1.0], tables=replace(OF_MODEL, contexts=count)).rungs[0] for count in (1, 8)
+    )
+    p = mixed().grouped(1)
+    bits = [rung.tables.bits(rung.quantise(p)).sum() for rung in (plain, several)]
+    assert bits[1] < 0.85 * bits[0]
+
+
+@pytest.mark.parametrize("change", ["dtype", "short", "long", "zero", "many", "falling", "axes"])
+def test_damaged_contexts_are_told(change):
+    state = fit(mixed(), 1, [0.1, 2.0]).state()
+    contexts = state["contexts"].copy()
+    if change == "dtype":
+        contexts = contexts.astype(np.int64)
+    elif change == "short":
+        contexts = contexts[:-1]
+    elif change == "long":
+        contexts = np.append(contexts, np.int32(0))
+    elif change == "axes":
+        contexts = contexts[None]
+    elif change == "falling":
+        contexts[-1] = 0
+        contexts[-2] = 9
+    else:
+        contexts[0] = {"zero": 0, "many": 17}[change]
+    with pytest.raises(DamagedError):
+        RateLadder.from_state(state | {"contexts": contexts})

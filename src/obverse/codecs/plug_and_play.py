@@ -32,6 +32,7 @@ from obverse.data.posteriors import is_archive, read_posterior
 from obverse.errors import CodingError, DamagedError, InputError, UnsupportedInputError
 from obverse.integrations.generative_model import GenerativeModel
 from obverse.priors.rate_ladder import RateLadder, Rung, decoding_memory, pack_ladder, unpack_ladder
+from obverse.quantization.activity import grow
 from obverse.quantization.point_grid import EMPIRICAL, NORMAL
 from obverse.quantization.posterior import Posterior, grouped
 from obverse.zoo import StoredModel
@@ -301,7 +302,6 @@ def _own_rung(
     posterior: Posterior, axis: int | None, lmbda: float, given: dict[str, Any]
 ) -> tuple[Rung, npt.NDArray[np.int32]]:
     """The grid and tables that cost least for these latents, themselves counted, and the symbols."""
-    from obverse.priors.point_tables import PointTables
     from obverse.training.plug_and_play import OF_FILE, VBQ, fit
 
     tried = [given]
@@ -314,7 +314,7 @@ def _own_rung(
         rung = fit(posterior, axis, [lmbda], tables=OF_FILE, **options).rungs[0]
         latents = posterior.grouped(axis)
         symbols = rung.quantise(latents)
-        counted = PointTables.of(symbols, rung.grid, OF_FILE.smoothing, OF_FILE.entry_bits)
+        counted = OF_FILE.of(symbols, rung.grid)
         rung = Rung(rung.lmbda, rung.grid, counted)
         cost = 0.0
         if len(tried) > 1:
@@ -328,25 +328,35 @@ def _own_rung(
     return best[1], best[2]
 
 
-def _index(groups: int, each: int) -> Array:
-    """Which table each symbol uses when they come group after group, so that a table stays in the cache."""
-    return np.repeat(np.arange(groups, dtype=np.uint8 if groups <= 256 else np.uint32), each)
-
-
 def _push(symbols: npt.NDArray[np.int32], rung: Rung) -> bytes:
-    message = Message()
-    groups = symbols.shape[1]
-    row = np.ascontiguousarray(symbols.transpose(1, 0, 2)).ravel()
-    message.push(row, rung.tables.family, _index(groups, len(row) // groups))
+    """Group after group, so that a table stays in the cache and a group's contexts are known when it is popped."""
+    message, tables = Message(), rung.tables
+    index = np.ascontiguousarray(tables.index(symbols).transpose(1, 0, 2))
+    row = np.ascontiguousarray(symbols.transpose(1, 0, 2))
+    if tables.contexts.count == 1:
+        message.push(row.ravel(), tables.family, index.ravel())
+    else:
+        for group in reversed(range(tables.groups)):
+            message.push(row[group].ravel(), tables.family, index[group].ravel())
     return message.to_bytes()
 
 
 def _pop(data: bytes, rung: Rung, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
     """The symbols (A, G, B). Raises DamagedError."""
     a, groups, b = shape
+    tables, contexts = rung.tables, rung.tables.contexts
     try:
         message = Message.from_bytes(data)
-        row = message.pop(rung.tables.family, _index(groups, a * b))
+        if contexts.count == 1:
+            index = np.repeat(np.arange(groups, dtype=np.uint32), a * b)
+            row = message.pop(tables.family, index)
+        else:
+            row = np.empty((groups, a * b), np.int32)
+            activity = np.zeros(a * b, np.int32)
+            for group in range(groups):
+                table = contexts.of_group(group, activity) + np.uint32(group * contexts.count)
+                row[group] = message.pop(tables.family, table)
+                grow(activity, row[group], contexts.usual[group])
     except CodingError as error:
         raise DamagedError(f"the latents are damaged: {error}") from None
     if not message.empty:

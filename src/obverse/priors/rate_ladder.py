@@ -2,6 +2,8 @@
 
     posterior (A, G, B), lmbda ──► the rung of the nearest lmbda ──► its grid and tables ──► symbols ──► bits
 
+A group has one table, or several of which the context says which (activity.py).
+
 For Variational Bayesian Quantization the rungs share one grid and differ in their tables; between two rungs, latents
 are chosen with the lmbda that was asked for, and coded with the tables of the nearer rung. For the baselines each
 rung has a grid of its own.
@@ -22,6 +24,7 @@ from obverse.container.inflate import inflate
 from obverse.errors import DamagedError, InputError
 from obverse.priors.code_lengths import LARGEST
 from obverse.priors.point_tables import PointTables
+from obverse.quantization.activity import MOST_CONTEXTS, Contexts
 from obverse.quantization.k_means import nearest_centre
 from obverse.quantization.point_grid import DYADIC, KINDS, MOST_POINTS, POINTS, UNIFORM, PointGrid, knots
 from obverse.quantization.posterior import Posterior
@@ -45,7 +48,9 @@ class Rung:
     def quantise(self, posterior: Posterior, lmbda: float | None = None) -> npt.NDArray[np.int32]:
         """Symbols (A, G, B) of a posterior (A, G, B). lmbda: for VBQ another one than the rung's own."""
         if self.grid.kind in DYADIC:
-            return choose(posterior, self.grid, self.tables.point_bits(self.grid), lmbda or self.lmbda)
+            tables = self.tables
+            bits = tables.point_bits(self.grid)
+            return choose(posterior, self.grid, bits, lmbda or self.lmbda, tables.contexts)
         if self.grid.kind == UNIFORM:
             return nearest_multiple(posterior.mean, self.grid)
         return nearest_centre(posterior.mean, self.grid)
@@ -67,7 +72,7 @@ class RateLadder:
         return min(range(len(self.rungs)), key=lambda i: abs(math.log(self.rungs[i].lmbda / lmbda)))
 
     def state(self) -> dict[str, Array]:
-        """Arrays that `from_state` makes the same ladder of."""
+        """Arrays that `from_state` makes the same ladder of; "contexts" only where a group has more than one."""
         grids = [rung.grid for rung in self.rungs]
         if all(grid is grids[0] for grid in grids):
             grids = grids[:1]
@@ -75,12 +80,18 @@ class RateLadder:
         numbers = [head, [grid.parameters.shape[1] for grid in grids]]
         numbers += [rung.tables.sizes.tolist() for rung in self.rungs]
         numbers += [rung.tables.lows.tolist() for rung in self.rungs]
-        return {
+        state: dict[str, Array] = {
             "numbers": np.array([number for part in numbers for number in part], np.int32),
             "lmbdas": np.array([rung.lmbda for rung in self.rungs], np.float64),
             "parameters": np.concatenate([grid.parameters.ravel() for grid in grids]),
             "lengths": np.concatenate([rung.tables.lengths for rung in self.rungs]),
         }
+        contexts = [rung.tables.contexts for rung in self.rungs]
+        if any(one.count > 1 for one in contexts):
+            counts = np.array([one.count for one in contexts], np.int32)
+            told = [np.column_stack([one.usual, one.thresholds]).ravel() for one in contexts if one.count > 1]
+            state["contexts"] = np.concatenate([counts, *told])
+        return state
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, Array]) -> RateLadder:
@@ -96,15 +107,19 @@ class RateLadder:
         if len(numbers) < 6:
             raise damaged
         kind, depth, groups, rungs, grids = numbers[:5].tolist()
+        if not 0 <= kind < len(KINDS) or not 1 <= groups <= MOST_GROUPS or not 1 <= rungs <= MOST_RUNGS:
+            raise damaged
+        contexts = _contexts(arrays.get("contexts"), rungs, groups)
+        counts = np.array([one.count * groups for one in contexts])  # tables of each rung
+        tables = int(counts.sum())
         if (
-            not 0 <= kind < len(KINDS) or not 1 <= groups <= MOST_GROUPS or not 1 <= rungs <= MOST_RUNGS
-            or grids not in (1, rungs) or len(numbers) != 5 + grids + 2 * rungs * groups or len(lmbdas) != rungs
+            grids not in (1, rungs) or len(numbers) != 5 + grids + 2 * tables or len(lmbdas) != rungs
             or not np.isfinite(lmbdas).all() or lmbdas.min() <= 0 or (np.diff(lmbdas) <= 0).any()
         ):  # fmt: skip
             raise damaged
         widths = numbers[5 : 5 + grids]
-        sizes = numbers[5 + grids : 5 + grids + rungs * groups].reshape(rungs, groups)
-        lows = numbers[5 + grids + rungs * groups :].reshape(rungs, groups)
+        sizes = numbers[5 + grids : 5 + grids + tables]
+        lows = numbers[5 + grids + tables :]
         if (
             widths.min() < 1 or widths.max() > MOST_POINTS or int(widths.sum()) * groups != len(arrays["parameters"])
             or sizes.min() < 2 or sizes.max() > LARGEST or int(sizes.sum()) != len(arrays["lengths"])
@@ -118,17 +133,39 @@ class RateLadder:
                 made.append(PointGrid(KINDS[kind], np.ascontiguousarray(piece), depth))
         except InputError as error:
             raise DamagedError(f"the grids of the latents are damaged: {error}") from None
-        ends = np.append(0, np.cumsum(sizes.sum(1)))
-        return cls(
-            tuple(
-                Rung(
-                    float(lmbdas[i]),
-                    made[i if grids > 1 else 0],
-                    PointTables(arrays["lengths"][ends[i] : ends[i + 1]], sizes[i], lows[i]),
-                )
-                for i in range(rungs)
-            )
-        )
+        found = []
+        ends, at = np.append(0, np.cumsum(sizes)), np.append(0, np.cumsum(counts))
+        for i in range(rungs):
+            first, last = int(at[i]), int(at[i + 1])
+            lengths = arrays["lengths"][ends[first] : ends[last]]
+            stored = PointTables(lengths, sizes[first:last], lows[first:last], contexts[i])
+            found.append(Rung(float(lmbdas[i]), made[i if grids > 1 else 0], stored))
+        return cls(tuple(found))
+
+
+def _contexts(stored: Array | None, rungs: int, groups: int) -> list[Contexts]:
+    """Of each rung, as `state` tells them. Raises DamagedError."""
+    damaged = DamagedError("the contexts of the latents are damaged")
+    if stored is None:
+        return [Contexts.alone(groups)] * rungs
+    if stored.dtype != np.int32 or stored.ndim != 1 or len(stored) < rungs:
+        raise damaged
+    counts = stored[:rungs].astype(np.int64)
+    several = counts[counts > 1]
+    if counts.min() < 1 or counts.max() > MOST_CONTEXTS or len(stored) != rungs + groups * int(several.sum()):
+        raise damaged
+    made, at = [], rungs
+    for count in counts.tolist():
+        if count == 1:
+            made.append(Contexts.alone(groups))
+            continue
+        rows = stored[at : at + groups * count].reshape(groups, count)
+        at += groups * count
+        try:
+            made.append(Contexts(*(np.ascontiguousarray(part) for part in (rows[:, 0], rows[:, 1:]))))
+        except InputError as error:
+            raise DamagedError(f"the contexts of the latents are damaged: {error}") from None
+    return made
 
 
 def pack_ladder(ladder: RateLadder) -> bytes:

@@ -4,8 +4,9 @@
                   (z - mean)^2 / (2 std^2) + lmbda * R(z)               ──► symbol
 
 Points are the dyadic quantiles of a prior F (point_grid.py). At first the rate R of a point of level n is n bits, the
-length of its k / 2^N; once symbols have been chosen, their measured code lengths take its place. lmbda is what a bit
-may cost in units of the left term, which has none. One trained model serves every lmbda.
+length of its k / 2^N; once symbols have been chosen, their measured code lengths take its place, in the context of
+what has been chosen before (activity.py). lmbda is what a bit may cost in units of the left term, which has none. One
+trained model serves every lmbda.
 
 Source: Yang, Bamler, Mandt, "Variational Bayesian Quantization", ICML 2020, equation 9 and algorithm 1.
 """
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from numba import njit
 
 from obverse.errors import InputError
+from obverse.quantization.activity import Contexts, grown
 from obverse.quantization.point_grid import (
     DYADIC,
     EMPIRICAL,
@@ -77,27 +79,36 @@ def published_bits(grid: PointGrid) -> npt.NDArray[np.float32]:
 
 
 def choose(
-    posterior: Posterior, grid: PointGrid, bits: npt.NDArray[np.floating[Any]], lmbda: float
+    posterior: Posterior,
+    grid: PointGrid,
+    bits: npt.NDArray[np.floating[Any]],
+    lmbda: float,
+    contexts: Contexts | None = None,
 ) -> npt.NDArray[np.int32]:
     """The symbol of each latent (A, G, B).
 
-    posterior: (A, G, B). grid: dyadic, of G groups. bits: (G, K) the rate of each symbol. Raises InputError for a lmbda
-    that is not above 0.
+    posterior: (A, G, B). grid: dyadic, of G groups. bits: (G, K) the rate of each symbol; with contexts (G * C, K), in
+    each of the C contexts of a group. Raises InputError for a lmbda that is not above 0.
     """
     check_lmbda(lmbda)
+    contexts = contexts or Contexts.alone(grid.groups)
     if grid.kind not in DYADIC or posterior.mean.ndim != 3 or posterior.shape[1] != grid.groups:
         raise InputError(
             f"a dyadic grid of {grid.groups} groups does not fit latents of shape {posterior.shape}"
         )
+    if contexts.groups != grid.groups or bits.shape != (grid.groups * contexts.count, grid.count):
+        raise InputError(
+            f"rates of shape {bits.shape} do not fit {grid.groups} groups of {contexts.count} contexts"
+        )
     top = 1 << grid.depth
     values = np.zeros((grid.groups, top + 1), np.float32)
-    rates = np.full((grid.groups, top + 1), np.inf, np.float32)  # both ends are no points
+    rates = np.full((len(bits), top + 1), np.inf, np.float32)  # both ends are no points
     values[:, 1:top] = grid.rising
     rates[:, rising_of_symbol(grid.depth) + 1] = bits
     symbols = np.empty(posterior.shape, np.int32)
     _choose(
         posterior.mean, posterior.std, values, rates, np.float64(lmbda), grid.depth,
-        symbol_of_rising(grid.depth), symbols,
+        symbol_of_rising(grid.depth), contexts.thresholds, symbols,
     )  # fmt: skip
     return symbols
 
@@ -115,16 +126,22 @@ def check_lmbda(lmbda: float) -> None:
 
 
 @compiled
-def _choose(mean, std, values, rates, lmbda, depth, symbol_of, symbols):  # type: ignore[no-untyped-def]
-    """values, rates: (G, 2^depth + 1) by k, with infinite rates at k = 0 and k = 2^depth."""
+def _choose(mean, std, values, rates, lmbda, depth, symbol_of, thresholds, symbols):  # type: ignore[no-untyped-def]
+    """values (G, 2^depth + 1) and rates (G * C, 2^depth + 1) by k, with infinite rates at k = 0 and k = 2^depth."""
     top = 1 << depth
+    count = thresholds.shape[1] + 1
     for a in range(mean.shape[0]):
+        activity = np.zeros(mean.shape[2], np.int32)
         for g in range(mean.shape[1]):
-            v, r = values[g], rates[g]
+            v = values[g]
             for b in range(mean.shape[2]):
                 m = mean[a, g, b]
                 s = np.float64(std[a, g, b])
                 weight = np.float32(min(0.5 / (s * s * lmbda), 1e30))
+                context = g * count
+                for t in thresholds[g]:
+                    context += activity[b] >= t
+                r = rates[context]
                 below = 0  # the last point that is not above the mean
                 for n in range(depth - 1, -1, -1):
                     other = below + (1 << n)
@@ -141,3 +158,5 @@ def _choose(mean, std, values, rates, lmbda, depth, symbol_of, symbols):  # type
                     cost = d * d * weight + r[high]
                     best, least = (high, cost) if cost < least else (best, least)
                 symbols[a, g, b] = symbol_of[best]
+                if count > 1:
+                    activity[b] = grown(activity[b], symbol_of[best], 0)

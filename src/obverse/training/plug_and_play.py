@@ -50,15 +50,31 @@ BATCH = 64  # items that a network sees at once
 
 @dataclass(frozen=True)
 class Tables:
-    """What for: `smoothing` and `entry_bits` of PointTables.of, and `reach` of empirical_grid."""
+    """What for: `smoothing` and `entry_bits` of PointTables.of, `reach` of empirical_grid; contexts: how many of a
+    group, where they pay."""
 
     smoothing: float
     entry_bits: float
     reach: float
+    contexts: int
+
+    def of(self, symbols: npt.NDArray[np.int32], grid: PointGrid, count: int = 1) -> PointTables:
+        """Tables of these symbols (A, G, B), with so many contexts a group."""
+        return PointTables.of(symbols, grid, self.smoothing, self.entry_bits, count)
+
+    def contexts_that_pay(self, symbols: npt.NDArray[np.int32], grid: PointGrid) -> int:
+        """All of them where tables counted on half of the places cost less on the other half than one a group; or 1."""
+        a, groups, b = symbols.shape
+        if self.contexts == 1 or groups == 1 or a * b < 2:
+            return 1
+        places = np.moveaxis(symbols, 1, 0).reshape(1, groups, -1)
+        half, other = (np.ascontiguousarray(places[:, :, first::2]) for first in (0, 1))
+        bits = [float(self.of(half, grid, count).bits(other).sum()) for count in (1, self.contexts)]
+        return 1 if bits[0] <= bits[1] else self.contexts
 
 
-OF_MODEL = Tables(1.0, 0.0, REACH)  # for other data
-OF_FILE = Tables(0.02, 4.0, 1.01)  # for the very symbols that are counted, and every length is paid for
+OF_MODEL = Tables(1.0, 0.0, REACH, 8)  # for other data
+OF_FILE = Tables(0.02, 4.0, 1.01, 1)  # for the very symbols that are counted, and every length is paid for
 
 
 def fit(
@@ -104,13 +120,13 @@ def _rung(posterior: Posterior, lmbda: float, method: str, shared: PointGrid | N
         else:
             grid = uniform_grid(posterior, lmbda, scaled=method == SCALED)
             symbols = nearest_multiple(posterior.mean, grid)
-        return Rung(lmbda, grid, PointTables.of(symbols, grid, tables.smoothing, tables.entry_bits))
-    bits = published_bits(shared)
-    for _ in range(PASSES):
-        symbols = choose(posterior, shared, bits, lmbda)
-        counted = PointTables.of(symbols, shared, tables.smoothing, tables.entry_bits)
-        bits = counted.point_bits(shared)
-    return Rung(lmbda, shared, counted)
+        return Rung(lmbda, grid, tables.of(symbols, grid, tables.contexts_that_pay(symbols, grid)))
+    symbols = choose(posterior, shared, published_bits(shared), lmbda)
+    count = tables.contexts_that_pay(symbols, shared)
+    for _ in range(PASSES - 1):
+        rung = Rung(lmbda, shared, tables.of(symbols, shared, count))
+        symbols = rung.quantise(posterior)
+    return Rung(lmbda, shared, tables.of(symbols, shared, count))
 
 
 def _check(
