@@ -129,10 +129,10 @@ def test_batches_mirror_mix_and_resume():
     assert 0.4 < from_photos < 0.6
     mirrored = (early[:, 0, 0, 0] == 0) & (early[:, 0, 5, 0] != 77)
     assert 0.15 < mirrored.mean() < 0.35
-    state = batches.state()
+    state = batches.state_dict()
     wanted = batches.draw(50)
     again = Batches(images, photos, recipe)
-    again.restore(state)
+    again.load_state_dict(state)
     assert np.array_equal(again.draw(50), wanted)
     fresh = Batches(images, photos, recipe)
     last = fresh.draw(100)  # at the end no photos, and every image once

@@ -20,11 +20,12 @@ from obverse.codecs.image_networks import pack_weights
 from obverse.coding import TableFamily
 from obverse.container import write_atomically
 from obverse.data.patches import central_crop, image_files, split_files
-from obverse.errors import ExportError, InputError
+from obverse.errors import ExportError
 from obverse.priors.exact_four_step import FRACTION, LEVELS, Z_MAX, ExactFourStep, export_exact
 from obverse.priors.four_step import take_slice
 from obverse.priors.scales import SCALES, scale
 from obverse.training.image_model import ImageModel, ImageModelConfig
+from obverse.training.run import reading, recorded_phases
 from obverse.zoo import CARD, CONFIG, WEIGHTS, fingerprint, pack
 
 TABLE_PRECISION = 24
@@ -33,14 +34,10 @@ MAX_BYTES = 8_000_000
 
 def load_checkpoint(path: Path) -> tuple[ImageModel, int]:
     """The averaged model of a checkpoint and its number of training steps."""
-    try:
+    with reading(path, "the image codec"):
         state = torch.load(path, map_location="cpu", weights_only=True)
         model = ImageModel(ImageModelConfig(**state["config"]))
         model.load_state_dict(state["average"])
-    except FileNotFoundError:
-        raise InputError(f"there is no checkpoint {path}") from None
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise InputError(f"{path} is not a checkpoint of the image codec: {error}") from error
     return model.eval(), int(state["step"])
 
 
@@ -95,8 +92,6 @@ def export_image(
     packed = pack(weights)
     if len(packed) > MAX_BYTES:
         raise ExportError(f"the model takes {len(packed)} bytes, more than the {MAX_BYTES} that may ship")
-    recipe_path = checkpoint.parent / "recipe.json"
-    recipe = json.loads(recipe_path.read_text()) if recipe_path.exists() else {}
     config = json.dumps({"model": model.config.as_dict(), "steps": steps}, indent=2).encode()
     name = fingerprint(weights, config).hex()
     out.mkdir(parents=True, exist_ok=True)
@@ -108,7 +103,7 @@ def export_image(
         "steps": steps,
         "exactness_cost": exactness_cost(model, prior, tables, validation[:6]),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "phases": recipe.get("phases", []),
+        "phases": recorded_phases(checkpoint),
     }
     write_atomically(out / CARD, card(facts).encode(), overwrite=True)
     return facts

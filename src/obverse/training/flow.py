@@ -10,7 +10,6 @@ batch, less and less as training goes on, are 32x32 crops of photos scaled down 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from torch import Tensor
 from obverse.data.patches import image_files
 from obverse.errors import InputError, TrainingError
 from obverse.training.image import learning_rate
-from obverse.training.run import follow, log, make_folder, record_phase, resuming, save_atomically
+from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder, record_phase
 from obverse.transforms.integer_flow import FlowConfig, IntegerFlow
 
 SIDE = 32
@@ -101,12 +100,12 @@ class Batches:
         x[mirror] = x[mirror, :, ::-1]
         return x
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Where the shuffle and the random numbers are."""
         return {"rng": json.dumps(self.rng.bit_generator.state), "order": torch.from_numpy(self.order)}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
         self.rng.bit_generator.state = json.loads(state["rng"])
         self.order = state["order"].numpy()
 
@@ -140,7 +139,7 @@ def parameter_groups(model: IntegerFlow, recipe: FlowRecipe) -> list[dict[str, A
     return [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
 
 
-def check(images: np.ndarray, recipe: FlowRecipe, device_name: str) -> None:
+def check(images: np.ndarray, recipe: FlowRecipe) -> None:
     """Raise InputError for images that cannot be trained on, TrainingError for a recipe that cannot be run."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (SIDE, SIDE, 3):
         raise InputError(
@@ -153,8 +152,6 @@ def check(images: np.ndarray, recipe: FlowRecipe, device_name: str) -> None:
             f"{len(images)} images are too few: {recipe.validation} of them are kept out for validation; "
             "give more, or keep fewer out"
         )
-    if device_name != "cpu" and not (device_name.startswith("cuda") and torch.cuda.is_available()):
-        raise TrainingError(f"there is no device {device_name!r} here: use cpu")
 
 
 def train(
@@ -171,9 +168,9 @@ def train(
     Raises InputError for images that do not fit, TrainingError for what cannot be run, OutputError.
     """
     config = config or FlowConfig()
-    check(images, recipe, device_name)
+    check(images, recipe)
+    device = check_device(device_name)
     make_folder(out)
-    device = torch.device(device_name)
     torch.manual_seed(recipe.seed)
     training, held_out = images[: -recipe.validation], images[-recipe.validation :]
     crops = photo_crops(image_files(photos) if photos else [], recipe.photo_crops, recipe.seed)
@@ -185,29 +182,14 @@ def train(
 
     model, average = network(), network()
     optimiser = torch.optim.Adam(parameter_groups(model, recipe), fused=True)
-    checkpoint = out / "checkpoint.pt"
-    step = 0
-    if checkpoint.exists():
-        with resuming(checkpoint):
-            state = torch.load(checkpoint, map_location=device, weights_only=True)
-            model.load_state_dict(state["model"])
-            average.load_state_dict(state["average"])
-            optimiser.load_state_dict(state["optimiser"])
-            batches.restore(state["batches"])
-            step = state["step"]
-        log(f"resumed at step {step}")
-    else:
-        average.load_state_dict(model.state_dict())
+    parts = {"model": model, "average": average, "optimiser": optimiser, "batches": batches}
+    facts = {"config": config.as_dict()}
+    checkpoint = Checkpoint(out, device, parts, {}, facts, recipe.checkpoint_seconds)
+    average.load_state_dict(model.state_dict())
+    step = checkpoint.resume()
     counts = {"images": len(training), "photo_crops": len(crops)}
     record_phase(out / "recipe.json", recipe, config, counts, step)
-
-    def save() -> None:
-        state = {"model": model.state_dict(), "average": average.state_dict(), "config": config.as_dict()}
-        state |= {"optimiser": optimiser.state_dict(), "batches": batches.state(), "step": step}
-        save_atomically(state, checkpoint)
-
-    saved = started = time.monotonic()
-    first, running = step, 0.0
+    progress = Progress(out, step, recipe.steps)
     while step < recipe.steps:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate_of(recipe, step) * group["scale"]
@@ -220,24 +202,11 @@ def train(
             optimiser.step()
         follow(average, model, recipe.ema, step)
         step += 1
-        value = float(loss.detach())
-        running = value if step == first + 1 else 0.98 * running + 0.02 * value
-        if step % 100 == 0:
-            speed = (time.monotonic() - started) / (step - first)
-            left = speed * (recipe.steps - step) / 60
-            log(
-                f"step {step} of {recipe.steps}: {running:.4f} bits per dimension, gradient {float(norm):.2f}, "
-                f"{speed:.3f} s/step, {left:.0f} min left"
-            )
+        progress.step(step, {"bits_per_dimension": loss.item(), "norm": norm.item()})
         if step % recipe.validate_every == 0 or step == recipe.steps:
-            rate = bits_per_dimension(average, held_out, device)
-            log(f"validation: {rate:.4f} bits per dimension")
-            with open(out / "validation.jsonl", "a") as f:
-                f.write(json.dumps({"step": step, "bits_per_dimension": rate}) + "\n")
-        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
-            save()
-            saved = time.monotonic()
-    return checkpoint
+            progress.validation(step, {"bits_per_dimension": bits_per_dimension(average, held_out, device)})
+        checkpoint.save_if_due(step, recipe.steps)
+    return checkpoint.path
 
 
 def learning_rate_of(recipe: FlowRecipe, step: int) -> float:

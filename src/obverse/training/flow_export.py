@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from obverse.codecs.flow import FlowCodec
 from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS
-from obverse.errors import ExportError, InputError
+from obverse.errors import ExportError
 from obverse.training.flow import bits_per_dimension, to_tensor
+from obverse.training.run import reading, recorded_phases
 from obverse.transforms.exact import ExactConv, quantise_conv
 from obverse.transforms.exact_integer_flow import (
     COUPLING_MAX,
@@ -59,14 +60,10 @@ QUANTILE = 0.9999  # of activations that are represented; what lies above is cli
 
 def load_checkpoint(path: Path) -> tuple[IntegerFlow, int]:
     """The averaged model of a checkpoint and its number of training steps."""
-    try:
+    with reading(path, "the flow"):
         state = torch.load(path, map_location="cpu", weights_only=True)
         model = IntegerFlow(FlowConfig.from_dict(state["config"]))
         model.load_state_dict(state["average"])
-    except FileNotFoundError:
-        raise InputError(f"there is no checkpoint {path}") from None
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise InputError(f"{path} is not a checkpoint of the flow: {error}") from error
     return model.eval(), int(state["step"])
 
 
@@ -269,15 +266,13 @@ def export_flow(
     config = {"codec": "flow", "model": model.config.as_dict(), "steps": steps}
     trial = FlowCodec(StoredModel(out.name, weights, config, bytes(8)))
     exact_rate = float(trial.rate_bits(held_out).sum()) / held_out.size
-    recipe_path = checkpoint.parent / "recipe.json"
-    recipe = json.loads(recipe_path.read_text()) if recipe_path.exists() else {}
     facts: dict[str, Any] = {
         "bytes": size,
         "parameters": sum(p.numel() for p in model.parameters()),
         "steps": steps,
         "float_rate": float_rate,
         "exact_rate": exact_rate,
-        "phases": recipe.get("phases", []),
+        "phases": recorded_phases(checkpoint),
     }
     stored = store_model(out, weights, config, card(out.name, facts))
     return facts | {"fingerprint": stored.fingerprint.hex()}

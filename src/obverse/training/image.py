@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +21,7 @@ from torch import Tensor
 from obverse.data.patches import PatchSampler, central_crop, image_files, split_files
 from obverse.errors import TrainingError
 from obverse.training.image_model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
-from obverse.training.run import (
-    follow,
-    log,
-    make_folder,
-    random_state,
-    record_phase,
-    restore_random_state,
-    resuming,
-    save_atomically,
-)
+from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder, record_phase
 from obverse.transforms.image import block_statistics
 
 
@@ -129,14 +119,12 @@ def parameter_groups(model: ImageModel, recipe: ImageRecipe) -> list[dict[str, o
     return [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
 
 
-def check(recipe: ImageRecipe, device_name: str) -> None:
+def check(recipe: ImageRecipe) -> None:
     """Raise TrainingError for a recipe that cannot be run here."""
     if recipe.steps < 1 or recipe.batch < 1 or not recipe.lr > 0 or not 0 <= recipe.decay <= 1:
         raise TrainingError("steps, batch and lr must be above zero, decay between 0 and 1")
     if recipe.patch < 64 or recipe.patch % 64:
         raise TrainingError(f"a patch must be a multiple of 64 pixels, not {recipe.patch}")
-    if device_name != "cpu" and not (device_name.startswith("cuda") and torch.cuda.is_available()):
-        raise TrainingError(f"there is no device {device_name!r} here: use cpu")
 
 
 def plot_validation(out: Path) -> None:
@@ -165,9 +153,9 @@ def train(
 
     device_name: "cpu" or "cuda". Raises InputError without images, TrainingError for what cannot be run.
     """
-    check(recipe, device_name)
+    check(recipe)
+    device = check_device(device_name)
     make_folder(out)
-    device = torch.device(device_name)
     torch.manual_seed(recipe.seed)
     training, validation = split_files(image_files(data))
     sampler = PatchSampler(training, recipe.patch, recipe.seed, lambda i, n: None)
@@ -180,44 +168,19 @@ def train(
     model = ImageModel(config).to(device, memory_format=torch.channels_last)
     average = ImageModel(config).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(parameter_groups(model, recipe), fused=True)
-    checkpoint = out / "checkpoint.pt"
-    step = 0
-    if checkpoint.exists():
-        with resuming(checkpoint):
-            state = torch.load(checkpoint, map_location=device, weights_only=True)
-            model.load_state_dict(state["model"])
-            average.load_state_dict(state["average"])
-            optimiser.load_state_dict(state["optimiser"])
-            sampler.rng.bit_generator.state = json.loads(state["sampler"])
-            restore_random_state(state, device)
-            step = state["step"]
-        log(f"resumed at step {step}")
-    else:
+    parts = {"model": model, "average": average, "optimiser": optimiser}
+    facts = {"config": config.as_dict()}
+    checkpoint = Checkpoint(out, device, parts, {"sampler": sampler.rng}, facts, recipe.checkpoint_seconds)
+    step = checkpoint.resume()
+    if step == 0:
         statistics = block_statistics(to_tensor(sampler.batch(1024), torch.device("cpu")))
         model.analysis.initialise(*statistics)
         model.synthesis.initialise(*statistics)
         average.load_state_dict(model.state_dict())
     names = [Path(folder).resolve().name for folder in data]
     record_phase(out / "recipe.json", recipe, config, names, step)
-
-    def save() -> None:
-        save_atomically(
-            {
-                "model": model.state_dict(),
-                "average": average.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "sampler": json.dumps(sampler.rng.bit_generator.state),
-                "step": step,
-                "config": config.as_dict(),
-            }
-            | random_state(device),
-            checkpoint,
-        )
-
     model.train()
-    saved = started = time.monotonic()
-    first = step
-    running: dict[str, float] = {}
+    progress = Progress(out, step, recipe.steps)
     while step < recipe.steps:
         rate = learning_rate(recipe, step)
         for group in optimiser.param_groups:
@@ -235,23 +198,12 @@ def train(
         follow(average, model, recipe.ema, step)
         step += 1
         values["norm"] = float(norm)
-        for key, value in values.items():
-            running[key] = 0.98 * running.get(key, value) + 0.02 * value
-        if step % 100 == 0:
-            speed = (time.monotonic() - started) / (step - first)
-            numbers = " ".join(f"{name} {value:.4f}" for name, value in running.items())
-            left = speed * (recipe.steps - step) / 60
-            log(
-                f"step {step} of {recipe.steps}: {numbers} lr {rate:.2e} {speed:.3f} s/step, {left:.0f} min left"
-            )
+        progress.step(step, values, f" lr {rate:.2e}")
         if step % recipe.validate_every == 0 or step == recipe.steps:
             rows = validate(average, crops, device)
             points = "  ".join(f"{r['bpp']:.3f} bpp {r['psnr']:.2f} dB" for r in rows)
-            log(f"validation: {points}  loss {np.mean([r['loss'] for r in rows]):.4f}")
-            with open(out / "validation.jsonl", "a") as f:
-                f.write(json.dumps({"step": step, "rows": rows}) + "\n")
+            loss_now = np.mean([r["loss"] for r in rows])
+            progress.validation(step, {"rows": rows}, f"{points}  loss {loss_now:.4f}")
             plot_validation(out)
-        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
-            save()
-            saved = time.monotonic()
-    return checkpoint
+        checkpoint.save_if_due(step, recipe.steps)
+    return checkpoint.path

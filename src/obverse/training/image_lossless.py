@@ -13,7 +13,6 @@ Photos that were JPEG files are halved in size first, which takes their block ar
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from obverse.errors import TrainingError
 from obverse.priors import raster_code, raster_network
 from obverse.priors import raster_context as context
 from obverse.priors.raster import ORDER
-from obverse.training.run import follow, log, make_folder, resuming, save_atomically
+from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder
 
 KINDS = (("green", 3, 0), ("red", 3, 1), ("blue", 3, 2), ("gray", 1, 0))  # name, channels, which of them
 LOSSY_SUFFIXES = {".jpg", ".jpeg"}
@@ -217,28 +216,17 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
         raise TrainingError("steps and batch must be at least 1")
     if not 0 < recipe.share <= 1 or not 0 < recipe.half_share <= 1:
         raise TrainingError(f"the share of the pixels must be above 0 and at most 1, not {recipe.share}")
-    try:
-        device = torch.device(device_name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(
-            f"the device {device_name!r} cannot be used: {error}; try --device cpu"
-        ) from error
+    device = check_device(device_name)
     files, held_out = split_files(image_files(data))
     make_folder(out)
     torch.manual_seed(recipe.seed)
     networks, average = make_networks(recipe).to(device), make_networks(recipe).to(device)
     average.load_state_dict(networks.state_dict())
     optimiser = torch.optim.Adam(networks.parameters(), lr=recipe.lr, fused=True)
-    checkpoint, step = out / "checkpoint.pt", 0
-    if checkpoint.exists():
-        with resuming(checkpoint):
-            state: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
-            networks.load_state_dict(state["networks"])
-            average.load_state_dict(state["average"])
-            optimiser.load_state_dict(state["optimiser"])
-            step = state["step"]
-        log(f"resumed at step {step}")
+    parts = {"networks": networks, "average": average, "optimiser": optimiser}
+    facts = {"recipe": asdict(recipe)}
+    checkpoint = Checkpoint(out, device, parts, {}, facts, recipe.checkpoint_seconds)
+    step = checkpoint.resume()
     text = {"recipe": asdict(recipe), "data": [Path(d).name for d in data], "photos": len(files)}
     (out / "recipe.json").write_text(json.dumps(text, indent=2))
     validation = collect_files(held_out, recipe, "validation")
@@ -246,16 +234,7 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
     if min(map(len, training)) == 0 or min(map(len, validation)) == 0:
         raise TrainingError("the photos are too small to train on: add larger ones")
     rng = np.random.default_rng([recipe.seed, step])
-
-    def save() -> None:
-        state = {
-            "networks": networks.state_dict(), "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(), "step": step, "recipe": asdict(recipe),
-        }  # fmt: skip
-        save_atomically(state, checkpoint)
-
-    saved = started = time.monotonic()
-    first, running = step, 0.0
+    progress = Progress(out, step, recipe.steps)
     while step < recipe.steps:
         rate = (
             recipe.lr * min(1, (step + 1) / recipe.warmup) * 0.5 * (1 + np.cos(np.pi * step / recipe.steps))
@@ -272,18 +251,8 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
         optimiser.step()
         follow(average, networks, recipe.ema, step)
         step += 1
-        running = 0.99 * (running or loss_bits) + 0.01 * loss_bits
-        if step % 100 == 0:
-            speed = (time.monotonic() - started) / (step - first)
-            log(
-                f"step {step} of {recipe.steps}: {running:.4f} bits, {speed * (recipe.steps - step) / 60:.0f} min left"
-            )
+        progress.step(step, {"bits": loss_bits})
         if step % recipe.validate_every == 0 or step == recipe.steps:
-            bits = validate(average, validation, device)
-            log("validation: " + "  ".join(f"{name} {b:.4f}" for name, b in bits.items()))
-            with open(out / "validation.jsonl", "a") as f:
-                f.write(json.dumps({"step": step} | bits) + "\n")
-        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
-            save()
-            saved = time.monotonic()
-    return checkpoint
+            progress.validation(step, validate(average, validation, device))
+        checkpoint.save_if_due(step, recipe.steps)
+    return checkpoint.path

@@ -17,9 +17,7 @@ decoder are fitted to its rounded codes. A run killed at any moment resumes from
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,15 +33,7 @@ from obverse.priors.clustered import ClusteredDensity
 from obverse.priors.factorised import FactorisedDensity
 from obverse.quantization.rounding import straight_through, with_noise
 from obverse.training.invariant_sources import Source, Views
-from obverse.training.run import (
-    log,
-    make_folder,
-    random_state,
-    record_phase,
-    restore_random_state,
-    resuming,
-    save_atomically,
-)
+from obverse.training.run import Checkpoint, Progress, check_device, make_folder, record_phase
 from obverse.transforms.invariant import (
     InvariantConfig,
     make_decoder,
@@ -174,7 +164,7 @@ def objective_of(name: str) -> Objective:
     return known[name]()
 
 
-def check(recipe: InvariantRecipe, config: InvariantConfig, source: Source, device_name: str) -> None:
+def check(recipe: InvariantRecipe, config: InvariantConfig, source: Source) -> None:
     """Raise TrainingError for what cannot be run here."""
     if min(recipe.steps, recipe.warmup, recipe.validate_every) < 1 or recipe.batch < 2 or not recipe.lr > 0:
         raise TrainingError("steps, warmup and lr must be above zero, and a batch at least 2")
@@ -183,8 +173,6 @@ def check(recipe: InvariantRecipe, config: InvariantConfig, source: Source, devi
     shares = (recipe.anneal, recipe.refit, recipe.settle, recipe.noise, recipe.place)
     if not all(0 <= share <= 1 for share in shares):
         raise TrainingError("anneal, refit, settle, noise and place are shares of the steps: 0 to 1")
-    if device_name != "cpu" and not (device_name.startswith("cuda") and torch.cuda.is_available()):
-        raise TrainingError(f"there is no device {device_name!r} here: use cpu")
     if source.shape != config.shape:
         raise TrainingError(f"the data has items of shape {source.shape}, the model is for {config.shape}")
     if objective_of(recipe.objective).decodes != config.decodes:
@@ -239,10 +227,10 @@ def train(
 
     held_out: what is validated on. Raises TrainingError for what cannot be run.
     """
-    check(recipe, config, source, device_name)
+    check(recipe, config, source)
+    device = check_device(device_name)
     make_folder(out)
     objective = objective_of(recipe.objective)
-    device = torch.device(device_name)
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     networks = InvariantNetworks(config).to(device)
@@ -252,33 +240,12 @@ def train(
     # clusters are wide apart, where weights are small numbers: they take larger steps
     groups = [{"params": others, "times": 1.0}, {"params": clusters, "times": CLUSTER_STEPS}]
     optimiser = torch.optim.Adam(groups, recipe.lr, fused=True)
-    checkpoint = out / "checkpoint.pt"
-    step = 0
-    if checkpoint.exists():
-        with resuming(checkpoint):
-            state = torch.load(checkpoint, map_location=device, weights_only=True)
-            networks.load_state_dict(state["networks"])
-            optimiser.load_state_dict(state["optimiser"])
-            rng.bit_generator.state = json.loads(state["rng"])
-            restore_random_state(state, device)
-            step = state["step"]
-        log(f"resumed at step {step}")
+    parts = {"networks": networks, "optimiser": optimiser}
+    facts = {"config": config.as_dict(), "recipe": asdict(recipe)}
+    checkpoint = Checkpoint(out, device, parts, {"rng": rng}, facts, recipe.checkpoint_seconds)
+    step = checkpoint.resume()
     record_phase(out / "recipe.json", recipe, config, source.facts(), step)
-
-    def save() -> None:
-        state = {
-            "networks": networks.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "rng": json.dumps(rng.bit_generator.state),
-            "step": step,
-            "config": config.as_dict(),
-            "recipe": asdict(recipe),
-        }
-        save_atomically(state | random_state(device), checkpoint)
-
-    saved = started = time.monotonic()
-    first = step
-    running: dict[str, float] = {}
+    progress = Progress(out, step, recipe.steps, every=200)
     while step < recipe.steps:
         fitting = step >= recipe.refit_from
         for group in optimiser.param_groups:
@@ -305,19 +272,9 @@ def train(
         if torch.isfinite(norm):
             optimiser.step()
         step += 1
-        for name, value in {"distortion": distortion.item(), "bits": rate.item() / math.log(2)}.items():
-            running[name] = 0.98 * running.get(name, value) + 0.02 * value
-        if step % 200 == 0:
-            speed = (time.monotonic() - started) / (step - first)
-            numbers = " ".join(f"{name} {value:.4f}" for name, value in running.items())
-            left = speed * (recipe.steps - step) / 60
-            log(f"step {step} of {recipe.steps}: {numbers} {speed:.4f} s/step, {left:.1f} min left")
+        progress.step(step, {"distortion": distortion.item(), "bits": rate.item() / math.log(2)})
         if step % recipe.validate_every == 0 or step == recipe.steps:
             row = validate(networks, recipe, held_out, min(5000, max(len(held_out), recipe.batch)))
-            log("validation: " + " ".join(f"{name} {value:.4f}" for name, value in row.items()))
-            with open(out / "validation.jsonl", "a") as file:
-                file.write(json.dumps({"step": step} | row) + "\n")
-        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
-            save()
-            saved = time.monotonic()
-    return checkpoint
+            progress.validation(step, row)
+        checkpoint.save_if_due(step, recipe.steps)
+    return checkpoint.path

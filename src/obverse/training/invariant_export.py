@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import save as save_safetensors
 
 from obverse.codecs.invariant import state_of
-from obverse.errors import ExportError, InputError
+from obverse.errors import ExportError
 from obverse.training.invariant import InvariantNetworks, InvariantRecipe, validate
 from obverse.training.invariant_sources import Source
+from obverse.training.run import reading, recorded_phases
 from obverse.transforms.invariant import InvariantConfig
 from obverse.zoo import StoredModel, pack, store_model
 
@@ -23,15 +24,11 @@ MAX_BYTES = 16_000_000
 
 def load_checkpoint(path: Path) -> tuple[InvariantNetworks, InvariantRecipe, int]:
     """The networks of a checkpoint, their recipe, and how many steps they were trained. Raises InputError."""
-    try:
+    with reading(path, "an invariant compressor"):
         state = torch.load(path, map_location="cpu", weights_only=True)
         networks = InvariantNetworks(InvariantConfig.from_dict(state["config"]))
         networks.load_state_dict(state["networks"])
         recipe = InvariantRecipe(**state["recipe"])
-    except FileNotFoundError:
-        raise InputError(f"there is no checkpoint {path}") from None
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise InputError(f"{path} is not a checkpoint of an invariant compressor: {error}") from error
     return networks.eval().requires_grad_(False), recipe, int(state["step"])
 
 
@@ -70,11 +67,7 @@ def export_invariant(checkpoint: Path, held_out: Source, out: Path, largest: int
         "steps": steps,
         "rate_bits": round(row["rate_bits"], 4),
     }
-    recipe_path = checkpoint.parent / "recipe.json"
-    try:
-        phases = json.loads(recipe_path.read_text())["phases"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{recipe_path} is not the recipe of this run: {error}") from error
+    phases = recorded_phases(checkpoint)
     return store_model(out, weights, config, card(out.resolve().name, config, row, size, phases))
 
 

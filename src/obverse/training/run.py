@@ -1,26 +1,41 @@
-"""What every training run does around its own loop: its folder, its checkpoint, its recipe, what it says."""
+"""What every training run does around its own loop: its folder, its checkpoint, its recipe, what it says.
+
+step = checkpoint.resume() ──► loop: a step of the method ──► progress.step ──► checkpoint.save, every minute or so
+                                                              progress.validation, every so often
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
-from obverse.errors import OutputError, TrainingError
+from obverse.errors import InputError, OutputError, TrainingError
+
+FADE = 0.98  # of the running averages, a step
 
 
 def log(message: str) -> None:
     """A line on stderr, at once."""
     sys.stderr.write(message + "\n")
     sys.stderr.flush()
+
+
+def check_device(name: str) -> torch.device:
+    """The device, "cpu" or "cuda". Raises TrainingError when it is not here."""
+    if name != "cpu" and not (name.startswith("cuda") and torch.cuda.is_available()):
+        raise TrainingError(f"there is no device {name!r} here: use cpu")
+    return torch.device(name)
 
 
 def make_folder(out: Path) -> None:
@@ -50,6 +65,20 @@ def resuming(checkpoint: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Around taking a model from a checkpoint of a finished run. Raises InputError for whatever fails there.
+
+    what: the checkpoint should be of, as errors say it.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"there is no checkpoint {path}") from None
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise InputError(f"{path} is not a checkpoint of {what}: {error}") from error
+
+
 def random_state(device: torch.device) -> dict[str, object]:
     """torch's random generators, as a checkpoint keeps them; `restore_random_state` takes them back."""
     cuda = torch.cuda.get_rng_state_all() if device.type == "cuda" else []
@@ -63,6 +92,94 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
 
 
+class Stateful(Protocol):
+    """Modules, optimisers, and whatever else a run goes on from."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> object: ...
+
+
+class Checkpoint:
+    """`out`/checkpoint.pt: what a run that was stopped goes on from.
+
+    parts: by the names under which they are stored. rngs: random generators of numpy, likewise; torch's are stored too.
+    facts: what else a reader of the file needs. seconds: how often it is written.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        device: torch.device,
+        parts: Mapping[str, Stateful],
+        rngs: Mapping[str, np.random.Generator],
+        facts: Mapping[str, object],
+        seconds: float,
+    ):
+        self.path = out / "checkpoint.pt"
+        self.device, self.parts, self.rngs, self.facts, self.seconds = device, parts, rngs, facts, seconds
+        self._saved = time.monotonic()
+
+    def resume(self) -> int:
+        """The step to go on with: 0 where there is no checkpoint. Raises TrainingError for a damaged one."""
+        if not self.path.exists():
+            return 0
+        with resuming(self.path):
+            state = torch.load(self.path, map_location=self.device, weights_only=True)
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+            for name, rng in self.rngs.items():
+                rng.bit_generator.state = json.loads(state[name])
+            if "torch_rng" in state:  # not every run kept it
+                restore_random_state(state, self.device)
+            step = int(state["step"])
+        log(f"resumed at step {step}")
+        return step
+
+    def save(self, step: int) -> None:
+        """Write it, whole or not at all."""
+        state: dict[str, object] = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {name: json.dumps(rng.bit_generator.state) for name, rng in self.rngs.items()}
+        state |= random_state(self.device) | {"step": step} | dict(self.facts)
+        save_atomically(state, self.path)
+        self._saved = time.monotonic()
+
+    def save_if_due(self, step: int, steps: int) -> None:
+        """Write it if this is the last step, or long ago."""
+        if step == steps or time.monotonic() - self._saved > self.seconds:
+            self.save(step)
+
+
+class Progress:
+    """What a run says: the averages of its last steps, how long is left, and what validation found.
+
+    step, steps: done when it starts, and in all. every: how many steps a line tells of.
+    """
+
+    def __init__(self, out: Path, step: int, steps: int, every: int = 100):
+        self.rows, self.first, self.steps, self.every = out / "validation.jsonl", step, steps, every
+        self.running: dict[str, float] = {}
+        self._started = time.monotonic()
+
+    def step(self, step: int, values: Mapping[str, float], told: str = "") -> None:
+        """After a step, the first of which is 1. told: what else a line says."""
+        for name, value in values.items():
+            self.running[name] = FADE * self.running.get(name, value) + (1 - FADE) * value
+        if step % self.every:
+            return
+        speed = (time.monotonic() - self._started) / (step - self.first)
+        numbers = " ".join(f"{name} {value:.4f}" for name, value in self.running.items())
+        left = speed * (self.steps - step) / 60
+        log(f"step {step} of {self.steps}: {numbers}{told} {speed:.4f} s/step, {left:.1f} min left")
+
+    def validation(self, step: int, row: Mapping[str, Any], told: str | None = None) -> None:
+        """A line of validation.jsonl, and on stderr, in the words given or the row's."""
+        numbers = " ".join(f"{name} {value:.4f}" for name, value in row.items()) if told is None else told
+        log(f"validation: {numbers}")
+        with self.rows.open("a") as file:
+            file.write(json.dumps({"step": step} | dict(row)) + "\n")
+
+
 def record_phase(path: Path, recipe: Any, config: Any, data: object, step: int, **facts: object) -> None:
     """Write the resolved recipe beside the weights. A run resumed with another recipe has several phases.
 
@@ -72,6 +189,15 @@ def record_phase(path: Path, recipe: Any, config: Any, data: object, step: int, 
     if not phases or phases[-1]["recipe"] != asdict(recipe):
         phases.append({"from_step": step, "recipe": asdict(recipe), "data": data} | facts)
     path.write_text(json.dumps({"model": config.as_dict(), "phases": phases}, indent=2))
+
+
+def recorded_phases(checkpoint: Path) -> list[dict[str, Any]]:
+    """What `record_phase` wrote beside the checkpoint. Raises InputError."""
+    path = checkpoint.parent / "recipe.json"
+    try:
+        return list(json.loads(path.read_text())["phases"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not the recipe of this run: {error}") from error
 
 
 @torch.no_grad()

@@ -13,31 +13,20 @@ says. A run killed at any moment resumes from its last checkpoint.
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from obverse.errors import InputError, TrainingError
+from obverse.errors import TrainingError
 from obverse.quantization.rounding import with_noise
-from obverse.training.run import (
-    log,
-    make_folder,
-    random_state,
-    record_phase,
-    restore_random_state,
-    resuming,
-    save_atomically,
-)
+from obverse.training.run import Checkpoint, Progress, check_device, make_folder, reading, record_phase
 from obverse.training.split_images import LabelledImages, cut_and_mixed
 from obverse.training.split_objective import SplitNetworks, objective_of
-from obverse.training.split_teacher import check_device, check_images
+from obverse.training.split_teacher import check_images
 from obverse.transforms.resnet import ResNet
 from obverse.transforms.split import (
     SplitConfig,
@@ -194,34 +183,13 @@ def train(
     optimiser = torch.optim.Adam(
         [{"params": others, "pace": 1.0}, {"params": density, "pace": DENSITY_PACE}], recipe.lr, fused=True
     )
-    checkpoint = out / "checkpoint.pt"
-    step = 0
-    if checkpoint.exists():
-        with resuming(checkpoint):
-            state = torch.load(checkpoint, map_location=device, weights_only=True)
-            networks.load_state_dict(state["networks"])
-            optimiser.load_state_dict(state["optimiser"])
-            rng.bit_generator.state = json.loads(state["rng"])
-            restore_random_state(state, device)
-            step = state["step"]
-        log(f"resumed at step {step}")
+    parts = {"networks": networks, "optimiser": optimiser}
+    facts = {"config": config.as_dict(), "recipe": asdict(recipe)}
+    checkpoint = Checkpoint(out, device, parts, {"rng": rng}, facts, recipe.checkpoint_seconds)
+    step = checkpoint.resume()
     record_phase(out / "recipe.json", recipe, config, data.facts(), step)
-
-    def save() -> None:
-        state: dict[str, Any] = {
-            "networks": networks.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "rng": json.dumps(rng.bit_generator.state),
-            "step": step,
-            "config": config.as_dict(),
-            "recipe": asdict(recipe),
-        }
-        save_atomically(state | random_state(device), checkpoint)
-
     networks.train()
-    saved = started = time.monotonic()
-    first = step
-    running: dict[str, float] = {}
+    progress = Progress(out, step, recipe.steps)
     while step < recipe.steps:
         tuning = step >= recipe.tune_from
         networks.encoder.requires_grad_(not tuning)
@@ -238,22 +206,11 @@ def train(
         if torch.isfinite(norm):
             optimiser.step()
         step += 1
-        for name, value in {"loss": loss.item(), "bits": rate.item() / math.log(2)}.items():
-            running[name] = 0.98 * running.get(name, value) + 0.02 * value
-        if step % 100 == 0:
-            speed = (time.monotonic() - started) / (step - first)
-            numbers = " ".join(f"{name} {value:.4f}" for name, value in running.items())
-            log(f"step {step} of {recipe.steps}: {numbers} {speed:.4f} s/step, "
-                f"{speed * (recipe.steps - step) / 60:.1f} min left")  # fmt: skip
+        progress.step(step, {"loss": loss.item(), "bits": rate.item() / math.log(2)})
         if step % recipe.validate_every == 0 or step in (recipe.steps, recipe.tune_from):
-            row = validate(networks, held_out)
-            log("validation: " + " ".join(f"{name} {value:.4f}" for name, value in row.items()))
-            with open(out / "validation.jsonl", "a") as file:
-                file.write(json.dumps({"step": step} | row) + "\n")
-        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
-            save()
-            saved = time.monotonic()
-    return checkpoint
+            progress.validation(step, validate(networks, held_out))
+        checkpoint.save_if_due(step, recipe.steps)
+    return checkpoint.path
 
 
 @torch.no_grad()
@@ -271,13 +228,9 @@ def begin_with(networks: SplitNetworks, start: Path) -> None:
 
 def load_checkpoint(path: Path) -> tuple[SplitNetworks, SplitRecipe, int]:
     """The networks of a checkpoint, their recipe, and how many steps they were trained. Raises InputError."""
-    try:
+    with reading(path, "a split model"):
         state = torch.load(path, map_location="cpu", weights_only=True)
         networks = SplitNetworks(SplitConfig.from_dict(state["config"]))
         networks.load_state_dict(state["networks"])
         recipe = SplitRecipe(**state["recipe"])
-    except FileNotFoundError:
-        raise InputError(f"there is no checkpoint {path}") from None
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise InputError(f"{path} is not a checkpoint of a split model: {error}") from error
     return networks.eval().requires_grad_(False), recipe, int(state["step"])

@@ -12,7 +12,8 @@ from typing import Any
 from safetensors.torch import save as save_safetensors
 
 from obverse.codecs.split import state_of
-from obverse.errors import ExportError, InputError
+from obverse.errors import ExportError
+from obverse.training.run import recorded_phases
 from obverse.training.split import load_checkpoint, validate
 from obverse.training.split_images import LabelledImages
 from obverse.transforms.split import folded_server
@@ -52,11 +53,7 @@ def export_split(
         "steps": steps,
         "rate_bits": round(row["rate_bits"], 3),
     }
-    recipe_path = checkpoint.parent / "recipe.json"
-    try:
-        phases = json.loads(recipe_path.read_text())["phases"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{recipe_path} is not the recipe of this run: {error}") from error
+    phases = recorded_phases(checkpoint)
     return store_model(out, weights, config, card(out.resolve().name, config, row, size, phases))
 
 

@@ -8,28 +8,17 @@ folded into its convolutions. A run killed at any moment resumes from its last c
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from obverse.errors import InputError, TrainingError
-from obverse.training.run import (
-    log,
-    make_folder,
-    random_state,
-    record_phase,
-    restore_random_state,
-    resuming,
-    save_atomically,
-)
+from obverse.errors import TrainingError
+from obverse.training.run import Checkpoint, Progress, check_device, make_folder, reading, record_phase
 from obverse.training.split_images import LabelledImages, cut_and_mixed
 from obverse.transforms.resnet import ResNet, ResNetConfig, folded
 
@@ -62,13 +51,6 @@ def check_images(data: LabelledImages, config: ResNetConfig) -> None:
             f"the images have {data.side} pixels a side and {data.classes} classes, the network is for {config.side} "
             f"pixels and {config.classes} classes"
         )
-
-
-def check_device(name: str) -> torch.device:
-    """The device. Raises TrainingError when it is not here."""
-    if name != "cpu" and not (name.startswith("cuda") and torch.cuda.is_available()):
-        raise TrainingError(f"there is no device {name!r} here: use cpu")
-    return torch.device(name)
 
 
 def one_cycle(step: int, steps: int, warmup: float) -> float:
@@ -139,33 +121,13 @@ def train_teacher(
         [{"params": decayed, "weight_decay": recipe.decay}, {"params": free}],
         recipe.lr, recipe.momentum, nesterov=True,
     )  # fmt: skip
-    checkpoint = out / "checkpoint.pt"
-    step = 0
-    if checkpoint.exists():
-        with resuming(checkpoint):
-            state = torch.load(checkpoint, map_location=device, weights_only=True)
-            network.load_state_dict(state["network"])
-            optimiser.load_state_dict(state["optimiser"])
-            rng.bit_generator.state = json.loads(state["rng"])
-            restore_random_state(state, device)
-            step = state["step"]
-        log(f"resumed at step {step}")
+    parts = {"network": network, "optimiser": optimiser}
+    facts = {"config": config.as_dict(), "recipe": asdict(recipe)}
+    checkpoint = Checkpoint(out, device, parts, {"rng": rng}, facts, recipe.checkpoint_seconds)
+    step = checkpoint.resume()
     record_phase(out / "recipe.json", recipe, config, data.facts(), step)
-
-    def save() -> None:
-        state: dict[str, Any] = {
-            "network": network.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "rng": json.dumps(rng.bit_generator.state),
-            "step": step,
-            "config": config.as_dict(),
-            "recipe": asdict(recipe),
-        }
-        save_atomically(state | random_state(device), checkpoint)
-
     network.train()
-    saved = started = time.monotonic()
-    first, running = step, 0.0
+    progress = Progress(out, step, recipe.steps)
     while step < recipe.steps:
         for group in optimiser.param_groups:
             group["lr"] = recipe.lr * one_cycle(step, recipe.steps, recipe.warmup)
@@ -178,32 +140,19 @@ def train_teacher(
         step += 1
         if not math.isfinite(loss.item()):
             raise TrainingError(f"the teacher's loss is not finite at step {step}: choose a smaller lr")
-        running = loss.item() if step == first + 1 else 0.98 * running + 0.02 * loss.item()
-        if step % 100 == 0:
-            speed = (time.monotonic() - started) / (step - first)
-            log(f"step {step} of {recipe.steps}: loss {running:.4f} {speed:.4f} s/step, "
-                f"{speed * (recipe.steps - step) / 60:.1f} min left")  # fmt: skip
+        progress.step(step, {"loss": loss.item()})
         if step % recipe.validate_every == 0 or step == recipe.steps:
-            told = accuracy(network, held_out)
-            log(f"validation: accuracy {told:.4f}")
-            with open(out / "validation.jsonl", "a") as file:
-                file.write(json.dumps({"step": step, "accuracy": told}) + "\n")
-        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
-            save()
-            saved = time.monotonic()
-    return checkpoint
+            progress.validation(step, {"accuracy": accuracy(network, held_out)})
+        checkpoint.save_if_due(step, recipe.steps)
+    return checkpoint.path
 
 
 def load_network(path: Path) -> ResNet:
     """The network of a checkpoint as it was trained, with its normalisations. Raises InputError."""
-    try:
+    with reading(path, "a teacher"):
         state = torch.load(path, map_location="cpu", weights_only=True)
         network = ResNet(ResNetConfig.from_dict(state["config"]))
         network.load_state_dict(state["network"])
-    except FileNotFoundError:
-        raise InputError(f"there is no checkpoint {path}") from None
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise InputError(f"{path} is not a checkpoint of a teacher: {error}") from error
     return network.eval().requires_grad_(False)
 
 

@@ -8,11 +8,9 @@ checkpoint; a step then costs the fusion network alone.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +31,7 @@ from obverse.data.stereo_crops import (
 )
 from obverse.errors import InputError, TrainingError
 from obverse.training.image import learning_rate, to_tensor
-from obverse.training.run import follow, log, make_folder, resuming, save_atomically
+from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder
 from obverse.transforms.blocks import space_to_depth
 from obverse.transforms.stereo import CELL, Fused, StereoConfig, StereoFusion, correlate_rows
 
@@ -175,7 +173,7 @@ def validate(
     return rows
 
 
-def check(recipe: StereoRecipe, config: StereoConfig, device_name: str) -> None:
+def check(recipe: StereoRecipe) -> None:
     """Raise TrainingError for a recipe that cannot be run here."""
     if recipe.steps < 1 or recipe.batch < 1 or not recipe.lr > 0 or recipe.keep_out < 0:
         raise TrainingError("steps, batch and lr must be above zero, keep_out not below")
@@ -183,8 +181,6 @@ def check(recipe: StereoRecipe, config: StereoConfig, device_name: str) -> None:
         raise TrainingError(
             "height, width and margin of a crop must be multiples of 8, and a crop at least 64"
         )
-    if device_name != "cpu" and not (device_name.startswith("cuda") and torch.cuda.is_available()):
-        raise TrainingError(f"there is no device {device_name!r} here: use cpu")
 
 
 def tensors(crops: Crops, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -205,43 +201,22 @@ def train(
     data: folders of stereo pairs and of photos, told apart by their names. decode: the image codec (the
     training knows no codec). Raises InputError without pairs, TrainingError for what cannot be run.
     """
-    check(recipe, config, device_name)
+    check(recipe)
+    device = check_device(device_name)
     make_folder(out)
-    device = torch.device(device_name)
     torch.manual_seed(recipe.seed)
     sampler, validation = prepare(data, out, recipe, decode)
     model = StereoFusion(config).to(device, memory_format=torch.channels_last)
     average = StereoFusion(config).to(device, memory_format=torch.channels_last)
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
-    checkpoint = out / "checkpoint.pt"
-    step = 0
-    if checkpoint.exists():
-        with resuming(checkpoint):
-            state: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
-            model.load_state_dict(state["model"])
-            average.load_state_dict(state["average"])
-            optimiser.load_state_dict(state["optimiser"])
-            sampler.rng.bit_generator.state = json.loads(state["sampler"])
-            step = state["step"]
-        log(f"resumed at step {step}")
+    parts = {"model": model, "average": average, "optimiser": optimiser}
+    facts = {"config": config.as_dict()}
+    checkpoint = Checkpoint(out, device, parts, {"sampler": sampler.rng}, facts, recipe.checkpoint_seconds)
+    step = checkpoint.resume()
     recipe_text = {"model": config.as_dict(), "recipe": asdict(recipe), "data": [Path(d).name for d in data]}
     (out / "recipe.json").write_text(json.dumps(recipe_text, indent=2))
-
-    def save() -> None:
-        state = {
-            "model": model.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "sampler": json.dumps(sampler.rng.bit_generator.state),
-            "step": step,
-            "config": config.as_dict(),
-        }
-        save_atomically(state, checkpoint)
-
-    saved = started = time.monotonic()
-    first = step
-    running: dict[str, float] = {}
+    progress = Progress(out, step, recipe.steps, every=50)
     while step < recipe.steps:
         rate = learning_rate(recipe, step)  # type: ignore[arg-type]  # has the fields it reads
         for group in optimiser.param_groups:
@@ -259,21 +234,13 @@ def train(
         follow(average, model, recipe.ema, step)
         step += 1
         values["norm"] = float(norm)
-        for key, value in values.items():
-            running[key] = 0.98 * running.get(key, value) + 0.02 * value
-        if step % 50 == 0:
-            speed = (time.monotonic() - started) / (step - first)
-            numbers = " ".join(f"{name} {value:.3f}" for name, value in running.items())
-            left_minutes = speed * (recipe.steps - step) / 60
-            log(f"step {step} of {recipe.steps}: {numbers} {speed:.3f} s/step, {left_minutes:.0f} min left")
+        progress.step(step, values)
         if step % recipe.validate_every == 0 or step == recipe.steps:
             rows = validate(average, validation, decode, device)
-            log("validation: " + "  ".join(
-                f"q{r['quality']:g} {r['before']:.2f} -> {r['after']:.2f} dB (warped {r['warped']:.2f})" for r in rows
-            ))  # fmt: skip
-            with open(out / "validation.jsonl", "a") as f:
-                f.write(json.dumps({"step": step, "rows": rows}) + "\n")
-        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
-            save()
-            saved = time.monotonic()
-    return checkpoint
+            told = "  ".join(
+                f"q{r['quality']:g} {r['before']:.2f} -> {r['after']:.2f} dB (warped {r['warped']:.2f})"
+                for r in rows
+            )
+            progress.validation(step, {"rows": rows}, told)
+        checkpoint.save_if_due(step, recipe.steps)
+    return checkpoint.path

@@ -16,7 +16,8 @@ from safetensors.torch import save as save_safetensors
 
 from obverse.data.stereo import other_camera, pair_files, read_pair
 from obverse.data.stereo_crops import Bytes, Decode
-from obverse.errors import ExportError, InputError
+from obverse.errors import ExportError
+from obverse.training.run import reading
 from obverse.transforms.stereo import StereoConfig, StereoFusion
 from obverse.zoo import pack, store_model
 
@@ -30,14 +31,10 @@ Match = Callable[[StereoFusion, Bytes, Bytes, float], float]
 
 def load_checkpoint(path: Path) -> tuple[StereoFusion, int]:
     """The averaged network of a checkpoint and its number of training steps."""
-    try:
+    with reading(path, "the stereo codec"):
         state = torch.load(path, map_location="cpu", weights_only=True)
         model = StereoFusion(StereoConfig(**state["config"]))
         model.load_state_dict(state["average"])
-    except FileNotFoundError:
-        raise InputError(f"there is no checkpoint {path}") from None
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise InputError(f"{path} is not a checkpoint of the stereo codec: {error}") from error
     model.eval().requires_grad_(False)
     return model.to(memory_format=torch.channels_last), int(state["step"])
 

@@ -12,9 +12,7 @@ resumes from its last checkpoint with the same random numbers as if it had not b
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +23,7 @@ from torch import Tensor
 
 from obverse.data.image_sets import Bytes, read_image_set
 from obverse.errors import TrainingError, UnsupportedInputError
-from obverse.training.run import (
-    follow,
-    log,
-    make_folder,
-    random_state,
-    record_phase,
-    restore_random_state,
-    resuming,
-    save_atomically,
-)
+from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder, record_phase
 from obverse.transforms.vae import VaeConfig, VaeNetworks
 
 AS_IS, STOCHASTIC = "as-is", "stochastic"
@@ -137,7 +126,7 @@ def validate(model: VaeNetworks, images: Bytes, device: torch.device) -> dict[st
     return {"elbo_bits": float(parts.sum())} | dict(zip(names, parts.tolist(), strict=True))
 
 
-def check(recipe: VaeRecipe, config: VaeConfig, images: Bytes, device_name: str) -> None:
+def check(recipe: VaeRecipe, config: VaeConfig, images: Bytes) -> None:
     """Raise TrainingError or UnsupportedInputError for what cannot be run here."""
     if (
         min(recipe.steps, recipe.batch, recipe.warmup, recipe.kl_steps, recipe.upper_kl_steps) < 1
@@ -150,8 +139,6 @@ def check(recipe: VaeRecipe, config: VaeConfig, images: Bytes, device_name: str)
         raise TrainingError(f"binarise is {AS_IS} or {STOCHASTIC}, not {recipe.binarise!r}")
     if not 0 <= recipe.shift < min(config.height, config.width):
         raise TrainingError(f"images of {config.height}x{config.width} cannot be moved by {recipe.shift}")
-    if device_name != "cpu" and not (device_name.startswith("cuda") and torch.cuda.is_available()):
-        raise TrainingError(f"there is no device {device_name!r} here: use cpu")
     if images.shape[1:] != (config.height, config.width):
         raise UnsupportedInputError(
             f"the images are {images.shape[1:]}, the model is for {(config.height, config.width)}"
@@ -171,9 +158,9 @@ def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig,
     device_name: "cpu" or "cuda". Raises InputError for the data, TrainingError for what cannot be run.
     """
     images = read_gray_sets(data)
-    check(recipe, config, images, device_name)
+    check(recipe, config, images)
+    device = check_device(device_name)
     make_folder(out)
-    device = torch.device(device_name)
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     training, validation = split(images)
@@ -185,36 +172,14 @@ def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig,
     average = VaeNetworks(config).to(device, memory_format=torch.channels_last)
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.Adam(model.parameters(), recipe.lr, fused=True)
-    checkpoint = out / "checkpoint.pt"
-    step = 0
-    if checkpoint.exists():
-        with resuming(checkpoint):
-            state = torch.load(checkpoint, map_location=device, weights_only=True)
-            model.load_state_dict(state["model"])
-            average.load_state_dict(state["average"])
-            optimiser.load_state_dict(state["optimiser"])
-            rng.bit_generator.state = json.loads(state["rng"])
-            restore_random_state(state, device)
-            step = state["step"]
-        log(f"resumed at step {step}")
+    parts = {"model": model, "average": average, "optimiser": optimiser}
+    facts = {"config": config.as_dict()}
+    checkpoint = Checkpoint(out, device, parts, {"rng": rng}, facts, recipe.checkpoint_seconds)
+    step = checkpoint.resume()
     names = ["/".join(Path(source).resolve().parts[-2:]) for source in data]
     record_phase(out / "recipe.json", recipe, config, names, step, images=len(training))
-
-    def save() -> None:
-        state = {
-            "model": model.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "rng": json.dumps(rng.bit_generator.state),
-            "step": step,
-            "config": config.as_dict(),
-        }
-        save_atomically(state | random_state(device), checkpoint)
-
     per_image = config.height * config.width * math.log(2)
-    saved = started = time.monotonic()
-    first = step
-    running: dict[str, float] = {}
+    progress = Progress(out, step, recipe.steps)
     while step < recipe.steps:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(recipe, step)
@@ -233,19 +198,8 @@ def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig,
         step += 1
         values = {"pixels": pixels.item(), "norm": norm.item()}
         values |= {f"z{i + 1}": value for i, value in enumerate(kl.tolist())}
-        for key, value in values.items():
-            running[key] = 0.98 * running.get(key, value) + 0.02 * value
-        if step % 100 == 0:
-            speed = (time.monotonic() - started) / (step - first)
-            numbers = " ".join(f"{name} {value:.4f}" for name, value in running.items())
-            left = speed * (recipe.steps - step) / 60
-            log(f"step {step} of {recipe.steps}: {numbers} {speed:.3f} s/step, {left:.0f} min left")
+        progress.step(step, values)
         if step % recipe.validate_every == 0 or step == recipe.steps:
-            row = validate(average, validation, device)
-            log("validation, bits a pixel: " + " ".join(f"{name} {value:.4f}" for name, value in row.items()))
-            with open(out / "validation.jsonl", "a") as file:
-                file.write(json.dumps({"step": step} | row) + "\n")
-        if time.monotonic() - saved > recipe.checkpoint_seconds or step == recipe.steps:
-            save()
-            saved = time.monotonic()
-    return checkpoint
+            progress.validation(step, validate(average, validation, device))
+        checkpoint.save_if_due(step, recipe.steps)
+    return checkpoint.path

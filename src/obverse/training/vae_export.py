@@ -17,6 +17,7 @@ from safetensors.torch import save as save_safetensors
 from obverse.codecs.vae import VaeCodec
 from obverse.data.image_sets import Bytes
 from obverse.errors import ExportError, InputError
+from obverse.training.run import reading, recorded_phases
 from obverse.training.vae import (
     STOCHASTIC,
     VaeRecipe,
@@ -36,14 +37,10 @@ CALIBRATION = 2000  # images that activation ranges are measured on
 
 def load_checkpoint(path: Path) -> tuple[VaeNetworks, int]:
     """The averaged networks of a checkpoint and their number of training steps."""
-    try:
+    with reading(path, "the bits-back codec"):
         state = torch.load(path, map_location="cpu", weights_only=True)
         model = VaeNetworks(VaeConfig.from_dict(state["config"]))
         model.load_state_dict(state["average"])
-    except FileNotFoundError:
-        raise InputError(f"there is no checkpoint {path}") from None
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise InputError(f"{path} is not a checkpoint of the bits-back codec: {error}") from error
     return model.eval().requires_grad_(False), int(state["step"])
 
 
@@ -65,12 +62,11 @@ def export_vae(
     `largest` bytes, InputError without a checkpoint.
     """
     networks, steps = load_checkpoint(checkpoint)
-    recipe_path = checkpoint.parent / "recipe.json"
+    phases = recorded_phases(checkpoint)
     try:
-        phases = json.loads(recipe_path.read_text())["phases"]
         recipe = VaeRecipe(**phases[-1]["recipe"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise InputError(f"{recipe_path} is not the recipe of this run: {error}") from error
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError(f"recipe.json beside {checkpoint} is not the recipe of this run: {error}") from error
     calibration, validation = prepared(data, recipe)
     exact = quantise_vae(networks, to_tensor(calibration, torch.device("cpu")))
     weights = save_safetensors(exact.export_state())
