@@ -104,6 +104,7 @@ def test_progress_is_said_and_written(tmp_path, capsys):
 
 def test_a_device_that_is_not_here_is_told():
     assert check_device("cpu") == CPU
+    assert check_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(TrainingError, match="there is no device 'abacus' here: use cpu"):
         check_device("abacus")
 

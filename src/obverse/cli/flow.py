@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from obverse.cli.console import say
-from obverse.cli.options import set_threads
+from obverse.cli.options import Device, set_threads
 
 
 def train_flow(
@@ -32,7 +32,7 @@ def train_flow(
     decay: Annotated[float, Parameter(help="Last part of the steps, over which lr falls to 0.")] = 0.4,
     batch: Annotated[int, Parameter(help="Images of a step.")] = 32,
     seed: int = 1,
-    device: Annotated[str, Parameter(help="cpu, cuda, or auto.")] = "auto",
+    device: Device = "auto",
     threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
 ) -> int:
     """Train the integer flow; a run that was stopped goes on from its checkpoint.
@@ -50,14 +50,10 @@ def train_flow(
     if photos:
         image_files(photos)
 
-    import torch
-
     from obverse.training.flow import FlowRecipe, train
     from obverse.training.flow_export import export_flow
 
     set_threads(threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = FlowRecipe(steps=steps, batch=batch, lr=lr, decay=decay, validation=validation, seed=seed)
     checkpoint = train(images, photos or [], out, recipe, device_name=device)
     facts = export_flow(checkpoint, images, out / "model", validation=validation)

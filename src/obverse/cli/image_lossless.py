@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from obverse.cli.console import say
-from obverse.cli.options import set_threads
+from obverse.cli.options import Device, set_threads
 
 
 def train_image_lossless(
@@ -19,7 +19,7 @@ def train_image_lossless(
     batch: Annotated[int, Parameter(help="Pixels a step, for each network.")] = 4096,
     share: Annotated[float, Parameter(help="Share of the pixels of a photo that are trained on.")] = 0.15,
     seed: int = 1,
-    device: Annotated[str, Parameter(help="cpu, cuda, or auto.")] = "auto",
+    device: Device = "auto",
     threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
 ) -> int:
     """Train the lossless image codec; a run that was stopped goes on from its checkpoint.
@@ -34,13 +34,9 @@ def train_image_lossless(
 
     split_files(image_files(data))  # whether there are any, before torch is imported
 
-    import torch
-
     from obverse.training.image_lossless import RasterRecipe, train
     from obverse.training.image_lossless_export import export_image_lossless
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = RasterRecipe(steps=steps, batch=batch, share=share, half_share=min(1.0, 2 * share), seed=seed)
     model = export_image_lossless(train(data, out, recipe, device), data, out / "model")
     say(f"trained: {out / 'model'}, model {model.fingerprint.hex()}")

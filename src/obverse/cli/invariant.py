@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from obverse.cli.console import UsageError, say
+from obverse.cli.options import Device, set_threads
 
 
 def train_invariant(
@@ -72,7 +73,7 @@ def train_invariant(
         ),
     ] = False,
     seed: int = 1,
-    device: Annotated[str, Parameter(help="cpu, cuda, or auto.")] = "auto",
+    device: Device = "auto",
     threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
 ) -> int:
     """Train a code that keeps what tasks need; a run that was stopped goes on from its checkpoint.
@@ -91,17 +92,13 @@ def train_invariant(
         if value is not None and not low <= value <= high:
             raise UsageError(f"--{name} must be {low} to {high}, not {value}")
 
-    import torch
 
     from obverse.training.invariant import InvariantRecipe, objective_of, train
     from obverse.training.invariant_export import export_invariant
     from obverse.training.invariant_sources import Affine, read_sources
     from obverse.transforms.invariant import InvariantConfig
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    set_threads(threads)
     source, held_out = read_sources(data, Affine(degrees, shear, translate, scale, flip), upright)
     units = width or (16 if len(source.shape) == 2 else 64)
     heaps = clusters or (64 if len(source.shape) == 2 else 1)

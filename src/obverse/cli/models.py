@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from obverse.cli.console import human, progress_bar, say, to_json
-from obverse.cli.options import Json, set_threads
+from obverse.cli.options import Device, Json, set_threads
 
 
 def train_image(
@@ -21,7 +21,7 @@ def train_image(
     lr: Annotated[float, Parameter(help="Learning rate of Adam, before its fall at the end.")] = 1e-3,
     decay: Annotated[float, Parameter(help="Last part of the steps, over which lr falls to 0.")] = 0.3,
     seed: int = 1,
-    device: Annotated[str, Parameter(help="cpu, cuda, or auto.")] = "auto",
+    device: Device = "auto",
     threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
 ) -> int:
     """Train the image codec; a run that was stopped goes on from its checkpoint.
@@ -35,14 +35,10 @@ def train_image(
 
     image_files(data)  # whether there are any, before torch is imported
 
-    import torch
-
     from obverse.training.image import ImageRecipe, train
     from obverse.training.image_model import ImageModelConfig
 
     set_threads(threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = ImageRecipe(steps=steps, batch=batch, patch=patch, lr=lr, decay=decay, seed=seed)
     checkpoint = train(data, out, recipe, ImageModelConfig(), device)
     say(f"trained: {checkpoint}")

@@ -43,6 +43,7 @@ Lmbda = Annotated[
     float | None,
     Parameter(help="What a bit may cost in distortion, for codecs that ask: plug-and-play, features."),
 ]
+Device = Annotated[str, Parameter(help="cpu, cuda, or auto.")]
 Metadata = Annotated[
     list[str] | None,
     Parameter(negative="", help="KEY=TEXT to store in the file; repeat for several."),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from obverse.cli.console import UsageError, human, out, say, to_json
-from obverse.cli.options import Force, Json, set_threads
+from obverse.cli.options import Device, Force, Json, set_threads
 
 split_app = App(name="split", help="Split a model into the half for a device and the half for a server.")
 
@@ -98,7 +98,7 @@ def train_split(
         bool, Parameter(help="Train in bfloat16 where that is exact enough.", negative="")
     ] = False,
     seed: int = 1,
-    device: Annotated[str, Parameter(help="cpu, cuda, or auto.")] = "auto",
+    device: Device = "auto",
     threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
 ) -> int:
     """Train a teacher and a split model that imitates it; a run that was stopped goes on from its checkpoints.
@@ -126,8 +126,6 @@ def train_split(
         )
     images = found.whole()
 
-    import torch
-
     from obverse.training.split import SplitRecipe, train
     from obverse.training.split_export import export_split
     from obverse.training.split_images import LabelledImages, split_off
@@ -136,8 +134,6 @@ def train_split(
     from obverse.transforms.split import SplitConfig
 
     set_threads(threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     learned, held_out = split_off(LabelledImages(images, found.labels))
     # the network sees some 32 places a side, whatever the size of the images
     stride = max(1, learned.side // 32)

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from obverse.cli.console import say
-from obverse.cli.options import set_threads
+from obverse.cli.options import Device, set_threads
 
 
 def train_stereo(
@@ -28,7 +28,7 @@ def train_stereo(
     lr: Annotated[float, Parameter(help="Learning rate of Adam, before its fall at the end.")] = 1e-3,
     decay: Annotated[float, Parameter(help="Last part of the steps, over which lr falls to 0.")] = 0.4,
     seed: int = 1,
-    device: Annotated[str, Parameter(help="cpu, cuda, or auto.")] = "auto",
+    device: Device = "auto",
     threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
 ) -> int:
     """Train the stereo codec; a run that was stopped goes on from its checkpoint.
@@ -43,8 +43,6 @@ def train_stereo(
 
     pair_files(data)  # whether there are any, before torch is imported
 
-    import torch
-
     from obverse.codecs.image import ImageCodec
     from obverse.codecs.stereo import image_decoder, match_of
     from obverse.training.stereo import StereoRecipe, train
@@ -52,8 +50,6 @@ def train_stereo(
     from obverse.transforms.stereo import StereoConfig
 
     set_threads(threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = StereoRecipe(steps=steps, keep_out=keep_out, lr=lr, decay=decay, seed=seed)
     image = ImageCodec()
     decode = image_decoder(image)

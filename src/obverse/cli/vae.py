@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from obverse.cli.console import UsageError, say
-from obverse.cli.options import set_threads
+from obverse.cli.options import Device, set_threads
 
 
 def train_vae(
@@ -39,7 +39,7 @@ def train_vae(
     shift: Annotated[int, Parameter(help="Move images by up to so many pixels; for small sets.")] = 0,
     lr: Annotated[float, Parameter(help="Learning rate of Adam, before its fall.")] = 2e-3,
     seed: int = 1,
-    device: Annotated[str, Parameter(help="cpu, cuda, or auto.")] = "auto",
+    device: Device = "auto",
     threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
 ) -> int:
     """Train the bits-back codec on a set of images; a run that was stopped goes on from its checkpoint.
@@ -55,15 +55,11 @@ def train_vae(
         if value is not None and not low <= value <= high:
             raise UsageError(f"--{name} must be {low} to {high}, not {value}")
 
-    import torch
-
     from obverse.training.vae import AS_IS, STOCHASTIC, VaeRecipe, read_gray_sets, train
     from obverse.training.vae_export import export_vae
     from obverse.transforms.vae import VaeConfig
 
     set_threads(threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     height, width = read_gray_sets(data).shape[1:]
     binary = binary or levels == 2
     config = VaeConfig(
