@@ -56,3 +56,14 @@ def data_folder() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no real data in {DATA} (set OBVERSE_DATA)")
     return DATA
+
+
+@pytest.fixture
+def one_thread():
+    """Torch adds up in another order with more threads; with one, results are the same to the last bit."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

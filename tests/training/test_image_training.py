@@ -30,14 +30,6 @@ def folder(tmp_path):
     return data
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def weights(path):
     return torch.load(path, weights_only=True)["model"]
 

@@ -42,16 +42,10 @@ from obverse.training.vic import Vic
 from obverse.transforms.invariant import InvariantConfig, reconstruction_loss
 from obverse.zoo import load_model_from
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PLANE = InvariantConfig((2,), codes=1, width=16)
 RECIPE = InvariantRecipe("vic", 0.1, steps=8, batch=16, warmup=2, validate_every=4, checkpoint_seconds=0)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def a_banana(n: int, seed: int = 0) -> np.ndarray:

@@ -31,13 +31,7 @@ from obverse.training.split_teacher import (
 from obverse.transforms.resnet import ResNet, folded
 from obverse.zoo import load_model_from
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def coloured(n: int, seed: int = 0) -> LabelledImages:

@@ -16,6 +16,8 @@ from obverse.training.stereo_export import export_stereo, load_checkpoint, match
 from obverse.transforms.stereo import StereoConfig, StereoFusion
 from obverse.zoo import load_model_from
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = StereoConfig(
     disparities=8,
     features=8,
@@ -53,14 +55,6 @@ def folder(tmp_path):
         Image.fromarray(right).save(data / f"{i}_right.png")
     Image.fromarray(smooth_photo(120, 320, seed=9)).save(data / "photo.png")
     return data
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def weights(path):

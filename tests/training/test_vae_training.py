@@ -28,15 +28,9 @@ from obverse.training.vae_export import export_vae, load_checkpoint
 from obverse.transforms.vae import VaeConfig
 from obverse.zoo import load_model_from
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RECIPE = VaeRecipe(steps=6, batch=8, warmup=2, kl_steps=3, upper_kl_steps=4, validate_every=2, bf16=False)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
