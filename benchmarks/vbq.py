@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/vbq.py
 
-Timed are the choice alone (both passes are this), counting and making tables, and files of one million latents with
-their tables, there and back. CPU time of the best of some runs; compiled before.
+Timed are the choice alone (both passes are this), with one grid, and with 100 grids of one or eight contexts each;
+counting and making tables; and files of one million latents with their tables, there and back. CPU time of the best of
+some runs; compiled before.
 """
 
 from __future__ import annotations
@@ -55,8 +56,14 @@ def rows(runs: int) -> list[dict[str, Any]]:
     channels = Posterior(*(a.reshape(1000, 100, 10) for a in (posterior.mean, posterior.std)))
     grid = empirical_grid(channels.mean, 12)
     symbols = choose(channels, grid, published_bits(grid), 1.0)
-    seconds = best(lambda: PointTables.of(symbols, grid), runs)
-    found.append({"what": "100 tables", "prior": "empirical", "depth": 12, "lmbda": 1.0, "seconds": seconds})
+    for count in (1, 8):
+        known = {"prior": "empirical", "depth": 12, "lmbda": 1.0}
+        seconds = best(lambda: PointTables.of(symbols, grid, count=count), runs)  # noqa: B023
+        found.append({"what": f"{100 * count} tables", **known, "seconds": seconds})
+        tables = PointTables.of(symbols, grid, count=count)
+        bits = tables.point_bits(grid)
+        seconds = best(lambda: choose(channels, grid, bits, 1.0, tables.contexts), runs)  # noqa: B023
+        found.append({"what": f"choose, contexts: {count}", **known, "seconds": seconds})
     codec = PlugAndPlayCodec()
     file = codec.encode(posterior)
     for what, run in (

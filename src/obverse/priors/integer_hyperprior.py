@@ -295,10 +295,8 @@ class DifferentiableHyperprior(HyperpriorBase):
         super().__init__()
         self.config = exact.config
         self.stacks = {name: (s.ops, [RescaledConv(c) for c in s.convs]) for name, s in exact.stacks.items()}
-        self.z_scale, self.y_scale = (
-            ((index - SCALE_ONE) / SCALE_STEPS).float() for index in (exact.z_index, exact.y_index)
-        )
-        self.y_scale = exact.y_index.float() / SCALE_STEPS
+        self.z_scale = (exact.z_index - SCALE_ONE).float() / SCALE_STEPS
+        self.y_scale = exact.y_index.float() / SCALE_STEPS  # `run` takes SCALE_ONE off
 
     def run(self, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
         if name == "likelihood":

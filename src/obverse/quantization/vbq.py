@@ -130,17 +130,17 @@ def _choose(mean, std, values, rates, lmbda, depth, symbol_of, thresholds, symbo
     """values (G, 2^depth + 1) and rates (G * C, 2^depth + 1) by k, with infinite rates at k = 0 and k = 2^depth."""
     top = 1 << depth
     count = thresholds.shape[1] + 1
-    for a in range(mean.shape[0]):
-        activity = np.zeros(mean.shape[2], np.int32)
-        for g in range(mean.shape[1]):
-            v = values[g]
+    activity = np.zeros((mean.shape[0], mean.shape[2]), np.int32)
+    for g in range(mean.shape[1]):  # the points and rates of a group stay in the cache
+        v = values[g]
+        for a in range(mean.shape[0]):
             for b in range(mean.shape[2]):
                 m = mean[a, g, b]
                 s = np.float64(std[a, g, b])
                 weight = np.float32(min(0.5 / (s * s * lmbda), 1e30))
                 context = g * count
                 for t in thresholds[g]:
-                    context += activity[b] >= t
+                    context += activity[a, b] >= t
                 r = rates[context]
                 below = 0  # the last point that is not above the mean
                 for n in range(depth - 1, -1, -1):
@@ -159,4 +159,4 @@ def _choose(mean, std, values, rates, lmbda, depth, symbol_of, thresholds, symbo
                     best, least = (high, cost) if cost < least else (best, least)
                 symbols[a, g, b] = symbol_of[best]
                 if count > 1:
-                    activity[b] = grown(activity[b], symbol_of[best], 0)
+                    activity[a, b] = grown(activity[a, b], symbol_of[best], 0)
