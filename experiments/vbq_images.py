@@ -3,6 +3,7 @@
     python experiments/vbq_models.py photos && python experiments/vbq_models.py fashion
     python experiments/vbq_images.py photos
     python experiments/vbq_images.py fashion
+    python experiments/vbq_images.py contexts
     python experiments/vbq_images.py bits
 
 Grids and tables are fitted to the posteriors of training images, for each method to the same ones: a grid and a table
@@ -14,7 +15,8 @@ for each of the channels. All methods write the same files with the same entropy
   most of what there is to gain in models like these, whose deviations differ mostly between channels;
 - k-means: centres for each channel.
 
-`photos` is measured on the Kodak photos, beside JPEG; `fashion` on test images, as one file. `bits` draws how many
+`photos` is measured on the Kodak photos, beside JPEG; `fashion` on test images, as one file. `contexts` measures on the
+photos what it is worth that a channel has several tables (quantization/activity.py), for vbq. `bits` draws how many
 bits a latent gets against how sure the posterior is of it, for the photos' VAE and for word embeddings
 (vbq_embeddings.py).
 """
@@ -25,7 +27,7 @@ import argparse
 import csv
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ from obverse.evaluation.plug_and_play import PlugRow, TestItem, bd_rates, draw, 
 from obverse.integrations.generative_model import GenerativeModel, exported, of_module
 from obverse.metrics.bd_rate import bd_rate
 from obverse.quantization.posterior import Posterior
-from obverse.training.plug_and_play import METHODS, build_model, fit, posterior_of
+from obverse.training.plug_and_play import METHODS, OF_MODEL, build_model, fit, posterior_of
 
 Array = npt.NDArray[Any]
 FITTED_TO = 40  # photos
@@ -55,6 +57,7 @@ LMBDAS = {
     "scaled-uniform": tuple(2.0 ** np.arange(-1, 8)),
     "k-means": tuple(2.0 ** np.arange(-2, 11, 3)),
 }
+PHOTO = np.zeros((1, 3, 64, 96), np.float32)  # for the export of networks
 JPEG_QUALITIES = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80)
 
 
@@ -80,6 +83,14 @@ def networks_of(name: str, module: Any, runs: Path, example: Array) -> tuple[byt
         for path, archive in zip(paths, exported(module, example), strict=True):
             path.write_bytes(archive)
     return paths[0].read_bytes(), paths[1].read_bytes()
+
+
+def kodak(data: Path, every: int, model: GenerativeModel) -> list[TestItem]:
+    items = []
+    for path in sorted((data / "kodak").glob("*.png"))[::every]:
+        x = photo(path)
+        items.append(TestItem(x, model.posterior(x), x.shape[2] * x.shape[3]))
+    return items
 
 
 def measured(
@@ -137,13 +148,17 @@ def jpeg(items: list[TestItem]) -> list[tuple[float, float]]:
     return points
 
 
-def report(name: str, rows: list[PlugRow], out: Path, top: float, points: list[tuple[float, float]]) -> None:
-    """CSV, figure, and what is said."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / f"{name}.csv").open("w", newline="") as file:
+def write_rows(path: Path, rows: list[PlugRow]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, asdict(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
+
+
+def report(name: str, rows: list[PlugRow], out: Path, top: float, points: list[tuple[float, float]]) -> None:
+    """CSV, figure, and what is said."""
+    write_rows(out / f"{name}.csv", rows)
     print(table(rows))
     print(f"ceiling: {top:.2f} dB from the means themselves")
     for against in ("uniform", "scaled-uniform", "k-means"):
@@ -179,13 +194,26 @@ def photos(data: Path, runs: Path, out: Path, every: int, methods: list[str]) ->
     module = load_vae("photos", runs)
     model = of_module(module)
     posterior = posterior_of(model.posterior, training_photos(data))
-    items = []
-    for path in sorted((data / "kodak").glob("*.png"))[::every]:
-        x = photo(path)
-        items.append(TestItem(x, model.posterior(x), x.shape[2] * x.shape[3]))
-    networks = networks_of("photos", module, runs, np.zeros((1, 3, 64, 96), np.float32))
+    items = kodak(data, every, model)
+    networks = networks_of("photos", module, runs, PHOTO)
     rows = measured(methods, posterior, networks, items, out / "photos.csv")
     report("photos", rows, out, ceiling(model, items), jpeg(items))
+
+
+def contexts(data: Path, runs: Path, out: Path, every: int) -> None:
+    """One table a channel, as in the paper, against several."""
+    module = load_vae("photos", runs)
+    model = of_module(module)
+    posterior = posterior_of(model.posterior, training_photos(data))
+    items, networks = kodak(data, every, model), networks_of("photos", module, runs, PHOTO)
+    rows = []
+    for name, count in {"one table": 1, "contexts": OF_MODEL.contexts}.items():
+        ladder = fit(posterior, 1, LMBDAS["vbq"], tables=replace(OF_MODEL, contexts=count))
+        stored = build_model(ladder, posterior.shape, axis=1, networks=networks)
+        rows += measure({name: stored}, items, LMBDAS["vbq"])
+    write_rows(out / "contexts.csv", rows)
+    print(table(rows))
+    print(f"BD-rate of contexts against one table: {bd_rates(rows, 'one table')['contexts']:+.1f} %")
 
 
 def fashion(data: Path, runs: Path, out: Path, methods: list[str]) -> None:
@@ -264,7 +292,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["photos", "fashion", "bits"])
+    parser.add_argument("what", choices=["photos", "fashion", "contexts", "bits"])
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--runs", type=Path, default=Path("runs/vbq"))
     parser.add_argument("--out", type=Path, default=Path("experiments/results/vbq"))
@@ -278,6 +306,8 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     if arguments.what == "photos":
         photos(arguments.data, arguments.runs, arguments.out, arguments.every, methods)
+    elif arguments.what == "contexts":
+        contexts(arguments.data, arguments.runs, arguments.out, arguments.every)
     elif arguments.what == "fashion":
         fashion(arguments.data, arguments.runs, arguments.out, methods)
     else:
