@@ -92,7 +92,6 @@ def train_invariant(
         if value is not None and not low <= value <= high:
             raise UsageError(f"--{name} must be {low} to {high}, not {value}")
 
-
     from obverse.training.invariant import InvariantRecipe, objective_of, train
     from obverse.training.invariant_export import export_invariant
     from obverse.training.invariant_sources import Affine, read_sources

@@ -38,12 +38,12 @@ EFFORTS = (
     Search(10, lr=0.03),
     Search(20, lr=0.025),
     Search(40, lr=0.02),
-    Search(60, lr=0.02),
-    Search(100, lr=0.018),
-    Search(180, lr=0.015),
-    Search(300, lr=0.012),
-    Search(500, lr=0.009),
-    Search(1000, lr=0.006),
+    Search(60, lr=0.016),
+    Search(100, lr=0.012),
+    Search(180, lr=0.01),
+    Search(300, lr=0.008),
+    Search(500, lr=0.006),
+    Search(2000, lr=0.003),
 )
 
 
