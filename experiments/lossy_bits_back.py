@@ -1,9 +1,11 @@
 """Lossy bits-back: the hyper-latents of photos drawn from a posterior, their bits refunded, in real files.
 
-    python experiments/lossy_bits_back_model.py --data DATA --out runs/lossy_bits_back
-    python experiments/lossy_bits_back.py code kodak/ --model runs/lossy_bits_back
-    python experiments/lossy_bits_back.py decode FILES --model runs/lossy_bits_back --out images/
+    python experiments/lossy_bits_back_model.py --data DATA
+    python experiments/lossy_bits_back.py code kodak/ --step 3 --iterations 60 --lr 0.02
+    python experiments/lossy_bits_back.py decode FILES --out images/
     python experiments/lossy_bits_back.py table
+
+and for a coarser z, --halvings 2 --out runs/lossy_bits_back_coarse, then --model and --out accordingly.
 
 `code` codes central crops as one file for each quality and method, decodes them in another process, checks that what
 it painted comes out, and writes sets.csv. `table` writes gains.csv and gains.png. The methods:
@@ -171,8 +173,8 @@ def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
 PAIRS = (("drawn", "rounded"), ("sga", "rounded"), ("sga drawn", "sga"))
 
 
-def table(out: Path) -> None:
-    """gains.csv and gains.png from sets.csv.
+def table(out: Path, other: Path | None = None) -> None:
+    """gains.csv and gains.png from sets.csv; other: the folder of another model's, which is compared with too.
 
     Differences of bits + lmbda * squared error, in per cent of the bits. net_percent: of the images alone.
     file_percent: of the files, whose first image has no bits-back, since the others draw their z from its bits.
@@ -181,6 +183,11 @@ def table(out: Path) -> None:
     """
     with open(out / "sets.csv", newline="") as f:
         rows = list(csv.DictReader(f))
+    pairs = PAIRS
+    if other is not None:
+        with open(other / "sets.csv", newline="") as f:
+            rows += [row | {"method": f"other {row['method']}"} for row in csv.DictReader(f)]
+        pairs += (("sga", "other sga"), ("sga drawn", "other sga"), ("sga drawn", "other sga drawn"))
 
     def values(method: str, field: str) -> np.ndarray:
         return np.array([float(row[field]) for row in rows if row["method"] == method])
@@ -189,20 +196,20 @@ def table(out: Path) -> None:
         rate, quality = ("net_bpp", "net_psnr_db") if kind == "net" else ("bpp", "psnr_db")
         return list(zip(values(method, rate), values(method, quality), strict=True))
 
-    def of_pair(method: str, other: str) -> list[np.ndarray]:
+    def of_pair(method: str, against: str) -> list[np.ndarray]:
         pixels = 8 * values(method, "file_bytes") / values(method, "bpp")
         start = values(method, "initial_bits") / pixels
         changes = [
-            values(method, field) - values(other, field) for field in ("net_cost_bpp", "file_cost_bpp")
+            values(method, field) - values(against, field) for field in ("net_cost_bpp", "file_cost_bpp")
         ]
-        return [100 * change / values(other, "net_bpp") for change in (*changes, changes[0] + start)]
+        return [100 * change / values(against, "net_bpp") for change in (*changes, changes[0] + start)]
 
     lines: list[tuple[object, ...]] = []
-    for method, other in PAIRS:
-        gains = zip(QUALITIES, *of_pair(method, other), strict=True)
-        lines += [(method, other, quality, *percents) for quality, *percents in gains]
-        rates = (bd_rate(curve(other, kind), curve(method, kind)) for kind in ("net", "file"))
-        lines.append((method, other, "BD-rate", *rates, ""))
+    for method, against in pairs:
+        gains = zip(QUALITIES, *of_pair(method, against), strict=True)
+        lines += [(method, against, quality, *percents) for quality, *percents in gains]
+        rates = (bd_rate(curve(against, kind), curve(method, kind)) for kind in ("net", "file"))
+        lines.append((method, against, "BD-rate", *rates, ""))
     for method in METHODS:
         rates = (bd_rate(curve("image codec", kind), curve(method, kind)) for kind in ("net", "file"))
         lines.append((method, "image codec", "BD-rate", *rates, ""))
@@ -224,9 +231,9 @@ def table(out: Path) -> None:
     left.set_title(f"Central crops of Kodak, {rows[0]['images']} in a file")
     left.legend()
     bits = values("sga", "bpp")
-    for method, other in PAIRS:
-        net, file, random = of_pair(method, other)
-        (line,) = right.plot(bits, file, "o-", markersize=3, label=f"{method}, against {other}")
+    for method, against in PAIRS:
+        net, file, random = of_pair(method, against)
+        (line,) = right.plot(bits, file, "o-", markersize=3, label=f"{method}, against {against}")
         if method != "sga":
             right.plot(bits, net, ":", color=line.get_color(), label="    without the beginning of the chain")
             right.plot(bits, random, "x", color=line.get_color(), label="    random initial bits, counted")
@@ -262,6 +269,7 @@ def main() -> None:
     drawer = commands.add_parser("table", help="gains.csv and gains.png from what was measured")
     for command in (runner, drawer):
         command.add_argument("--out", type=Path, default=Path("experiments/results/lossy_bits_back"))
+    drawer.add_argument("--other", type=Path, help="results of another model, to compare with too")
     options = parser.parse_args()
     if options.command == "code":
         search = Search(options.iterations, lr=options.lr)
@@ -272,7 +280,7 @@ def main() -> None:
         for path in options.files:
             np.save(options.out / f"{path.stem}.npy", coder.read(path.read_bytes()))
     else:
-        table(options.out)
+        table(options.out, options.other)
 
 
 if __name__ == "__main__":

@@ -288,7 +288,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--hyper", type=int, default=64, help="channels of z")
     parser.add_argument(
-        "--halvings", type=int, default=2, choices=(1, 2), help="of the grid of y, for that of z"
+        "--halvings", type=int, default=1, choices=(1, 2), help="of the grid of y, for that of z"
     )
     options = vars(parser.parse_args())
     device = options.pop("device")
