@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -43,6 +45,34 @@ def test_fit_a_module_and_compress_with_it(here, capsys):
     back = codec.decode(read(write(codec.encode(x, lmbda=0.05))))
     assert back.shape == x.shape
     assert "plug-and-play" in (here / "mine" / "card.md").read_text()
+
+
+MINE = """
+import torch
+
+class Mine(torch.nn.Module):
+    def encode(self, x):
+        return 2 * x, torch.full_like(x, 0.1)
+
+    def decode(self, z):
+        return z / 2
+
+def load():
+    return Mine()
+"""
+
+
+def test_modules_of_the_working_folder(here):
+    """As an installed command sees them: without the working folder in its path."""
+    (here / "mine_of_here.py").write_text(MINE)
+    np.save("train.npy", vectors())
+    code = "import sys; sys.path = [p for p in sys.path if p]; from obverse.cli import run; sys.exit(run(sys.argv[1:]))"
+    words = ["plug-and-play", "fit", "mine_of_here:load", "--data", "train.npy", "--out", "mine"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    codec = PlugAndPlayCodec(load_model_from(here / "mine"))  # the module itself is not needed any more
+    x = vectors(50, 1)
+    assert np.abs(codec.decode(codec.encode(x, lmbda=0.01)) - x).max() < 0.1
 
 
 def test_fit_images_of_several_sizes(here, capsys):

@@ -11,12 +11,8 @@ load only what you trust.
 from __future__ import annotations
 
 import hashlib
-import importlib
-import re
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.errors import InputError, MissingExtraError
+from obverse.integrations.by_name import imported, is_name
 from obverse.integrations.image_input import InputFormat
 
 Array = npt.NDArray[Any]
@@ -124,7 +121,7 @@ def load_encoder(
         from obverse.integrations.hugging_face import hugging_face_encoder
 
         return hugging_face_encoder(path, inputs)
-    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text) and not path.exists():
+    if is_name(text) and not path.exists():
         return _of_function(_imported(text), inputs, fingerprint, text)
     if not path.is_file():
         raise InputError(f"there is no encoder {text}: give a file, a folder, or module:function")
@@ -141,29 +138,10 @@ def load_encoder(
 
 
 def _imported(text: str) -> Function:
-    module, _, name = text.partition(":")
-    try:
-        with _working_folder():
-            found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"the encoder {text} cannot be imported: {error}") from error
+    found = imported(text, "encoder")
     if not callable(found):
         raise InputError(f"the encoder {text} is not a function")
     return found  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _working_folder() -> Iterator[None]:
-    """Modules are looked for in the working folder too, last: installed commands do not look there."""
-    here = str(Path.cwd())
-    if here in sys.path or "" in sys.path:
-        yield
-        return
-    sys.path.append(here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
 
 
 # -- Python ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ Nothing is ever unpickled but tensors.
 from __future__ import annotations
 
 import copy
-import importlib
 import io
 import json
 import re
@@ -26,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.errors import ExportError, InputError
+from obverse.integrations.by_name import imported, is_name, working_folder
 from obverse.quantization.posterior import Posterior
 
 Array = npt.NDArray[Any]
@@ -78,18 +78,15 @@ def model_of(source: Any) -> Any:
     """
     found = source
     if isinstance(source, str):
-        match = re.fullmatch(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)", source)
-        if not match:
+        if not is_name(source):
             raise InputError(
                 f"{source} is no model: give module:name of it, or of a function that returns it"
             )
-        try:
-            found = getattr(importlib.import_module(match[1]), match[2])
-        except (ImportError, AttributeError) as error:
-            raise InputError(f"the model {source} cannot be imported: {error}") from error
+        found = imported(source, "model")
         if not _is_model(found) or isinstance(found, type):
             try:
-                found = found()
+                with working_folder():
+                    found = found()
             except Exception as error:
                 raise InputError(f"the model {source} cannot be made: {error}") from error
     if not _is_model(found) or isinstance(found, type):
