@@ -3,7 +3,7 @@
     python experiments/vbq_models.py photos && python experiments/vbq_models.py fashion
     python experiments/vbq_images.py photos
     python experiments/vbq_images.py fashion
-    python experiments/vbq_images.py contexts
+    python experiments/vbq_images.py contexts --every 3
     python experiments/vbq_images.py bits
 
 Grids and tables are fitted to the posteriors of training images, for each method to the same ones: a grid and a table
@@ -296,7 +296,7 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--runs", type=Path, default=Path("runs/vbq"))
     parser.add_argument("--out", type=Path, default=Path("experiments/results/vbq"))
-    parser.add_argument("--every", type=int, default=3, help="of the Kodak photos, only every so many-th")
+    parser.add_argument("--every", type=int, default=1, help="of the Kodak photos, only every so many-th")
     parser.add_argument(
         "--method", action="append", choices=METHODS, help="measure only this one again; repeat for several"
     )
