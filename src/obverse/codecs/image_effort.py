@@ -37,7 +37,7 @@ EFFORTS = (
     None,
     Search(10, lr=0.03),
     Search(20, lr=0.025),
-    Search(40, lr=0.02),
+    Search(32, lr=0.02),
     Search(60, lr=0.016),
     Search(100, lr=0.012),
     Search(180, lr=0.01),
