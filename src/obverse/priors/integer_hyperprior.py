@@ -20,6 +20,7 @@ numbers. All distributions are logistic. What codes is `exact_integer_hyperprior
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -90,7 +91,7 @@ def logistic_bits(x: Tensor, mean: Tensor | float, log2_scale: Tensor) -> Tensor
     return nats / math.log(2)
 
 
-class HyperpriorBase(nn.Module):
+class HyperpriorBase(nn.Module, ABC):
     """What the floats of training and those of searches have in common: rates of y, given what the networks say.
 
         ŷ ──► run("posterior") ──► mean, log2 spread ──► z ──► run("likelihood") ──► + y_scale ──► bits of y
@@ -103,9 +104,9 @@ class HyperpriorBase(nn.Module):
     z_scale: Tensor
     y_scale: Tensor
 
+    @abstractmethod
     def run(self, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
         """One network, x and the planes of the rate concatenated -> means and log2 scales, not clipped."""
-        raise NotImplementedError
 
     def planes(self, rate: Tensor, like: Tensor) -> Tensor:
         """rate: (B,) numbers 0..rates-1 -> (B, rates, h, w), 1 where it is the rate."""
