@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.model_codec import ModelCodec, OptionalModelCodec
 from obverse.container.header import Header
 from obverse.errors import InputError, WrongModelError
+from obverse.registry import open_codec
 from obverse.zoo import StoredModel
 
 
@@ -61,3 +62,12 @@ def test_files_of_others_are_refused(codec: str, model: bytes | None) -> None:
     with pytest.raises(WrongModelError, match="3132333435363738"):
         Example(stored(b"")).check_written_here(Header(codec, {}, (1,), (), model, None, {}))
     Example(stored(b"")).check_written_here(Header("example", {}, (1,), (), b"12345678", None, {}))
+
+
+@pytest.mark.parametrize("name", ["features", "plug-and-play"])
+def test_codecs_that_may_do_without_a_model(name):
+    codec = type(open_codec(name))
+    mine = StoredModel("mine", b"", {}, b"12345678")
+    assert codec.takes_model and issubclass(codec, OptionalModelCodec)
+    assert codec().model is None and codec().fingerprint is None
+    assert codec(mine).model is mine and codec(mine).fingerprint == b"12345678"

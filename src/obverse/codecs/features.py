@@ -22,7 +22,6 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from obverse.codec import Codec
 from obverse.codecs.feature_items import (
     ENCODER,
     ENCODER_NAME,
@@ -44,32 +43,25 @@ from obverse.codecs.feature_items import (
     unpack_arrays,
     unpack_model,
 )  # fmt: skip
+from obverse.codecs.model_codec import OptionalModelCodec
 from obverse.container import Container, Limits, write
 from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
 from obverse.data.features import check_feature_name, check_features, feature_bytes, read_features
 from obverse.errors import DamagedError, DecodeError, InputError, RateTargetError, WrongModelError
 from obverse.priors.feature_bottleneck import FeatureBottleneck
-from obverse.zoo import CONFIG, StoredModel, find_model, load_model, load_model_from
+from obverse.zoo import CONFIG, find_model, load_model, load_model_from
 
 CHUNK = 256  # vectors of an item
 
 Array = npt.NDArray[Any]
 
 
-class FeatureCodec(Codec):
+class FeatureCodec(OptionalModelCodec):
     """Arrays (n, d) of float16, float32 or float64: one feature vector a row."""
 
     id: ClassVar[str] = "features"
     suffix: ClassVar[str] = ".npy"
-    takes_model: ClassVar[bool] = True
-
-    def __init__(self, model: StoredModel | None = None):
-        self.model = model
-
-    @property
-    def fingerprint(self) -> bytes | None:
-        return self.model.fingerprint if self.model else None
 
     @cached_property
     def bottleneck(self) -> FeatureBottleneck | None:

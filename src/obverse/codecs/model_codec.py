@@ -92,3 +92,16 @@ class ModelCodec(Codec):
                 f"the file was written by codec {header.codec!r} with model {written}, here is model "
                 f"{self.fingerprint.hex()} of {self.id!r}: name the model that wrote it (--model FOLDER)"
             )
+
+
+class OptionalModelCodec(Codec):
+    """A codec that codes with a stored model where it is made with one, and does without where it is not."""
+
+    takes_model: ClassVar[bool] = True
+
+    def __init__(self, model: StoredModel | None = None):
+        self.model = model
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        return self.model.fingerprint if self.model else None

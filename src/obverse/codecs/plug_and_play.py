@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from obverse.codec import Codec
+from obverse.codecs.model_codec import OptionalModelCodec
 from obverse.codecs.plug_and_play_model import MOST_AXES, PlugModel, filled_side, image_batch
 from obverse.coding import Message
 from obverse.container import Container, Limits
@@ -35,7 +35,6 @@ from obverse.priors.rate_ladder import RateLadder, Rung, decoding_memory, pack_l
 from obverse.quantization.activity import grow
 from obverse.quantization.point_grid import EMPIRICAL, NORMAL
 from obverse.quantization.posterior import Posterior, grouped
-from obverse.zoo import StoredModel
 
 Array = npt.NDArray[Any]
 RUNG, AXIS, SIZE = range(3)  # keys of the header's config
@@ -46,19 +45,11 @@ FEW = 1 << 16  # latents for which every prior and depth is tried
 MOST_PACKED = 1 << 28  # bytes of the tables in a file
 
 
-class PlugAndPlayCodec(Codec):
+class PlugAndPlayCodec(OptionalModelCodec):
     """What a model's encode takes, or posteriors: a pair of arrays (mean, std), or a .npz file of them."""
 
     id: ClassVar[str] = "plug-and-play"
     suffix: ClassVar[str] = ".npy"
-    takes_model: ClassVar[bool] = True
-
-    def __init__(self, model: StoredModel | None = None):
-        self.model = model
-
-    @property
-    def fingerprint(self) -> bytes | None:
-        return self.model.fingerprint if self.model else None
 
     @cached_property
     def plug(self) -> PlugModel | None:
