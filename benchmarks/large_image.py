@@ -49,7 +49,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.obv"
         for task in ("encode", "decode"):
-            command = [sys.executable, "-c", CHILD, task, str(path), str(REPOSITORY / "examples" / "kodim23.png")]
+            command = [
+                sys.executable,
+                "-c",
+                CHILD,
+                task,
+                str(path),
+                str(REPOSITORY / "examples" / "kodim23.png"),
+            ]
             command += [str(height), str(width)]
             result = subprocess.run(command, capture_output=True, text=True, check=True)
             rows.append({"height": height, "width": width, **json.loads(result.stdout)})
