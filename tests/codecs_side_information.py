@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from conftest import smooth_photo
+from tests.conftest import smooth_photo
 
 
 def gaussian_pairs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

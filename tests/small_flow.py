@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_safetensors
 
-from conftest import smooth_photo
 from obverse.training.flow_export import quantise_flow
 from obverse.transforms.exact_integer_flow import ExactIntegerFlow
 from obverse.transforms.integer_flow import Coupling, FlowConfig, IntegerFlow
 from obverse.zoo import StoredModel, store_model
+from tests.conftest import smooth_photo
 
 CONFIG = FlowConfig(levels=2, width=8, hidden=8, blocks=(1, 1, 1), components=2, coupling=6)
 

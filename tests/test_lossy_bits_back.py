@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 import obverse
-from conftest import REPOSITORY, smooth_photo, torch_setting
 from obverse.container import Container, read, write
 from obverse.data.patches import PatchSampler
 from obverse.errors import DamagedError, DecodeError, InputError, WrongModelError
 from obverse.priors.integer_hyperprior import HyperpriorConfig, IntegerHyperprior
 from obverse.quantization.sga import Search
+from tests.conftest import REPOSITORY, smooth_photo, torch_setting
 
 EXPERIMENTS = REPOSITORY / "experiments"
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY
 from obverse import registry
 from obverse.codec import compress, decompress
 from obverse.errors import InputError, UnknownCodecError, WrongModelError
 from obverse.zoo import load_model, store_model
+from tests.conftest import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "how-to" / "add-a-codec.md"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from split_models import SMALL, stored_model
 
-from conftest import REPOSITORY, smooth_photo
 from obverse.codecs.split import SplitCodec
+from tests.conftest import REPOSITORY, smooth_photo
+from tests.split_models import SMALL, stored_model
 
 FOLDER = REPOSITORY / "examples" / "split_computing"
 CODEC = SplitCodec()

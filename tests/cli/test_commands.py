@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 import obverse
-from conftest import smooth_photo
 from obverse.cli import run
 from obverse.cli.console import UsageError, human, parse_bytes, printable, to_json
+from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 import obverse
-from conftest import smooth_photo
 from obverse.cli import run
 from obverse.cli.effort import search_bar
+from tests.conftest import smooth_photo
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from invariant_models import IMAGES, items_of, stored_model
 from PIL import Image
 from torch import nn
 
 from obverse.cli import run
 from obverse.zoo import store_model
+from tests.invariant_models import IMAGES, items_of, stored_model
 
 Capture = pytest.CaptureFixture[str]
 

@@ -17,12 +17,12 @@ import pytest
 from PIL import Image
 
 import obverse
-from conftest import smooth_photo
 from obverse import errors
 from obverse.cli import run
 from obverse.cli.batch import Job, run_jobs
 from obverse.cli.console import explain
 from obverse.container import Container, files, read, write
+from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
 FULL = Path("/dev/full")

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image
-from small_flow import some_images
 
 import obverse
-from conftest import smooth_photo
 from obverse.cli.flow import train_flow
 from obverse.errors import InputError
+from tests.conftest import smooth_photo
+from tests.small_flow import some_images
 
 
 def test_train_then_compress(tmp_path, capsys):

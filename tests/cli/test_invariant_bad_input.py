@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from invariant_models import IMAGES, POINTS, items_of, stored_model
 from PIL import Image
 
 from obverse.cli import run
 from obverse.zoo import store_model
+from tests.invariant_models import IMAGES, POINTS, items_of, stored_model
 
 Capture = pytest.CaptureFixture[str]
 

@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 import obverse
-from conftest import smooth_photo
 from obverse import registry
 from obverse.cli import run
 from obverse.cli.facts import LOSSLESS_KINDS
@@ -25,6 +24,7 @@ from obverse.codecs import image_lossless
 from obverse.container import Container, Limits, read
 from obverse.container.recover import recover_items
 from obverse.data.arrays import npy_bytes
+from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
 

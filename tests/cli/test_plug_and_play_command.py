@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import smooth_photo
 from obverse.cli.console import UsageError
 from obverse.cli.plug_and_play import evaluate, fit
 from obverse.codecs.plug_and_play import PlugAndPlayCodec
 from obverse.container import read, write
 from obverse.errors import InputError
 from obverse.zoo import load_model_from
+from tests.conftest import smooth_photo
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import smooth_photo
 from obverse.cli.stereo import train_stereo
 from obverse.errors import InputError
+from tests.conftest import smooth_photo
 
 
 def test_the_command_trains_and_exports(tmp_path, monkeypatch, capsys):

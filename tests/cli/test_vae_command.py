@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from vae_models import TWO_LAYERS, images_of, stored_model
 
 from obverse.cli import run
 from obverse.cli.console import UsageError
@@ -16,6 +15,7 @@ from obverse.cli.vae import train_vae
 from obverse.data.image_sets import read_image_set
 from obverse.errors import InputError, UnsupportedInputError
 from obverse.zoo import store_model
+from tests.vae_models import TWO_LAYERS, images_of, stored_model
 
 
 def test_the_command_trains_and_exports(tmp_path, monkeypatch, capsys):

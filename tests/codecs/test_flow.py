@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from small_flow import hard_images, some_images, store_flow
 
 import obverse
-from conftest import torch_setting
 from obverse.codecs.flow import FlowCodec
 from obverse.container import Container, Limits, read, write
 from obverse.errors import (
@@ -26,6 +24,8 @@ from obverse.errors import (
     WrongModelError,
 )
 from obverse.zoo import StoredModel
+from tests.conftest import torch_setting
+from tests.small_flow import hard_images, some_images, store_flow
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import obverse
-from conftest import REPOSITORY, smooth_photo
 from obverse.codecs import image_networks
 from obverse.codecs.image import (
     encode_pixels,
@@ -31,6 +30,7 @@ from obverse.errors import (
 )
 from obverse.metrics.distortion import psnr
 from obverse.zoo import model_folder
+from tests.conftest import REPOSITORY, smooth_photo
 
 PHOTO = REPOSITORY / "examples" / "kodim23.png"
 

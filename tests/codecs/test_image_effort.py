@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 import obverse
-from conftest import REPOSITORY, smooth_photo
 from obverse.codecs import image_effort
 from obverse.codecs.image import level_of
 from obverse.codecs.image_effort import EFFORTS, lmbda_of_level
@@ -19,6 +18,7 @@ from obverse.errors import InputError, RateTargetError
 from obverse.metrics.distortion import mse
 from obverse.quantization.sga import GumbelAnnealing, Search
 from obverse.training.image import LMBDA_MAX, LMBDA_MIN
+from tests.conftest import REPOSITORY, smooth_photo
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 import obverse
-from conftest import REPOSITORY, smooth_photo
 from obverse.codecs import image_lossless, image_methods
 from obverse.codecs.image_lossless import ImageLosslessCodec, layout_of
 from obverse.container import Container, Limits, read, write
@@ -27,6 +26,7 @@ from obverse.errors import (
     UnsupportedInputError,
     WrongModelError,
 )
+from tests.conftest import REPOSITORY, smooth_photo
 
 NAME = "image-lossless"
 PHOTO = REPOSITORY / "examples" / "kodim23.png"

@@ -11,12 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from invariant_models import CLUSTERED, CONFIGS, IMAGES, POINTS, TASKS_ONLY, items_of, stored_model
 from PIL import Image
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from conftest import torch_setting
 from obverse.codecs.invariant import InvariantCodec
 from obverse.coding import TableFamily
 from obverse.container import Container, Limits, read, write
@@ -29,6 +27,8 @@ from obverse.errors import (
     UnsupportedInputError,
 )
 from obverse.transforms.invariant import InvariantConfig
+from tests.conftest import torch_setting
+from tests.invariant_models import CLUSTERED, CONFIGS, IMAGES, POINTS, TASKS_ONLY, items_of, stored_model
 
 CODECS = {config: InvariantCodec(stored_model(config)) for config in CONFIGS}
 CODEC = CODECS[POINTS]

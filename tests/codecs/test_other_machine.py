@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import obverse
-from codecs_side_information import EXAMPLES, same
-from conftest import smooth_photo, torch_setting
+from tests.codecs_side_information import EXAMPLES, same
+from tests.conftest import smooth_photo, torch_setting
 
 
 def tiles(count, side):

@@ -12,9 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from plug_models import Blocks, Linear
 
-from conftest import smooth_photo
 from obverse.codecs.plug_and_play import AXIS, RUNG, SIZE, PlugAndPlayCodec, image_batch
 from obverse.container import Container, read, write
 from obverse.data.images import ConversionWarning
@@ -24,6 +22,8 @@ from obverse.priors.rate_ladder import pack_ladder
 from obverse.quantization.posterior import Posterior
 from obverse.training.plug_and_play import METHODS, build_model, fit, posterior_of, save_model
 from obverse.zoo import StoredModel, load_model_from
+from tests.conftest import smooth_photo
+from tests.plug_models import Blocks, Linear
 
 ALONE = PlugAndPlayCodec()
 

@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
-from split_models import CONFIGS, PAINTS, SMALL, UPSAMPLED, images_of, stored_model
 
-from conftest import torch_setting
 from obverse.codecs.split import SplitCodec, csv_bytes
 from obverse.codecs.split_halves import as_tensor
 from obverse.container import Limits, read, write
@@ -30,6 +28,8 @@ from obverse.errors import (
     UnsupportedInputError,
 )
 from obverse.transforms.split import standardised
+from tests.conftest import torch_setting
+from tests.split_models import CONFIGS, PAINTS, SMALL, UPSAMPLED, images_of, stored_model
 
 CODECS = {config: SplitCodec(stored_model(config)) for config in CONFIGS}
 CODEC = CODECS[SMALL]

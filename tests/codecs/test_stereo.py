@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import smooth_photo
 from obverse.codecs import stereo
 from obverse.codecs.image import ImageCodec
 from obverse.codecs.stereo import StereoCodec, fuse_pixels, like
@@ -16,6 +15,7 @@ from obverse.data.stereo import shift_rows
 from obverse.errors import DamagedError, InputError, LimitError, SideInformationError, WrongModelError
 from obverse.metrics.distortion import psnr
 from obverse.zoo import load_model, model_folder
+from tests.conftest import smooth_photo
 
 
 def textured(height: int, width: int, seed: int) -> np.ndarray:

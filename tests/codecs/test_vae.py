@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from vae_models import BINARY, CONFIGS, TWO_LAYERS, images_of, stored_model, strokes
 
 import obverse
 from obverse.codec import codec_of
@@ -31,6 +30,7 @@ from obverse.errors import (
 from obverse.registry import open_codec
 from obverse.training.vae import binarise
 from obverse.zoo import WEIGHTS, load_model, model_folder
+from tests.vae_models import BINARY, CONFIGS, TWO_LAYERS, images_of, stored_model, strokes
 
 CODECS = {config: VaeCodec(stored_model(config)) for config in CONFIGS}
 CODEC = CODECS[TWO_LAYERS]

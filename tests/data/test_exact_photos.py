@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import smooth_photo
 from obverse.data.images import (
     ConversionWarning,
     Photo,
@@ -21,6 +20,7 @@ from obverse.data.images import (
     write_photo,
 )
 from obverse.errors import InputError, UnsupportedInputError
+from tests.conftest import smooth_photo
 
 COLOUR = smooth_photo(40, 48)
 GRAY = smooth_photo(40, 48, channels=1)

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image, ImageCms
 
 import obverse
-from conftest import smooth_photo
 from obverse.cli import run
 from obverse.data.images import ConversionWarning, Photo, photo_of, read_photo, to_pillow, write_photo
 from obverse.errors import InputError, UnsupportedInputError
+from tests.conftest import smooth_photo
 
 HEIGHT, WIDTH = 40, 48
 COLOUR = smooth_photo(HEIGHT, WIDTH)

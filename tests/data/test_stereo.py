@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import smooth_photo
 from obverse.data.stereo import other_camera, pair_files, read_pair, shift_rows, synthetic_pair
 from obverse.data.stereo_crops import (
     CropSampler,
@@ -18,6 +17,7 @@ from obverse.data.stereo_crops import (
     synthetic_scenes,
 )
 from obverse.errors import InputError
+from tests.conftest import smooth_photo
 
 
 def save(folder, name, array):

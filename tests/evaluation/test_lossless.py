@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import smooth_photo
 from obverse.errors import InputError, MissingExtraError, OutputError
 from obverse.evaluation import (
     LosslessRow,
@@ -22,6 +21,7 @@ from obverse.evaluation import (
     summarise_lossless,
     write_lossless_report,
 )
+from tests.conftest import smooth_photo
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from plug_models import Linear
 
 from obverse.codecs.plug_and_play import PlugAndPlayCodec
 from obverse.container import write
@@ -11,6 +10,7 @@ from obverse.evaluation.plug_and_play import TestItem, bd_rates, measure, qualit
 from obverse.integrations.generative_model import exported, of_module
 from obverse.quantization.posterior import Posterior
 from obverse.training.plug_and_play import build_model, fit
+from tests.plug_models import Linear
 
 
 def posterior(seed: int = 0) -> Posterior:

@@ -12,14 +12,14 @@ from pathlib import Path
 import atheris
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 import obverse
-from conftest import smooth_photo
 from obverse.codecs import image_lossless
 from obverse.codecs.image_lossless import KINDS
 from obverse.container import Container, Limits, read, write
 from obverse.errors import ObverseError
+from tests.conftest import smooth_photo
 
 NAME = "image-lossless"
 LIMITS = Limits(pixels=4_000, memory=2**28)

@@ -12,12 +12,12 @@ from pathlib import Path
 import atheris
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 import obverse
-from codecs_side_information import EXAMPLES
 from obverse.container import Container, Limits, read, write
 from obverse.errors import ObverseError
+from tests.codecs_side_information import EXAMPLES
 
 LIMITS = Limits(pixels=40_000, memory=2**26)
 GENUINE = []

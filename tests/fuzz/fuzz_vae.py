@@ -12,13 +12,12 @@ from pathlib import Path
 import atheris
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from vae_models import BINARY, TWO_LAYERS, images_of, stored_model
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from obverse.codecs.vae import VaeCodec
 from obverse.container import Container, Limits, read, write
 from obverse.errors import ObverseError
+from tests.vae_models import BINARY, TWO_LAYERS, images_of, stored_model
 
 LIMITS = Limits(pixels=40_000, memory=2**26)
 CASES = []

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-from small_flow import hard_images, some_images
+sys.path.insert(0, str(HERE.parent.parent))
 
 import obverse
 from obverse.container import write_atomically
 from obverse.data.arrays import npy_bytes
+from tests.small_flow import hard_images, some_images
 
 
 def main() -> None:

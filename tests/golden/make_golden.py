@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent.parent))
 
 import obverse
-from conftest import smooth_photo
 from obverse.codecs.image import level_of, quantise_pixels
 from obverse.container import write_atomically
+from tests.conftest import smooth_photo
 
 
 def symbols_digest(photo: np.ndarray, quality: float) -> str:

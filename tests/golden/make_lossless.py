@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent.parent))
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 import obverse
-from conftest import REPOSITORY, smooth_photo
 from obverse.codecs import image_lossless
 from obverse.container import write_atomically
 from obverse.data.images import Photo
+from tests.conftest import REPOSITORY, smooth_photo
 
 FOLDER = HERE / "lossless"
 STRIPE_PIXELS = 1500  # so that the case of several stripes is small

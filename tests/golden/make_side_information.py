@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent.parent))
 
 import obverse
-from codecs_side_information import EXAMPLES
 from obverse.container import write_atomically
 from obverse.data.arrays import npy_bytes
+from tests.codecs_side_information import EXAMPLES
 
 
 def main() -> None:

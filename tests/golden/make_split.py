@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent.parent))
 
-from conftest import smooth_photo
 from obverse.codecs.split import SplitCodec
 from obverse.container import write, write_atomically
 from obverse.data.arrays import npy_bytes
+from tests.conftest import smooth_photo
 
 
 def images() -> dict[str, np.ndarray]:

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-from vae_models import strokes
+sys.path.insert(0, str(HERE.parent.parent))
 
 import obverse
 from obverse.container import write_atomically
 from obverse.data.arrays import npy_bytes
+from tests.vae_models import strokes
 
 
 def cases() -> dict[str, tuple[str, np.ndarray, dict[str, int]]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import obverse
-from codecs_side_information import EXAMPLES, same
+from tests.codecs_side_information import EXAMPLES, same
 
 FOLDER = Path(__file__).parent / "side_information"
 

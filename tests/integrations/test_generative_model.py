@@ -8,10 +8,10 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from plug_models import BadShape, BadStd, Blocks, Linear, OneThing
 
 from obverse.errors import ExportError, InputError
 from obverse.integrations.generative_model import ExportedFunction, exported, model_of, of_module
+from tests.plug_models import BadShape, BadStd, Blocks, Linear, OneThing
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from obverse.errors import InputError, MissingExtraError
 from obverse.integrations.encoders import load_encoder
 from obverse.integrations.hugging_face import clip_prototypes
 from obverse.integrations.image_input import InputFormat
-from tiny_clip import make_tiny_clip
+from tests.tiny_clip import make_tiny_clip
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
 

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 
 import obverse
-from conftest import REPOSITORY
 from obverse.codecs.image import quantise_latents
 from obverse.priors.differentiable_four_step import DifferentiableFourStep, join_slices
 from obverse.priors.four_step import from_slices, to_slices
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture(scope="module")

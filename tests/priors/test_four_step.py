@@ -5,11 +5,11 @@ import itertools
 import pytest
 import torch
 
-from conftest import torch_setting
 from obverse.coding import TableFamily
 from obverse.priors.exact_four_step import FRACTION, LEVELS, ExactFourStep, export_exact, interpolate_level
 from obverse.priors.four_step import FourStepHyperprior, from_slices, gaussian_bits, take_slice, to_slices
 from obverse.priors.scales import SCALES, scale
+from tests.conftest import torch_setting
 
 
 @pytest.fixture(scope="module")

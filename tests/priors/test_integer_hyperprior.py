@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from conftest import torch_setting
 from obverse.coding import Message
 from obverse.errors import DamagedError, InputError, MessageEmptyError
 from obverse.priors.exact_integer_hyperprior import (
@@ -33,6 +32,7 @@ from obverse.priors.integer_hyperprior import (
     Ints,
     logistic_bits,
 )
+from tests.conftest import torch_setting
 
 CHANNELS, SIDE, RATES = 6, 16, 2
 

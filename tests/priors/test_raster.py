@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from conftest import smooth_photo
 from obverse.errors import DamagedError, ExportError, InputError, MessageEmptyError
 from obverse.priors import raster_context as context
 from obverse.priors.raster import RasterModel, worth_seeing
 from obverse.priors.raster_network import Networks, checked
 from obverse.zoo import StoredModel, load_model
+from tests.conftest import smooth_photo
 
 
 @pytest.fixture(scope="module")

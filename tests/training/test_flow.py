@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_flow import CONFIG, float_flow, some_images
 
-from conftest import smooth_photo
 from obverse.codecs.flow import FlowCodec
 from obverse.container import read, write
 from obverse.errors import ExportError, InputError, OutputError, TrainingError
@@ -18,6 +16,8 @@ from obverse.training import flow_export
 from obverse.training.flow import Batches, FlowRecipe, bits_per_dimension, photo_crops, train
 from obverse.training.flow_export import Calibration, export_flow, load_checkpoint, quantise_flow, step_of
 from obverse.zoo import load_model_from
+from tests.conftest import smooth_photo
+from tests.small_flow import CONFIG, float_flow, some_images
 
 RECIPE = FlowRecipe(
     steps=6,

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 import obverse
-from conftest import smooth_photo
 from obverse.coding.logistic_mixture import FRACTION, LogisticMixtures, nearest_scale, weights_of
 from obverse.errors import InputError, TrainingError
 from obverse.priors import raster_network
@@ -23,6 +22,7 @@ from obverse.training.image_lossless import (
     train,
 )
 from obverse.training.image_lossless_export import exact_networks, export_image_lossless, read_checkpoint
+from tests.conftest import smooth_photo
 
 SMALL = RasterRecipe(
     steps=30, batch=256, hidden=16, hidden2=8, components=2, share=0.4, validate_every=15, warmup=5

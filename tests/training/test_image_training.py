@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 import obverse
-from conftest import smooth_photo
 from obverse.codecs.image import ImageCodec
 from obverse.errors import InputError, TrainingError
 from obverse.training.export import export_image
 from obverse.training.image import ImageRecipe, learning_rate, loss_of, sample_quality, train
 from obverse.training.image_model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
+from tests.conftest import smooth_photo
 
 SMALL = ImageModelConfig(
     latents=32, fine=1, coarse=1, fine_hidden=8, coarse_hidden=8, hyper=8, features=16, context=16, hidden=16

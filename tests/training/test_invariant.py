@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from invariant_models import IMAGES, POINTS, TASKS_ONLY, items_of
 
 import obverse.training.invariant as training
 from obverse.codecs.invariant import InvariantCodec
@@ -41,6 +40,7 @@ from obverse.training.vc import Vc
 from obverse.training.vic import Vic
 from obverse.transforms.invariant import InvariantConfig, reconstruction_loss
 from obverse.zoo import load_model_from
+from tests.invariant_models import IMAGES, POINTS, TASKS_ONLY, items_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from split_models import PAINTS, SMALL, TEACHER, images_of
 from torch.nn import functional
 
 import obverse.training.split as training
@@ -30,6 +29,7 @@ from obverse.training.split_teacher import (
 )
 from obverse.transforms.resnet import ResNet, folded
 from obverse.zoo import load_model_from
+from tests.split_models import PAINTS, SMALL, TEACHER, images_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

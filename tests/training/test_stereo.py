@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load
 
-from conftest import smooth_photo
 from obverse.data.stereo import shift_rows, synthetic_pair
 from obverse.errors import ExportError, InputError, TrainingError
 from obverse.training.stereo import StereoRecipe, loss_of, matching_cost, to_unit, train, validate
 from obverse.training.stereo_export import export_stereo, load_checkpoint, match_samples
 from obverse.transforms.stereo import StereoConfig, StereoFusion
 from obverse.zoo import load_model_from
+from tests.conftest import smooth_photo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

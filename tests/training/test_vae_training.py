@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from vae_models import BINARY, SIZES, TWO_LAYERS, images_of
 
 import obverse.training.vae as training
 from obverse.codecs.vae import VaeCodec
@@ -27,6 +26,7 @@ from obverse.training.vae import (
 from obverse.training.vae_export import export_vae, load_checkpoint
 from obverse.transforms.vae import VaeConfig
 from obverse.zoo import load_model_from
+from tests.vae_models import BINARY, SIZES, TWO_LAYERS, images_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from conftest import torch_setting
 from obverse.errors import ExportError
 from obverse.transforms.exact import FLOAT32_EXACT, ExactConv, quantise_conv
+from tests.conftest import torch_setting
 
 
 def make(out=24, inside=48, kernel=3, top=255, weight=127, seed=0):

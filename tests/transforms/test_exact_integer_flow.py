@@ -5,9 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_flow import CONFIG, exact_flow, hard_images, some_images
 
-from conftest import torch_setting
 from obverse.errors import DamagedError, ExportError
 from obverse.transforms.exact_integer_flow import (
     ExactIntegerFlow,
@@ -16,6 +14,8 @@ from obverse.transforms.exact_integer_flow import (
     d_range,
     kept_range,
 )
+from tests.conftest import torch_setting
+from tests.small_flow import CONFIG, exact_flow, hard_images, some_images
 
 LEVELS = CONFIG.levels
 

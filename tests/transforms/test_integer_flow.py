@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_flow import CONFIG, float_flow, some_images
 
 from obverse.coding.logistic_mixture import FRACTION, LOGIT, LogisticMixtures, scale_of, weights_of
 from obverse.errors import InputError
@@ -25,6 +24,7 @@ from obverse.transforms.integer_flow import (
     to_colour,
     unsqueeze,
 )
+from tests.small_flow import CONFIG, float_flow, some_images
 
 
 def tensor(images):

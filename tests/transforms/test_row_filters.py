@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import smooth_photo
 from obverse.transforms.row_filters import filter_rows, unfilter_rows
+from tests.conftest import smooth_photo
 
 
 @settings(deadline=None, max_examples=40)

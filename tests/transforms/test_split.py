@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from split_models import PAINTS, SMALL, UPSAMPLED
 
 from obverse.errors import InputError
 from obverse.transforms.resnet import ResNet, folded
@@ -19,6 +18,7 @@ from obverse.transforms.split import (
     scaled_gradient,
     standardised,
 )
+from tests.split_models import PAINTS, SMALL, UPSAMPLED
 
 
 @pytest.mark.parametrize("config", [SMALL, PAINTS, UPSAMPLED])

@@ -7,9 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from vae_models import CONFIGS, SIZES, as_tensor, images_of, networks_of
 
-from conftest import torch_setting
 from obverse.coding import LogisticMixtures
 from obverse.errors import InputError
 from obverse.transforms.vae import (
@@ -22,6 +20,8 @@ from obverse.transforms.vae import (
     split_pixels,
 )
 from obverse.transforms.vae_exact import BINS, CENTRE, UNIT, ExactVae, logistic_bins, quantise_vae
+from tests.conftest import torch_setting
+from tests.vae_models import CONFIGS, SIZES, as_tensor, images_of, networks_of
 
 
 @pytest.mark.parametrize("levels", [2, 5, 256])
