@@ -28,13 +28,13 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from obverse.codecs.flow import FlowCodec
+from obverse.codecs.flow.codec import FlowCodec
+from obverse.codecs.flow.networks import to_colour
 from obverse.container import read, write
 from obverse.data.image_sets import read_image_set
 from obverse.errors import InputError, MissingExtraError
 from obverse.evaluation.peers import check_library
 from obverse.registry import open_codec
-from obverse.transforms.integer_flow import to_colour
 
 ROWS, COLUMNS = 25, 40
 PUBLISHED = 3.34  # Hoogeboom et al. 2019, table 2: CIFAR-10, trained on 50,000 images

@@ -30,7 +30,7 @@ BUILT_IN = {
         "sets of small images, lossless, bits back from a latent variable",
     ),
     "features": ("obverse.codecs.features:FeatureCodec", "feature vectors of a frozen encoder, lossy"),
-    "flow": ("obverse.codecs.flow:FlowCodec", "sets of 32x32 colour images, lossless, an integer flow"),
+    "flow": ("obverse.codecs.flow.codec:FlowCodec", "sets of 32x32 colour images, lossless, an integer flow"),
     "invariant": (
         "obverse.codecs.invariant:InvariantCodec",
         "sets of points or small gray images, what tasks need and no more",

@@ -15,10 +15,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from obverse.codecs.flow import FlowCodec
+from obverse.codecs.flow.codec import FlowCodec
 from obverse.container import Container, Limits, read, write
 from obverse.errors import ObverseError
-from tests.small_flow import some_images, store_flow
+from tests.codecs.flow.models import some_images, store_flow
 
 LIMITS = Limits(pixels=40_000, memory=2**26)
 with tempfile.TemporaryDirectory() as folder:

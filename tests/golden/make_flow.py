@@ -16,7 +16,7 @@ sys.path.insert(0, str(HERE.parent.parent))
 import obverse
 from obverse.container import write_atomically
 from obverse.data.arrays import npy_bytes
-from tests.small_flow import hard_images, some_images
+from tests.codecs.flow.models import hard_images, some_images
 
 
 def main() -> None:

@@ -50,8 +50,8 @@ def train_flow(
     if photos:
         image_files(photos)
 
-    from obverse.training.flow import FlowRecipe, train
-    from obverse.training.flow_export import export_flow
+    from obverse.codecs.flow.export import export_flow
+    from obverse.codecs.flow.train import FlowRecipe, train
 
     set_threads(threads)
     recipe = FlowRecipe(steps=steps, batch=batch, lr=lr, decay=decay, validation=validation, seed=seed)

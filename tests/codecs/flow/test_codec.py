@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import obverse
-from obverse.codecs.flow import FlowCodec
+from obverse.codecs.flow.codec import FlowCodec
 from obverse.container import Container, Limits, read, write
 from obverse.errors import (
     DamagedError,
@@ -24,8 +24,8 @@ from obverse.errors import (
     WrongModelError,
 )
 from obverse.zoo import StoredModel
+from tests.codecs.flow.models import hard_images, some_images, store_flow
 from tests.conftest import torch_setting
-from tests.small_flow import hard_images, some_images, store_flow
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from PIL import Image
 import obverse
 from obverse.cli.flow import train_flow
 from obverse.errors import InputError
+from tests.codecs.flow.models import some_images
 from tests.conftest import smooth_photo
-from tests.small_flow import some_images
 
 
 def test_train_then_compress(tmp_path, capsys):

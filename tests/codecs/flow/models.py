@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_safetensors
 
-from obverse.training.flow_export import quantise_flow
-from obverse.transforms.exact_integer_flow import ExactIntegerFlow
-from obverse.transforms.integer_flow import Coupling, FlowConfig, IntegerFlow
+from obverse.codecs.flow.exact_networks import ExactIntegerFlow
+from obverse.codecs.flow.export import quantise_flow
+from obverse.codecs.flow.networks import Coupling, FlowConfig, IntegerFlow
 from obverse.zoo import StoredModel, store_model
 from tests.conftest import smooth_photo
 

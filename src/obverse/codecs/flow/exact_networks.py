@@ -18,10 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from obverse.coding.logistic_mixture import LogisticMixtures, weights_of
-from obverse.errors import DamagedError, ExportError
-from obverse.transforms.exact import ExactConv
-from obverse.transforms.integer_flow import (
+from obverse.codecs.flow.networks import (
     COLOURS,
     PREDICT_BOUND,
     UPDATE_BOUND,
@@ -33,6 +30,9 @@ from obverse.transforms.integer_flow import (
     to_colour,
     unsqueeze,
 )
+from obverse.coding.logistic_mixture import LogisticMixtures, weights_of
+from obverse.errors import DamagedError, ExportError
+from obverse.transforms.exact import ExactConv
 
 FEATURE_MAX = 511  # largest feature of the priors, as an integer
 HIDDEN_MAX = 1023  # largest activation behind a ReLU

@@ -6,9 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obverse.coding.logistic_mixture import FRACTION, LOGIT, LogisticMixtures, scale_of, weights_of
-from obverse.errors import InputError
-from obverse.transforms.integer_flow import (
+from obverse.codecs.flow.networks import (
     NEIGHBOURS_BC,
     NEIGHBOURS_D,
     PREDICT_BOUND,
@@ -24,7 +22,9 @@ from obverse.transforms.integer_flow import (
     to_colour,
     unsqueeze,
 )
-from tests.small_flow import CONFIG, float_flow, some_images
+from obverse.coding.logistic_mixture import FRACTION, LOGIT, LogisticMixtures, scale_of, weights_of
+from obverse.errors import InputError
+from tests.codecs.flow.models import CONFIG, float_flow, some_images
 
 
 def tensor(images):

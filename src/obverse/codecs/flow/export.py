@@ -17,13 +17,8 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from obverse.codecs.flow import FlowCodec
-from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS
-from obverse.errors import ExportError
-from obverse.training.flow import bits_per_dimension, to_tensor
-from obverse.training.run import reading, recorded_phases
-from obverse.transforms.exact import ExactConv, quantise_conv
-from obverse.transforms.exact_integer_flow import (
+from obverse.codecs.flow.codec import FlowCodec
+from obverse.codecs.flow.exact_networks import (
     COUPLING_MAX,
     COUPLING_STEP,
     FEATURE_MAX,
@@ -37,7 +32,7 @@ from obverse.transforms.exact_integer_flow import (
     d_range,
     kept_range,
 )
-from obverse.transforms.integer_flow import (
+from obverse.codecs.flow.networks import (
     COLOURS,
     MAX_LOG_SCALE,
     MIN_LOG_SCALE,
@@ -50,6 +45,11 @@ from obverse.transforms.integer_flow import (
     IntegerFlow,
     Stage,
 )
+from obverse.codecs.flow.train import bits_per_dimension, to_tensor
+from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS
+from obverse.errors import ExportError
+from obverse.training.run import reading, recorded_phases
+from obverse.transforms.exact import ExactConv, quantise_conv
 from obverse.zoo import StoredModel, pack, store_model
 
 SPATIAL_BITS, MIX_BITS, OUTPUT_BITS, COUPLING_BITS = 8, 10, 12, 14

@@ -4,7 +4,7 @@
         flow ──► a of the coarsest level, then d, b, c of each level, the coarsest first ──► push, the last first
     message ──► pop a ──► mixtures of d ──► pop d ──► couplings backwards ──► mixtures of b ──► ... ──► images
 
-The networks and the mixtures are integers, so that both ends have the same (`transforms/exact_integer_flow.py`).
+The networks and the mixtures are integers, so that both ends have the same (`codecs/flow/exact_networks.py`).
 Segments are independent: one is read without the others, and a file that is cut gives back those that are whole.
 """
 
@@ -18,6 +18,8 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from obverse.codecs.flow.exact_networks import ExactIntegerFlow
+from obverse.codecs.flow.networks import FlowConfig
 from obverse.codecs.model_codec import ModelCodec
 from obverse.coding import Message
 from obverse.coding.logistic_mixture import LogisticMixtures
@@ -34,8 +36,6 @@ from obverse.errors import (
     ObverseError,
     UnsupportedInputError,
 )
-from obverse.transforms.exact_integer_flow import ExactIntegerFlow
-from obverse.transforms.integer_flow import FlowConfig
 
 SEGMENT = 250  # images of a message
 LARGEST_SEGMENT = 1000  # so that a file cannot ask for more memory than its images take

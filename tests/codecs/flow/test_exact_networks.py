@@ -6,16 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obverse.errors import DamagedError, ExportError
-from obverse.transforms.exact_integer_flow import (
+from obverse.codecs.flow.exact_networks import (
     ExactIntegerFlow,
     bc_range,
     coarse_range,
     d_range,
     kept_range,
 )
+from obverse.errors import DamagedError, ExportError
+from tests.codecs.flow.models import CONFIG, exact_flow, hard_images, some_images
 from tests.conftest import torch_setting
-from tests.small_flow import CONFIG, exact_flow, hard_images, some_images
 
 LEVELS = CONFIG.levels
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from obverse.codecs.flow import FlowCodec
+from obverse.codecs.flow.codec import FlowCodec
+from obverse.codecs.flow.codec import export as flow_export
+from obverse.codecs.flow.codec import train as training
+from obverse.codecs.flow.export import Calibration, export_flow, load_checkpoint, quantise_flow, step_of
+from obverse.codecs.flow.train import Batches, FlowRecipe, bits_per_dimension, photo_crops, train
 from obverse.container import read, write
 from obverse.errors import ExportError, InputError, OutputError, TrainingError
-from obverse.training import flow as training
-from obverse.training import flow_export
-from obverse.training.flow import Batches, FlowRecipe, bits_per_dimension, photo_crops, train
-from obverse.training.flow_export import Calibration, export_flow, load_checkpoint, quantise_flow, step_of
 from obverse.zoo import load_model_from
+from tests.codecs.flow.models import CONFIG, float_flow, some_images
 from tests.conftest import smooth_photo
-from tests.small_flow import CONFIG, float_flow, some_images
 
 RECIPE = FlowRecipe(
     steps=6,
