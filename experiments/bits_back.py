@@ -41,10 +41,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from obverse.codecs.vae import VaeCodec
+from obverse.codecs.vae.codec import VaeCodec
+from obverse.codecs.vae.train import binarise
 from obverse.container import read, write
 from obverse.data.image_sets import read_image_set
-from obverse.training.vae import binarise
 from obverse.zoo import load_model
 
 RESULTS = Path(__file__).parent / "results" / "bits_back"

@@ -26,7 +26,7 @@ BUILT_IN = {
         "any 8-bit image or 16-bit grayscale one, lossless",
     ),
     "vae": (
-        "obverse.codecs.vae:VaeCodec",
+        "obverse.codecs.vae.codec:VaeCodec",
         "sets of small images, lossless, bits back from a latent variable",
     ),
     "features": ("obverse.codecs.features:FeatureCodec", "feature vectors of a frozen encoder, lossy"),

@@ -14,10 +14,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from obverse.codecs.vae import VaeCodec
+from obverse.codecs.vae.codec import VaeCodec
 from obverse.container import Container, Limits, read, write
 from obverse.errors import ObverseError
-from tests.vae_models import BINARY, TWO_LAYERS, images_of, stored_model
+from tests.codecs.vae.models import BINARY, TWO_LAYERS, images_of, stored_model
 
 LIMITS = Limits(pixels=40_000, memory=2**26)
 CASES = []

@@ -16,7 +16,7 @@ sys.path.insert(0, str(HERE.parent.parent))
 import obverse
 from obverse.container import write_atomically
 from obverse.data.arrays import npy_bytes
-from tests.vae_models import strokes
+from tests.codecs.vae.models import strokes
 
 
 def cases() -> dict[str, tuple[str, np.ndarray, dict[str, int]]]:

@@ -55,9 +55,9 @@ def train_vae(
         if value is not None and not low <= value <= high:
             raise UsageError(f"--{name} must be {low} to {high}, not {value}")
 
-    from obverse.training.vae import AS_IS, STOCHASTIC, VaeRecipe, read_gray_sets, train
-    from obverse.training.vae_export import export_vae
-    from obverse.transforms.vae import VaeConfig
+    from obverse.codecs.vae.export import export_vae
+    from obverse.codecs.vae.networks import VaeConfig
+    from obverse.codecs.vae.train import AS_IS, STOCHASTIC, VaeRecipe, read_gray_sets, train
 
     set_threads(threads)
     height, width = read_gray_sets(data).shape[1:]

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from obverse.codecs.vae.exact_networks import ExactStack, quantise_stack
+from obverse.codecs.vae.networks import rearrange
 from obverse.coding import LogisticMixtures, Message
 from obverse.coding.bits_back import Mixed, pop_item, push_item
 from obverse.coding.logistic_mixture import FRACTION, SCALE_ONE, SCALE_STEPS, WEIGHT_TOTAL
@@ -30,8 +32,6 @@ from obverse.priors.integer_hyperprior import (
     Ints,
 )
 from obverse.transforms.exact import ExactConv
-from obverse.transforms.vae import rearrange
-from obverse.transforms.vae_exact import ExactStack, quantise_stack
 
 
 class ExactHyperprior(nn.Module):

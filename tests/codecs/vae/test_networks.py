@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from obverse.coding import LogisticMixtures
-from obverse.errors import InputError
-from obverse.transforms.vae import (
+from obverse.codecs.vae.exact_networks import BINS, CENTRE, UNIT, ExactVae, logistic_bins, quantise_vae
+from obverse.codecs.vae.networks import (
     PHASES,
     VaeConfig,
     latent_parameters,
@@ -19,9 +18,10 @@ from obverse.transforms.vae import (
     network_ops,
     split_pixels,
 )
-from obverse.transforms.vae_exact import BINS, CENTRE, UNIT, ExactVae, logistic_bins, quantise_vae
+from obverse.coding import LogisticMixtures
+from obverse.errors import InputError
+from tests.codecs.vae.models import CONFIGS, SIZES, as_tensor, images_of, networks_of
 from tests.conftest import torch_setting
-from tests.vae_models import CONFIGS, SIZES, as_tensor, images_of, networks_of
 
 
 @pytest.mark.parametrize("levels", [2, 5, 256])

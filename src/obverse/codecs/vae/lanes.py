@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from obverse.codecs.vae.exact_networks import BIN_BITS, BINS, ExactVae
+from obverse.codecs.vae.networks import PHASES
 from obverse.coding import LogisticMixtures, Message, TableFamily
 from obverse.coding.logistic_mixture import PRECISION, WEIGHT_TOTAL
-from obverse.transforms.vae import PHASES
-from obverse.transforms.vae_exact import BIN_BITS, BINS, ExactVae
 
 Array = npt.NDArray[Any]
 Lanes = list[Message]

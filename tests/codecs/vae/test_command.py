@@ -15,12 +15,12 @@ from obverse.cli.vae import train_vae
 from obverse.data.image_sets import read_image_set
 from obverse.errors import InputError, UnsupportedInputError
 from obverse.zoo import store_model
-from tests.vae_models import TWO_LAYERS, images_of, stored_model
+from tests.codecs.vae.models import TWO_LAYERS, images_of, stored_model
 
 
 def test_the_command_trains_and_exports(tmp_path, monkeypatch, capsys):
-    import obverse.training.vae
-    import obverse.training.vae_export
+    import obverse.codecs.vae.export
+    import obverse.codecs.vae.train
 
     path = tmp_path / "set.npy"
     np.save(path, images_of(TWO_LAYERS, 5))
@@ -34,8 +34,8 @@ def test_the_command_trains_and_exports(tmp_path, monkeypatch, capsys):
         calls.append((checkpoint, data, out))
         return {"fingerprint": "0123", "net rate": 1.5}
 
-    monkeypatch.setattr(obverse.training.vae, "train", train)
-    monkeypatch.setattr(obverse.training.vae_export, "export_vae", export)
+    monkeypatch.setattr(obverse.codecs.vae.train, "train", train)
+    monkeypatch.setattr(obverse.codecs.vae.export, "export_vae", export)
     out = tmp_path / "run"
     threads = torch.get_num_threads()
     assert (

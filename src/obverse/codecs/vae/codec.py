@@ -23,6 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.vae.exact_networks import BIN_BITS, BINS, ExactVae
+from obverse.codecs.vae.lanes import UNIFORM, LanePixels, VaeLanes
+from obverse.codecs.vae.networks import VaeConfig
 from obverse.coding import Message
 from obverse.coding.bits_back import pop_item, push_item
 from obverse.container import Container, Limits, write
@@ -37,9 +40,6 @@ from obverse.errors import (
     MessageEmptyError,
     UnsupportedInputError,
 )
-from obverse.priors.latent_variable import UNIFORM, LanePixels, VaeLanes
-from obverse.transforms.vae import VaeConfig
-from obverse.transforms.vae_exact import BIN_BITS, BINS, ExactVae
 
 SEGMENT = 1000  # images of a chain
 AT_ONCE = 64  # chains that advance together

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from obverse.codecs.vae.networks import VaeConfig, VaeNetworks
 from obverse.data.image_sets import Bytes, read_image_set
 from obverse.errors import TrainingError, UnsupportedInputError
 from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder, record_phase
-from obverse.transforms.vae import VaeConfig, VaeNetworks
 
 AS_IS, STOCHASTIC = "as-is", "stochastic"
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from obverse.transforms.vae import VaeConfig, VaeNetworks
-from obverse.transforms.vae_exact import quantise_vae
+from obverse.codecs.vae.exact_networks import quantise_vae
+from obverse.codecs.vae.networks import VaeConfig, VaeNetworks
 from obverse.zoo import StoredModel
 
 SIZES = {

@@ -19,10 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS, WEIGHT_TOTAL, weights_of
-from obverse.errors import ExportError, InputError
-from obverse.transforms.exact import ExactConv, quantise_conv
-from obverse.transforms.vae import (
+from obverse.codecs.vae.networks import (
     LATENT_LOG2_SCALE,
     LATENT_REACH,
     LOGIT_REACH,
@@ -37,6 +34,9 @@ from obverse.transforms.vae import (
     rearrange,
     split_pixels,
 )
+from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS, WEIGHT_TOTAL, weights_of
+from obverse.errors import ExportError, InputError
+from obverse.transforms.exact import ExactConv, quantise_conv
 
 BIN_BITS = 10
 BINS = 1 << BIN_BITS

@@ -14,7 +14,8 @@ from PIL import Image
 
 import obverse
 from obverse.codec import codec_of
-from obverse.codecs.vae import BIN_BITS, VaeCodec, initial_message
+from obverse.codecs.vae.codec import BIN_BITS, VaeCodec, initial_message
+from obverse.codecs.vae.train import binarise
 from obverse.container import Container, Limits, read, write
 from obverse.data.image_sets import read_image_set
 from obverse.errors import (
@@ -28,9 +29,8 @@ from obverse.errors import (
     WrongModelError,
 )
 from obverse.registry import open_codec
-from obverse.training.vae import binarise
 from obverse.zoo import WEIGHTS, load_model, model_folder
-from tests.vae_models import BINARY, CONFIGS, TWO_LAYERS, images_of, stored_model, strokes
+from tests.codecs.vae.models import BINARY, CONFIGS, TWO_LAYERS, images_of, stored_model, strokes
 
 CODECS = {config: VaeCodec(stored_model(config)) for config in CONFIGS}
 CODEC = CODECS[TWO_LAYERS]

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-import obverse.training.vae as training
-from obverse.codecs.vae import VaeCodec
-from obverse.errors import ExportError, InputError, OutputError, TrainingError, UnsupportedInputError
-from obverse.training.vae import (
+import obverse.codecs.vae.train as training
+from obverse.codecs.vae.codec import VaeCodec
+from obverse.codecs.vae.export import export_vae, load_checkpoint
+from obverse.codecs.vae.networks import VaeConfig
+from obverse.codecs.vae.train import (
     AS_IS,
     STOCHASTIC,
     VaeRecipe,
@@ -23,10 +24,9 @@ from obverse.training.vae import (
     split,
     train,
 )
-from obverse.training.vae_export import export_vae, load_checkpoint
-from obverse.transforms.vae import VaeConfig
+from obverse.errors import ExportError, InputError, OutputError, TrainingError, UnsupportedInputError
 from obverse.zoo import load_model_from
-from tests.vae_models import BINARY, SIZES, TWO_LAYERS, images_of
+from tests.codecs.vae.models import BINARY, SIZES, TWO_LAYERS, images_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

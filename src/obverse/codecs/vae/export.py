@@ -1,6 +1,6 @@
 """Turn a training run of the bits-back codec into the model that ships: exact networks, integer tables, a card.
 
-Quantises the averaged networks (`transforms/vae_exact.py`), and measures on the validation images of the run what
+Quantises the averaged networks (`codecs/vae/exact_networks.py`), and measures on the validation images of the run what
 that costs: the exact model's negative ELBO, and the real streams' net rate, beside the float networks' ELBO.
 """
 
@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_safetensors
 
-from obverse.codecs.vae import VaeCodec
-from obverse.data.image_sets import Bytes
-from obverse.errors import ExportError, InputError
-from obverse.training.run import reading, recorded_phases
-from obverse.training.vae import (
+from obverse.codecs.vae.codec import VaeCodec
+from obverse.codecs.vae.exact_networks import quantise_vae
+from obverse.codecs.vae.networks import VaeConfig, VaeNetworks
+from obverse.codecs.vae.train import (
     STOCHASTIC,
     VaeRecipe,
     binarise,
@@ -27,8 +26,9 @@ from obverse.training.vae import (
     to_tensor,
     validate,
 )
-from obverse.transforms.vae import VaeConfig, VaeNetworks
-from obverse.transforms.vae_exact import quantise_vae
+from obverse.data.image_sets import Bytes
+from obverse.errors import ExportError, InputError
+from obverse.training.run import reading, recorded_phases
 from obverse.zoo import StoredModel, pack, store_model
 
 MAX_BYTES = 4_000_000
