@@ -15,8 +15,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 import obverse
-from obverse.codecs import image_lossless
-from obverse.codecs.image_lossless import KINDS
+from obverse.codecs.image_lossless import codec as image_lossless
+from obverse.codecs.image_lossless.codec import KINDS
 from obverse.container import Container, Limits, read, write
 from obverse.errors import ObverseError
 from tests.conftest import smooth_photo

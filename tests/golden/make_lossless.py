@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import obverse
-from obverse.codecs import image_lossless
+from obverse.codecs.image_lossless import codec as image_lossless
 from obverse.container import write_atomically
 from obverse.data.images import Photo
 from tests.conftest import REPOSITORY, smooth_photo

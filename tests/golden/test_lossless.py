@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import obverse
-from obverse.codecs.image_lossless import KINDS
-from obverse.codecs.image_methods import DRAWING, FILTERED, GRAY, PALETTE, RASTER, RAW, SPLIT
+from obverse.codecs.image_lossless.codec import KINDS
+from obverse.codecs.image_lossless.methods import DRAWING, FILTERED, GRAY, PALETTE, RASTER, RAW, SPLIT
 from obverse.container import read
 from obverse.data.images import read_photo
 

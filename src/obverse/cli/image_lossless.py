@@ -34,8 +34,8 @@ def train_image_lossless(
 
     split_files(image_files(data))  # whether there are any, before torch is imported
 
-    from obverse.training.image_lossless import RasterRecipe, train
-    from obverse.training.image_lossless_export import export_image_lossless
+    from obverse.codecs.image_lossless.export import export_image_lossless
+    from obverse.codecs.image_lossless.train import RasterRecipe, train
 
     recipe = RasterRecipe(steps=steps, batch=batch, share=share, half_share=min(1.0, 2 * share), seed=seed)
     model = export_image_lossless(train(data, out, recipe, device), data, out / "model")

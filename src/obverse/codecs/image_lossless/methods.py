@@ -21,10 +21,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from obverse.codecs.image_lossless import drawing as graphics
+from obverse.codecs.image_lossless.row_filters import filter_rows, unfilter_rows
 from obverse.container.varint import decode_varint, encode_varint
 from obverse.errors import CodingError, DamagedError, DecodeError
-from obverse.priors import graphics
-from obverse.transforms.row_filters import filter_rows, unfilter_rows
 
 RAW, RASTER, PALETTE, DRAWING, FILTERED, SPLIT, GRAY = range(7)
 
@@ -52,7 +52,7 @@ Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 class Raster(Protocol):
-    """The learned model, as `obverse.priors.raster.RasterModel`. planes: (1 or 3, H, W), uint8 or uint16."""
+    """The learned model, as `obverse.codecs.image_lossless.raster.RasterModel`. planes: (1 or 3, H, W), uint8 or uint16."""
 
     def encode(self, planes: Pixels, depth: int) -> bytes: ...
 

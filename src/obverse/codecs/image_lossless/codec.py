@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
-from obverse.codecs import image_methods as methods
+from obverse.codecs.image_lossless import methods
 from obverse.codecs.model_codec import ModelCodec
 from obverse.container import Container, ItemReader, Limits, read_header
 from obverse.container.inflate import inflate
@@ -31,7 +31,7 @@ from obverse.data.images import Photo, photo_of, read_photo, write_photo
 from obverse.errors import DamagedError, InputError
 
 if TYPE_CHECKING:
-    from obverse.priors.raster import RasterModel
+    from obverse.codecs.image_lossless.raster import RasterModel
 
 STRIPE_PIXELS = 2**19
 DRAWN_STRIPE_PIXELS = 2**22
@@ -76,7 +76,7 @@ class ImageLosslessCodec(ModelCodec):
     @cached_property
     def raster(self) -> RasterModel:
         """The learned model, built at first use."""
-        from obverse.priors.raster import RasterModel
+        from obverse.codecs.image_lossless.raster import RasterModel
 
         return RasterModel.load(self.model)
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from obverse.codecs.image_lossless.context import LARGEST_FEATURE, inline
 from obverse.errors import ExportError
-from obverse.priors.raster_context import LARGEST_FEATURE, inline
 
 X_UNIT = 32  # features count in 1/32
 W_BITS = 10  # weights count in 2**-10

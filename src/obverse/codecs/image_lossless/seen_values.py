@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from obverse.priors.raster_context import inline, logarithm
+from obverse.codecs.image_lossless.context import inline, logarithm
 
 REACH = 24  # the window reaches at most so many values to each side of the prediction
 VISITS, MASSES = 8, 32  # classes of keys and of masses

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from obverse.codecs.image_lossless import context
+from obverse.codecs.image_lossless.network import Networks, checked
+from obverse.codecs.image_lossless.raster import RasterModel, worth_seeing
 from obverse.errors import DamagedError, ExportError, InputError, MessageEmptyError
-from obverse.priors import raster_context as context
-from obverse.priors.raster import RasterModel, worth_seeing
-from obverse.priors.raster_network import Networks, checked
 from obverse.zoo import StoredModel, load_model
 from tests.conftest import smooth_photo
 

@@ -17,11 +17,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from obverse.codecs.image_lossless import bit_mixing as mixing
+from obverse.codecs.image_lossless.bit_mixing import (
+    INPUTS,
+    PRECISION,
+    SPREAD,
+    code_bit,
+    decide,
+    join,
+    magnitude,
+    put,
+)
 from obverse.coding import Message
 from obverse.coding.rans import LOW, compiled, inline
 from obverse.errors import DamagedError, MessageEmptyError
-from obverse.priors import bit_mixing as mixing
-from obverse.priors.bit_mixing import INPUTS, PRECISION, SPREAD, code_bit, decide, join, magnitude, put
 
 CANDIDATES = 7
 MIXERS = CANDIDATES * 16 + 5 * 8  # sets of weights: for each candidate, for each bit of each symbol

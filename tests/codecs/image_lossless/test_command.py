@@ -20,7 +20,7 @@ from obverse import registry
 from obverse.cli import run
 from obverse.cli.facts import LOSSLESS_KINDS
 from obverse.codec import Codec
-from obverse.codecs import image_lossless
+from obverse.codecs.image_lossless import codec as image_lossless
 from obverse.container import Container, Limits, read
 from obverse.container.recover import recover_items
 from obverse.data.arrays import npy_bytes

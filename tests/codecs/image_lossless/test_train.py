@@ -8,11 +8,10 @@ import torch
 from PIL import Image
 
 import obverse
-from obverse.coding.logistic_mixture import FRACTION, LogisticMixtures, nearest_scale, weights_of
-from obverse.errors import InputError, TrainingError
-from obverse.priors import raster_network
-from obverse.priors.raster import RasterModel
-from obverse.training.image_lossless import (
+from obverse.codecs.image_lossless import network as raster_network
+from obverse.codecs.image_lossless.export import exact_networks, export_image_lossless, read_checkpoint
+from obverse.codecs.image_lossless.raster import RasterModel
+from obverse.codecs.image_lossless.train import (
     KINDS,
     RasterRecipe,
     activate,
@@ -21,7 +20,8 @@ from obverse.training.image_lossless import (
     rate_bits,
     train,
 )
-from obverse.training.image_lossless_export import exact_networks, export_image_lossless, read_checkpoint
+from obverse.coding.logistic_mixture import FRACTION, LogisticMixtures, nearest_scale, weights_of
+from obverse.errors import InputError, TrainingError
 from tests.conftest import smooth_photo
 
 SMALL = RasterRecipe(

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+from obverse.codecs.image_lossless import bit_mixing
+from obverse.codecs.image_lossless import drawing as graphics
 from obverse.errors import DamagedError, ObverseError
-from obverse.priors import bit_mixing, graphics
 
 
 def indices(height: int, width: int, colours: int, seed: int) -> np.ndarray:

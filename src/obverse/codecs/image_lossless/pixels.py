@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from obverse.coding.logistic_mixture import FRACTION, cumulative
-from obverse.coding.rans import refill
-from obverse.priors import raster_context as context
-from obverse.priors.raster_context import BLOCK, SIDE, TOP, compiled, inline
-from obverse.priors.raster_network import activate, layer, mixture
-from obverse.priors.seen_values import (
+from obverse.codecs.image_lossless import context
+from obverse.codecs.image_lossless.context import BLOCK, SIDE, TOP, compiled, inline
+from obverse.codecs.image_lossless.network import activate, layer, mixture
+from obverse.codecs.image_lossless.seen_values import (
     LEAST_MASS,
     REACH,
     bounded,
@@ -23,6 +21,8 @@ from obverse.priors.seen_values import (
     remember_value,
     was_seen,
 )
+from obverse.coding.logistic_mixture import FRACTION, cumulative
+from obverse.coding.rans import refill
 
 
 @inline

@@ -23,11 +23,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from obverse.codecs.image_lossless import context
+from obverse.codecs.image_lossless import network as raster_network
+from obverse.codecs.image_lossless import pixels as raster_code
+from obverse.codecs.image_lossless.raster import ORDER
 from obverse.data.patches import image_files, split_files
 from obverse.errors import TrainingError
-from obverse.priors import raster_code, raster_network
-from obverse.priors import raster_context as context
-from obverse.priors.raster import ORDER
 from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder
 
 KINDS = (("green", 3, 0), ("red", 3, 1), ("blue", 3, 2), ("gray", 1, 0))  # name, channels, which of them

@@ -17,11 +17,11 @@ from PIL import Image
 from safetensors.numpy import save
 from torch import nn
 
+from obverse.codecs.image_lossless.network import W_BITS, Networks, checked
+from obverse.codecs.image_lossless.raster import RasterModel
+from obverse.codecs.image_lossless.train import KINDS, RasterRecipe, make_networks
 from obverse.data.patches import image_files, split_files
 from obverse.errors import TrainingError
-from obverse.priors.raster import RasterModel
-from obverse.priors.raster_network import W_BITS, Networks, checked
-from obverse.training.image_lossless import KINDS, RasterRecipe, make_networks
 from obverse.training.run import log
 from obverse.zoo import StoredModel, store_model
 

@@ -13,16 +13,16 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from obverse.codecs.image_lossless import context
+from obverse.codecs.image_lossless.context import PIXEL_WEIGHTS, SIDE, TOP, neighbours
+from obverse.codecs.image_lossless.network import Networks, checked
+from obverse.codecs.image_lossless.pixels import code
+from obverse.codecs.image_lossless.seen_values import nothing_seen
 from obverse.coding import Message
 from obverse.coding.logistic_mixture import EXPONENTIAL, INVERSE_SCALE, PRECISION, SIGMOID
 from obverse.coding.rans import LOW
 from obverse.container.varint import decode_varint, encode_varint
 from obverse.errors import DamagedError, ExportError, InputError, TruncatedError
-from obverse.priors import raster_context as context
-from obverse.priors.raster_code import code
-from obverse.priors.raster_context import PIXEL_WEIGHTS, SIDE, TOP, neighbours
-from obverse.priors.raster_network import Networks, checked
-from obverse.priors.seen_values import nothing_seen
 from obverse.zoo import StoredModel
 
 ORDER = [1, 0, 2]  # green is coded first, then red, then blue

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 import obverse
-from obverse.codecs import image_lossless, image_methods
-from obverse.codecs.image_lossless import ImageLosslessCodec, layout_of
+from obverse.codecs.image_lossless import codec as image_lossless
+from obverse.codecs.image_lossless import methods as image_methods
+from obverse.codecs.image_lossless.codec import ImageLosslessCodec, layout_of
 from obverse.container import Container, Limits, read, write
 from obverse.container.varint import encode_varint
 from obverse.data.images import Photo, read_photo
