@@ -24,13 +24,13 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from obverse.codecs.invariant import InvariantCodec
+from obverse.codecs.invariant.codec import InvariantCodec
+from obverse.codecs.invariant.export import export_invariant
+from obverse.codecs.invariant.networks import InvariantConfig
+from obverse.codecs.invariant.sources import RotatedPoints, rotated
+from obverse.codecs.invariant.train import InvariantRecipe, objective_of, train
 from obverse.container import read, write
 from obverse.theory import Banana
-from obverse.training.invariant import InvariantRecipe, objective_of, train
-from obverse.training.invariant_export import export_invariant
-from obverse.training.invariant_sources import RotatedPoints, rotated
-from obverse.transforms.invariant import InvariantConfig
 
 BANANA = Banana(degrees=140.0, shift=(-1.3285, -1.6894))  # the paper's: curvature 0.05, factor 6, scale 1/2
 BETAS = {"vc": (0.1, 0.14, 0.2, 0.28), "vic": (0.1, 0.14, 0.2, 0.28), "bince": (0.05, 0.1)}

@@ -31,13 +31,13 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional
 
-from obverse.codecs.invariant import InvariantCodec
+from obverse.codecs.invariant.codec import InvariantCodec
+from obverse.codecs.invariant.export import export_invariant
+from obverse.codecs.invariant.networks import InvariantConfig
+from obverse.codecs.invariant.sources import Affine, TransformedImages, transformed_set
+from obverse.codecs.invariant.train import InvariantRecipe, objective_of, train
 from obverse.container import read, write
 from obverse.data.image_sets import Bytes, read_image_set
-from obverse.training.invariant import InvariantRecipe, objective_of, train
-from obverse.training.invariant_export import export_invariant
-from obverse.training.invariant_sources import Affine, TransformedImages, transformed_set
-from obverse.transforms.invariant import InvariantConfig
 from obverse.zoo import load_model_from
 
 COLUMNS = (

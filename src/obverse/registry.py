@@ -32,7 +32,7 @@ BUILT_IN = {
     "features": ("obverse.codecs.features:FeatureCodec", "feature vectors of a frozen encoder, lossy"),
     "flow": ("obverse.codecs.flow.codec:FlowCodec", "sets of 32x32 colour images, lossless, an integer flow"),
     "invariant": (
-        "obverse.codecs.invariant:InvariantCodec",
+        "obverse.codecs.invariant.codec:InvariantCodec",
         "sets of points or small gray images, what tasks need and no more",
     ),
     "plug-and-play": (

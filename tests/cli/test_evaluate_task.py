@@ -15,7 +15,7 @@ from torch import nn
 
 from obverse.cli import run
 from obverse.zoo import store_model
-from tests.invariant_models import IMAGES, items_of, stored_model
+from tests.codecs.invariant.models import IMAGES, items_of, stored_model
 
 Capture = pytest.CaptureFixture[str]
 

@@ -15,10 +15,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from obverse.codecs.invariant import InvariantCodec
+from obverse.codecs.invariant.codec import InvariantCodec
 from obverse.container import Container, Limits, read, write
 from obverse.errors import ObverseError
-from tests.invariant_models import CONFIGS, items_of, stored_model
+from tests.codecs.invariant.models import CONFIGS, items_of, stored_model
 
 LIMITS = Limits(pixels=40_000, items=4000, memory=2**24)
 CASES = []

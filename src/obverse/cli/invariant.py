@@ -92,10 +92,10 @@ def train_invariant(
         if value is not None and not low <= value <= high:
             raise UsageError(f"--{name} must be {low} to {high}, not {value}")
 
-    from obverse.training.invariant import InvariantRecipe, objective_of, train
-    from obverse.training.invariant_export import export_invariant
-    from obverse.training.invariant_sources import Affine, read_sources
-    from obverse.transforms.invariant import InvariantConfig
+    from obverse.codecs.invariant.export import export_invariant
+    from obverse.codecs.invariant.networks import InvariantConfig
+    from obverse.codecs.invariant.sources import Affine, read_sources
+    from obverse.codecs.invariant.train import InvariantRecipe, objective_of, train
 
     set_threads(threads)
     source, held_out = read_sources(data, Affine(degrees, shear, translate, scale, flip), upright)

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from obverse.codecs.invariant.clustered import PRECISION, ClusteredDensity
 from obverse.errors import ExportError
-from obverse.priors.clustered import PRECISION, ClusteredDensity
 from obverse.priors.factorised import FactorisedDensity
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save as save_safetensors
 
-from obverse.codecs.invariant import state_of
+from obverse.codecs.invariant.codec import state_of
+from obverse.codecs.invariant.networks import InvariantConfig
+from obverse.codecs.invariant.sources import Source
+from obverse.codecs.invariant.train import InvariantNetworks, InvariantRecipe, validate
 from obverse.errors import ExportError
-from obverse.training.invariant import InvariantNetworks, InvariantRecipe, validate
-from obverse.training.invariant_sources import Source
 from obverse.training.run import reading, recorded_phases
-from obverse.transforms.invariant import InvariantConfig
 from obverse.zoo import StoredModel, pack, store_model
 
 MAX_BYTES = 16_000_000

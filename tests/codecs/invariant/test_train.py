@@ -11,21 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import obverse.training.invariant as training
-from obverse.codecs.invariant import InvariantCodec
-from obverse.errors import ExportError, InputError, OutputError, TrainingError, UnsupportedInputError
-from obverse.quantization.rounding import straight_through
-from obverse.training.bince import Bince, info_nce
-from obverse.training.invariant import (
-    InvariantNetworks,
-    InvariantRecipe,
-    beta_at,
-    learning_rate,
-    objective_of,
-    train,
-)
-from obverse.training.invariant_export import export_invariant, load_checkpoint
-from obverse.training.invariant_sources import (
+import obverse.codecs.invariant.train as training
+from obverse.codecs.invariant.bince import Bince, info_nce
+from obverse.codecs.invariant.codec import InvariantCodec
+from obverse.codecs.invariant.export import export_invariant, load_checkpoint
+from obverse.codecs.invariant.networks import InvariantConfig, reconstruction_loss
+from obverse.codecs.invariant.objectives import Vic
+from obverse.codecs.invariant.sources import (
     Affine,
     RotatedPoints,
     TransformedImages,
@@ -36,11 +28,19 @@ from obverse.training.invariant_sources import (
     transformed_set,
     upright,
 )
-from obverse.training.vc import Vc
-from obverse.training.vic import Vic
-from obverse.transforms.invariant import InvariantConfig, reconstruction_loss
+from obverse.codecs.invariant.train import (
+    InvariantNetworks,
+    InvariantRecipe,
+    beta_at,
+    learning_rate,
+    objective_of,
+    train,
+)
+from obverse.codecs.invariant.vc import Vc
+from obverse.errors import ExportError, InputError, OutputError, TrainingError, UnsupportedInputError
+from obverse.quantization.rounding import straight_through
 from obverse.zoo import load_model_from
-from tests.invariant_models import IMAGES, POINTS, TASKS_ONLY, items_of
+from tests.codecs.invariant.models import IMAGES, POINTS, TASKS_ONLY, items_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

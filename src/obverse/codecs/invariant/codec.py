@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from obverse.codecs.invariant.networks import InvariantConfig, make_decoder, make_encoder
 from obverse.codecs.model_codec import ModelCodec
 from obverse.codecs.rounded_codes import family_of, offset_of, tensors_of
 from obverse.coding import Message, TableFamily
@@ -37,7 +38,6 @@ from obverse.errors import (
     InputError,
     UnsupportedInputError,
 )
-from obverse.transforms.invariant import InvariantConfig, make_decoder, make_encoder
 
 CHUNK = 1000  # items that pass through the networks at once
 CHOSEN = 4096  # items whose clusters are chosen at once

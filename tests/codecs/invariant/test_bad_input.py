@@ -10,7 +10,7 @@ from PIL import Image
 
 from obverse.cli import run
 from obverse.zoo import store_model
-from tests.invariant_models import IMAGES, POINTS, items_of, stored_model
+from tests.codecs.invariant.models import IMAGES, POINTS, items_of, stored_model
 
 Capture = pytest.CaptureFixture[str]
 

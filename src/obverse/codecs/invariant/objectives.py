@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from obverse.training.invariant import InvariantNetworks, Objective
-from obverse.training.invariant_sources import Views
-from obverse.transforms.invariant import reconstruction_loss
+from obverse.codecs.invariant.networks import reconstruction_loss
+from obverse.codecs.invariant.sources import Views
+from obverse.codecs.invariant.train import InvariantNetworks, Objective
 
 
 class Vic(Objective):

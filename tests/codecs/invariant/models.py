@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_safetensors
 
-from obverse.codecs.invariant import state_of
-from obverse.training.invariant import InvariantNetworks
-from obverse.transforms.invariant import InvariantConfig
+from obverse.codecs.invariant.codec import state_of
+from obverse.codecs.invariant.networks import InvariantConfig
+from obverse.codecs.invariant.train import InvariantNetworks
 from obverse.zoo import StoredModel, fingerprint
 
 POINTS = InvariantConfig((3,), codes=2, width=8)

@@ -10,10 +10,10 @@ import torch
 
 from obverse.cli.console import UsageError
 from obverse.cli.invariant import train_invariant
-from obverse.codecs.invariant import InvariantCodec
+from obverse.codecs.invariant.codec import InvariantCodec
 from obverse.errors import InputError, TrainingError
 from obverse.zoo import load_model_from
-from tests.invariant_models import IMAGES, items_of
+from tests.codecs.invariant.models import IMAGES, items_of
 
 QUICK = {"steps": 4, "batch": 8, "codes": 3, "width": 4, "device": "cpu"}
 

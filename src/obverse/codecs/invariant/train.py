@@ -27,19 +27,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from obverse.coding import TableFamily
-from obverse.errors import ExportError, TrainingError
-from obverse.priors.clustered import ClusteredDensity
-from obverse.priors.factorised import FactorisedDensity
-from obverse.quantization.rounding import straight_through, with_noise
-from obverse.training.invariant_sources import Source, Views
-from obverse.training.run import Checkpoint, Progress, check_device, make_folder, record_phase
-from obverse.transforms.invariant import (
+from obverse.codecs.invariant.clustered import ClusteredDensity
+from obverse.codecs.invariant.networks import (
     InvariantConfig,
     make_decoder,
     make_encoder,
     make_projector,
 )
+from obverse.codecs.invariant.sources import Source, Views
+from obverse.coding import TableFamily
+from obverse.errors import ExportError, TrainingError
+from obverse.priors.factorised import FactorisedDensity
+from obverse.quantization.rounding import straight_through, with_noise
+from obverse.training.run import Checkpoint, Progress, check_device, make_folder, record_phase
 
 CLUSTER_STEPS = 5.0  # learning rate of clusters, times that of the networks
 
@@ -154,9 +154,9 @@ class Objective(ABC):
 
 def objective_of(name: str) -> Objective:
     """The objective of this name. Raises TrainingError."""
-    from obverse.training.bince import Bince
-    from obverse.training.vc import Vc
-    from obverse.training.vic import Vic
+    from obverse.codecs.invariant.bince import Bince
+    from obverse.codecs.invariant.objectives import Vic
+    from obverse.codecs.invariant.vc import Vc
 
     known = {kind.id: kind for kind in (Vic, Vc, Bince)}
     if name not in known:

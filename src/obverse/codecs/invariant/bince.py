@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from obverse.training.invariant import InvariantNetworks, Objective
-from obverse.training.invariant_sources import Views
+from obverse.codecs.invariant.sources import Views
+from obverse.codecs.invariant.train import InvariantNetworks, Objective
 
 COLDEST = 0.01  # the temperature learns, but not below
 

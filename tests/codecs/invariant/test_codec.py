@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from obverse.codecs.invariant import InvariantCodec
+from obverse.codecs.invariant.codec import InvariantCodec
+from obverse.codecs.invariant.networks import InvariantConfig
 from obverse.coding import TableFamily
 from obverse.container import Container, Limits, read, write
 from obverse.errors import (
@@ -26,9 +27,16 @@ from obverse.errors import (
     TruncatedError,
     UnsupportedInputError,
 )
-from obverse.transforms.invariant import InvariantConfig
+from tests.codecs.invariant.models import (
+    CLUSTERED,
+    CONFIGS,
+    IMAGES,
+    POINTS,
+    TASKS_ONLY,
+    items_of,
+    stored_model,
+)
 from tests.conftest import torch_setting
-from tests.invariant_models import CLUSTERED, CONFIGS, IMAGES, POINTS, TASKS_ONLY, items_of, stored_model
 
 CODECS = {config: InvariantCodec(stored_model(config)) for config in CONFIGS}
 CODEC = CODECS[POINTS]
