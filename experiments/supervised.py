@@ -37,14 +37,14 @@ from PIL import Image
 from supervised_figures import draw_accuracy, draw_multi_task
 from supervised_peers import PEERS, measure_peer
 
-from obverse.codecs.split import SplitCodec
+from obverse.codecs.split.codec import SplitCodec
+from obverse.codecs.split.export import export_split
+from obverse.codecs.split.images import LabelledImages
+from obverse.codecs.split.networks import SplitConfig
+from obverse.codecs.split.resnet import ResNet, ResNetConfig
+from obverse.codecs.split.teacher import TeacherRecipe, accuracy, load_network, load_teacher, train_teacher
+from obverse.codecs.split.train import SplitRecipe, train
 from obverse.container import read, write
-from obverse.training.split import SplitRecipe, train
-from obverse.training.split_export import export_split
-from obverse.training.split_images import LabelledImages
-from obverse.training.split_teacher import TeacherRecipe, accuracy, load_network, load_teacher, train_teacher
-from obverse.transforms.resnet import ResNet, ResNetConfig
-from obverse.transforms.split import SplitConfig
 from obverse.zoo import load_model_from
 
 COLUMNS = ("images", "method", "setting", "way", "bytes", "accuracy", "model_bytes", "psnr")

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from obverse.codec import compress, decompress
-from obverse.training.split_images import LabelledImages, as_floats
-from obverse.transforms.resnet import ResNet
+from obverse.codecs.split.images import LabelledImages, as_floats
+from obverse.codecs.split.resnet import ResNet
 
 PEERS: dict[str, dict[str, tuple[int, ...]]] = {
     "cifar": {

@@ -16,7 +16,7 @@ import time
 import numpy as np
 from protocol import HELLO, ProtocolError, frame, read_frame
 
-from obverse.codecs.split_halves import DeviceHalf, load_device
+from obverse.codecs.split.halves import DeviceHalf, load_device
 from obverse.data.image_sets import read_image_set
 from obverse.errors import ObverseError
 

@@ -15,7 +15,7 @@ import time
 
 from protocol import HELLO, PATIENCE, Farewell, ProtocolError, fault, frame, read_exactly, read_frame
 
-from obverse.codecs.split_halves import ServerHalf, load_server
+from obverse.codecs.split.halves import ServerHalf, load_server
 from obverse.errors import ObverseError
 
 

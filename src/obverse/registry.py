@@ -40,7 +40,7 @@ BUILT_IN = {
         "what a generative model of yours encodes, or posteriors, lossy, any rate",
     ),
     "split": (
-        "obverse.codecs.split:SplitCodec",
+        "obverse.codecs.split.codec:SplitCodec",
         "small colour images to what a classifier needs, for split computing",
     ),
     "stereo": (

@@ -16,11 +16,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from obverse.codecs.split import SplitCodec
-from obverse.codecs.split_halves import load_server
+from obverse.codecs.split.codec import SplitCodec
+from obverse.codecs.split.halves import load_server
 from obverse.container import Container, Limits, read, write
 from obverse.errors import ObverseError
-from tests.split_models import CONFIGS, images_of, stored_model
+from tests.codecs.split.models import CONFIGS, images_of, stored_model
 
 LIMITS = Limits(pixels=40_000, items=4000, memory=2**24)
 FOLDER = Path(tempfile.mkdtemp())

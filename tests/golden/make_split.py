@@ -13,7 +13,7 @@ import numpy as np
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))
 
-from obverse.codecs.split import SplitCodec
+from obverse.codecs.split.codec import SplitCodec
 from obverse.container import write, write_atomically
 from obverse.data.arrays import npy_bytes
 from tests.conftest import smooth_photo

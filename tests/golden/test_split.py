@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import obverse
-from obverse.codecs.split import SplitCodec
+from obverse.codecs.split.codec import SplitCodec
 from obverse.container import read
 
 FOLDER = Path(__file__).parent / "split"

@@ -54,12 +54,12 @@ from obverse.cli.options import (
 )
 from obverse.cli.plug_and_play import plug_and_play_app
 from obverse.cli.recovery import recovered
-from obverse.cli.split import split_app, train_split
 from obverse.cli.stereo import train_stereo
 from obverse.cli.trellis import train_trellis
 from obverse.cli.vae import train_vae
 from obverse.cli.wyner_ziv import train_wyner_ziv, train_wyner_ziv_grid
 from obverse.codec import Codec
+from obverse.codecs.split.command import split_app, train_split
 from obverse.container import Limits, describe, read, read_header, write, write_atomically
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError, OutputError

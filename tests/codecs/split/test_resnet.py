@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from obverse.codecs.split.resnet import ResNet, ResNetConfig, folded
 from obverse.errors import InputError
-from obverse.transforms.resnet import ResNet, ResNetConfig, folded
 
 SMALL = ResNetConfig(16, 4, 1, (4, 6, 8), (1, 2))
 

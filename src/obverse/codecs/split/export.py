@@ -11,12 +11,12 @@ from typing import Any
 
 from safetensors.torch import save as save_safetensors
 
-from obverse.codecs.split import state_of
+from obverse.codecs.split.codec import state_of
+from obverse.codecs.split.images import LabelledImages
+from obverse.codecs.split.networks import folded_server
+from obverse.codecs.split.train import load_checkpoint, validate
 from obverse.errors import ExportError
 from obverse.training.run import recorded_phases
-from obverse.training.split import load_checkpoint, validate
-from obverse.training.split_images import LabelledImages
-from obverse.transforms.split import folded_server
 from obverse.zoo import StoredModel, pack, store_model
 
 MAX_BYTES = 16_000_000

@@ -21,14 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from obverse.errors import TrainingError
-from obverse.quantization.rounding import with_noise
-from obverse.training.run import Checkpoint, Progress, check_device, make_folder, reading, record_phase
-from obverse.training.split_images import LabelledImages, cut_and_mixed
-from obverse.training.split_objective import SplitNetworks, objective_of
-from obverse.training.split_teacher import check_images
-from obverse.transforms.resnet import ResNet
-from obverse.transforms.split import (
+from obverse.codecs.split.images import LabelledImages, cut_and_mixed
+from obverse.codecs.split.networks import (
     SplitConfig,
     by_channel,
     relative_error,
@@ -36,6 +30,12 @@ from obverse.transforms.split import (
     scaled_gradient,
     standardised,
 )
+from obverse.codecs.split.objectives import SplitNetworks, objective_of
+from obverse.codecs.split.resnet import ResNet
+from obverse.codecs.split.teacher import check_images
+from obverse.errors import TrainingError
+from obverse.quantization.rounding import with_noise
+from obverse.training.run import Checkpoint, Progress, check_device, make_folder, reading, record_phase
 
 DENSITY_PACE = 5.0
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from obverse.codecs.split.networks import SplitConfig, make_encoder, standardised
+from obverse.codecs.split.objectives import SplitNetworks
+from obverse.codecs.split.resnet import ResNet, folded
+from obverse.codecs.split.start import fit_convolution, fit_density, principal_components
 from obverse.priors.factorised import FactorisedDensity
-from obverse.training.split_objective import SplitNetworks
-from obverse.training.split_start import fit_convolution, fit_density, principal_components
-from obverse.transforms.resnet import ResNet, folded
-from obverse.transforms.split import SplitConfig, make_encoder, standardised
+from tests.codecs.split.models import PAINTS, SMALL, TEACHER, UPSAMPLED
 from tests.conftest import smooth_photo
-from tests.split_models import PAINTS, SMALL, TEACHER, UPSAMPLED
 
 # channels enough for every number of a block: 2 x 2 x 3, then all of 4 x 4 x 3
 WHOLE = SplitConfig(

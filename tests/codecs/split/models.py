@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_safetensors
 
-from obverse.codecs.split import state_of
-from obverse.training.split_objective import SplitNetworks
-from obverse.transforms.resnet import ResNet, ResNetConfig, folded
-from obverse.transforms.split import SplitConfig, folded_server
+from obverse.codecs.split.codec import state_of
+from obverse.codecs.split.networks import SplitConfig, folded_server
+from obverse.codecs.split.objectives import SplitNetworks
+from obverse.codecs.split.resnet import ResNet, ResNetConfig, folded
 from obverse.zoo import StoredModel, fingerprint
 
 TEACHER = ResNetConfig(16, 4, 1, (4, 6, 8), (1, 1))

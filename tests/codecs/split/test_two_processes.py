@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from obverse.codecs.split import SplitCodec
+from obverse.codecs.split.codec import SplitCodec
+from tests.codecs.split.models import SMALL, stored_model
 from tests.conftest import REPOSITORY, smooth_photo
-from tests.split_models import SMALL, stored_model
 
 FOLDER = REPOSITORY / "examples" / "split_computing"
 CODEC = SplitCodec()

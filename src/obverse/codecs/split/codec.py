@@ -23,7 +23,8 @@ from torch import Tensor
 
 from obverse.codecs.model_codec import ModelCodec
 from obverse.codecs.rounded_codes import tensors_of
-from obverse.codecs.split_halves import DeviceHalf, ServerHalf, check_images
+from obverse.codecs.split.halves import DeviceHalf, ServerHalf, check_images
+from obverse.codecs.split.networks import SplitConfig
 from obverse.coding import TableFamily
 from obverse.container import Container, Limits
 from obverse.data.arrays import NPY, npy_bytes
@@ -31,7 +32,6 @@ from obverse.data.image_sets import GZIP, IDX_UINT8, png_archive, read_image_set
 from obverse.data.images import read_photo
 from obverse.data.source import read_bytes
 from obverse.errors import DamagedError, InputError, UnsupportedInputError
-from obverse.transforms.split import SplitConfig
 
 Array = npt.NDArray[Any]
 

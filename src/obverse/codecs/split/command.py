@@ -33,7 +33,7 @@ def split_export(
     - `obverse split export -o halves` writes halves/device.safetensors and halves/server.safetensors
     - `obverse split export runs/split/model -o halves`
     """
-    from obverse.codecs.split import SplitCodec
+    from obverse.codecs.split.codec import SplitCodec
     from obverse.errors import InputError, OutputError, OutputExistsError
     from obverse.registry import open_codec
 
@@ -126,12 +126,12 @@ def train_split(
         )
     images = found.whole()
 
-    from obverse.training.split import SplitRecipe, train
-    from obverse.training.split_export import export_split
-    from obverse.training.split_images import LabelledImages, split_off
-    from obverse.training.split_teacher import TeacherRecipe, load_teacher, train_teacher
-    from obverse.transforms.resnet import ResNetConfig
-    from obverse.transforms.split import SplitConfig
+    from obverse.codecs.split.export import export_split
+    from obverse.codecs.split.images import LabelledImages, split_off
+    from obverse.codecs.split.networks import SplitConfig
+    from obverse.codecs.split.resnet import ResNetConfig
+    from obverse.codecs.split.teacher import TeacherRecipe, load_teacher, train_teacher
+    from obverse.codecs.split.train import SplitRecipe, train
 
     set_threads(threads)
     learned, held_out = split_off(LabelledImages(images, found.labels))

@@ -11,12 +11,12 @@ from PIL import Image
 from safetensors.torch import load as load_safetensors
 
 from obverse.cli.console import UsageError
-from obverse.cli.split import split_export, train_split
-from obverse.codecs.split import SplitCodec
-from obverse.codecs.split_halves import load_device, load_server
+from obverse.codecs.split.codec import SplitCodec
+from obverse.codecs.split.command import split_export, train_split
+from obverse.codecs.split.halves import load_device, load_server
 from obverse.errors import InputError, OutputError, OutputExistsError
 from obverse.zoo import load_model_from, store_model
-from tests.split_models import PAINTS, SMALL, images_of, stored_model
+from tests.codecs.split.models import PAINTS, SMALL, images_of, stored_model
 
 QUICK = {"teacher_steps": 2, "steps": 4, "batch": 8, "codes": 3, "width": 2, "device": "cpu"}
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from obverse.codecs.split.networks import Server, SplitConfig, Synthesis, make_encoder, standardised
+from obverse.codecs.split.resnet import ResNet
 from obverse.errors import TrainingError
 from obverse.priors.factorised import FactorisedDensity
 from obverse.quantization.rounding import with_noise
-from obverse.transforms.resnet import ResNet
-from obverse.transforms.split import Server, SplitConfig, Synthesis, make_encoder, standardised
 
 
 class SplitNetworks(nn.Module):
@@ -38,7 +38,7 @@ class SplitNetworks(nn.Module):
 
         step: of the quantiser, in units of standardised pixels (64 gray levels).
         """
-        from obverse.training.split_start import fit_decoder, fit_density, principal_components
+        from obverse.codecs.split.start import fit_decoder, fit_density, principal_components
 
         principal_components(self.encoder, standardised(x), 1 / step)
         y = self.encoder(standardised(x))
@@ -51,7 +51,7 @@ class SplitNetworks(nn.Module):
     @torch.no_grad()
     def start_synthesis(self, x: Tensor) -> None:
         """Fit the synthesis, if there is one, to the codes of the images x."""
-        from obverse.training.split_start import fit_synthesis
+        from obverse.codecs.split.start import fit_synthesis
 
         if self.synthesis is not None:
             fit_synthesis(self.synthesis, self.config, with_noise(self.encoder(standardised(x))), x)
@@ -93,8 +93,8 @@ class Objective(ABC):
 
 def objective_of(name: str) -> Objective:
     """The objective of this name. Raises TrainingError."""
-    from obverse.training.split_distil import Distil
-    from obverse.training.split_end_to_end import EndToEnd
+    from obverse.codecs.split.distil import Distil
+    from obverse.codecs.split.end_to_end import EndToEnd
 
     known = {kind.id: kind for kind in (Distil, EndToEnd)}
     if name not in known:

@@ -20,10 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from obverse.errors import InputError
-from obverse.quantization.rounding import straight_through
-from obverse.transforms.gdn import GDN
-from obverse.transforms.resnet import (
+from obverse.codecs.split.resnet import (
     MOST_BLOCKS,
     MOST_STRIDE,
     MOST_WIDTH,
@@ -32,6 +29,9 @@ from obverse.transforms.resnet import (
     Tail,
     fold_into,
 )
+from obverse.errors import InputError
+from obverse.quantization.rounding import straight_through
+from obverse.transforms.gdn import GDN
 
 MOST_KERNEL = 15
 BENT = 128  # channels of the synthesis between its layers

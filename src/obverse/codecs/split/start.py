@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from obverse.codecs.split.networks import Server, SplitConfig, Synthesis, by_channel, standardised
+from obverse.codecs.split.resnet import ResidualBlock, ResNet
 from obverse.priors.factorised import FactorisedDensity
 from obverse.quantization.rounding import with_noise
 from obverse.transforms.gdn import GDN
-from obverse.transforms.resnet import ResidualBlock, ResNet
-from obverse.transforms.split import Server, SplitConfig, Synthesis, by_channel, standardised
 
 INNER = 0.3  # largest standard deviation between layers: where GDN hardly bends
 RIDGE = 1e-3

@@ -16,8 +16,9 @@ from PIL import Image
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from obverse.codecs.split import SplitCodec, csv_bytes
-from obverse.codecs.split_halves import as_tensor
+from obverse.codecs.split.codec import SplitCodec, csv_bytes
+from obverse.codecs.split.halves import as_tensor
+from obverse.codecs.split.networks import standardised
 from obverse.container import Limits, read, write
 from obverse.errors import (
     DamagedError,
@@ -27,9 +28,8 @@ from obverse.errors import (
     TruncatedError,
     UnsupportedInputError,
 )
-from obverse.transforms.split import standardised
+from tests.codecs.split.models import CONFIGS, PAINTS, SMALL, UPSAMPLED, images_of, stored_model
 from tests.conftest import torch_setting
-from tests.split_models import CONFIGS, PAINTS, SMALL, UPSAMPLED, images_of, stored_model
 
 CODECS = {config: SplitCodec(stored_model(config)) for config in CONFIGS}
 CODEC = CODECS[SMALL]

@@ -11,15 +11,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-import obverse.training.split as training
-import obverse.training.split_teacher as teaching
-from obverse.codecs.split import SplitCodec
-from obverse.errors import ExportError, InputError, TrainingError, UnsupportedInputError
-from obverse.training.split import SplitRecipe, learning_rate, load_checkpoint, step_loss, train, validate
-from obverse.training.split_export import export_split
-from obverse.training.split_images import LabelledImages, cut_and_mixed, split_off
-from obverse.training.split_objective import SplitNetworks, objective_of
-from obverse.training.split_teacher import (
+import obverse.codecs.split.teacher as teaching
+import obverse.codecs.split.train as training
+from obverse.codecs.split.codec import SplitCodec
+from obverse.codecs.split.export import export_split
+from obverse.codecs.split.images import LabelledImages, cut_and_mixed, split_off
+from obverse.codecs.split.objectives import SplitNetworks, objective_of
+from obverse.codecs.split.resnet import ResNet, folded
+from obverse.codecs.split.teacher import (
     TeacherRecipe,
     accuracy,
     load_network,
@@ -27,9 +26,10 @@ from obverse.training.split_teacher import (
     one_cycle,
     train_teacher,
 )
-from obverse.transforms.resnet import ResNet, folded
+from obverse.codecs.split.train import SplitRecipe, learning_rate, load_checkpoint, step_loss, train, validate
+from obverse.errors import ExportError, InputError, TrainingError, UnsupportedInputError
 from obverse.zoo import load_model_from
-from tests.split_models import PAINTS, SMALL, TEACHER, images_of
+from tests.codecs.split.models import PAINTS, SMALL, TEACHER, images_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from obverse.errors import InputError
-from obverse.transforms.resnet import ResNet, folded
-from obverse.transforms.split import (
+from obverse.codecs.split.networks import (
     Server,
     SplitConfig,
     Synthesis,
@@ -18,7 +16,9 @@ from obverse.transforms.split import (
     scaled_gradient,
     standardised,
 )
-from tests.split_models import PAINTS, SMALL, UPSAMPLED
+from obverse.codecs.split.resnet import ResNet, folded
+from obverse.errors import InputError
+from tests.codecs.split.models import PAINTS, SMALL, UPSAMPLED
 
 
 @pytest.mark.parametrize("config", [SMALL, PAINTS, UPSAMPLED])

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from obverse.codecs.split.images import LabelledImages, cut_and_mixed
+from obverse.codecs.split.resnet import ResNet, ResNetConfig, folded
 from obverse.errors import TrainingError
 from obverse.training.run import Checkpoint, Progress, check_device, make_folder, reading, record_phase
-from obverse.training.split_images import LabelledImages, cut_and_mixed
-from obverse.transforms.resnet import ResNet, ResNetConfig, folded
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from obverse.training.split_objective import Objective, SplitNetworks
-from obverse.transforms.resnet import ResNet
-from obverse.transforms.split import relative_error
+from obverse.codecs.split.networks import relative_error
+from obverse.codecs.split.objectives import Objective, SplitNetworks
+from obverse.codecs.split.resnet import ResNet
 
 EARLIER = 0.5  # what a layer counts for, of what the one behind it does
 

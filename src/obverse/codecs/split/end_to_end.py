@@ -11,8 +11,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from obverse.training.split_objective import Objective, SplitNetworks
-from obverse.transforms.resnet import ResNet
+from obverse.codecs.split.objectives import Objective, SplitNetworks
+from obverse.codecs.split.resnet import ResNet
 
 
 class EndToEnd(Objective):

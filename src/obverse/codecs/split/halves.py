@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from obverse.codecs.model_codec import loaded
 from obverse.codecs.rounded_codes import family_of, offset_of
+from obverse.codecs.split.networks import Server, SplitConfig, Synthesis, make_encoder, standardised
 from obverse.coding import Message
 from obverse.container import Limits, write_atomically
 from obverse.data.image_sets import check_image_set
@@ -38,7 +39,6 @@ from obverse.errors import (
     UnsupportedInputError,
     WrongModelError,
 )
-from obverse.transforms.split import Server, SplitConfig, Synthesis, make_encoder, standardised
 
 CHUNK = 250  # images that pass through the networks at once
 FARTHEST = 2**20  # a y beyond belongs to no model that was trained

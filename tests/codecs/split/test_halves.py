@@ -9,11 +9,11 @@ import pytest
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from obverse.codecs.split import SplitCodec
-from obverse.codecs.split_halves import ServerHalf, load_device, load_server
+from obverse.codecs.split.codec import SplitCodec
+from obverse.codecs.split.halves import ServerHalf, load_device, load_server
 from obverse.container import Limits, write
 from obverse.errors import DamagedError, InputError, LimitError, OutputExistsError, WrongModelError
-from tests.split_models import CONFIGS, PAINTS, SMALL, images_of, stored_model
+from tests.codecs.split.models import CONFIGS, PAINTS, SMALL, images_of, stored_model
 
 
 @pytest.fixture
