@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from obverse.quantization import wyner_ziv_grid as grids
-from obverse.quantization.wyner_ziv_grid import JointGrid, Score
-from obverse.training.wyner_ziv import Trained, WynerZivRecipe, train
+from obverse.codecs.wyner_ziv import grid_design as grids
+from obverse.codecs.wyner_ziv.grid_design import JointGrid, Score
+from obverse.codecs.wyner_ziv.train_learned import Trained, WynerZivRecipe, train
 
 RESULTS = Path(__file__).parent / "results" / "wyner_ziv"
 PAIRS = 1 << 22
@@ -199,8 +199,8 @@ def design_all(out: Path) -> None:
 
 def ship(folder: Path, pairs: int) -> None:
     """The two models that ship, unless they are there: X = Y + N at about 1.9 bits, learned and grid design."""
-    from obverse.training.wyner_ziv_export import train_model
-    from obverse.training.wyner_ziv_grid import GridRecipe, train_grid
+    from obverse.codecs.wyner_ziv.export_learned import train_model
+    from obverse.codecs.wyner_ziv.train_grid import GridRecipe, train_grid
 
     x, y = SOURCES["x=y+n"].pairs(pairs, 1)
 

@@ -31,12 +31,12 @@ import torch
 from PIL import Image
 from wyner_ziv import append_row, read_rows
 
-from obverse.codecs.wyner_ziv import WynerZivCodec
-from obverse.codecs.wyner_ziv_grid import WynerZivGridCodec
-from obverse.codecs.wyner_ziv_index import MARGINAL, IndexCodec
-from obverse.training.wyner_ziv import WynerZivRecipe
-from obverse.training.wyner_ziv_export import log_likelihoods, measure, train_model
-from obverse.training.wyner_ziv_grid import GridRecipe, train_grid
+from obverse.codecs.wyner_ziv.export_learned import log_likelihoods, measure, train_model
+from obverse.codecs.wyner_ziv.grid import WynerZivGridCodec
+from obverse.codecs.wyner_ziv.index import MARGINAL, IndexCodec
+from obverse.codecs.wyner_ziv.learned import WynerZivCodec
+from obverse.codecs.wyner_ziv.train_grid import GridRecipe, train_grid
+from obverse.codecs.wyner_ziv.train_learned import WynerZivRecipe
 
 RESULTS = Path(__file__).parent / "results" / "wyner_ziv"
 DATA = Path(os.environ.get("OBVERSE_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))

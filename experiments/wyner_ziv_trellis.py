@@ -27,11 +27,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from obverse.codecs.wyner_ziv_trellis import WynerZivTrellisCodec
+from obverse.codecs.wyner_ziv.train_trellis import TrellisRecipe, train
+from obverse.codecs.wyner_ziv.trellis import WynerZivTrellisCodec
 from obverse.container import read, write
 from obverse.errors import UnrecoverableBlockError
 from obverse.theory.wyner_ziv_grid import grid_rate_bits
-from obverse.training.wyner_ziv_trellis import TrellisRecipe, train
 
 BLOCK, PER_FILE = 65_536, 16
 VARIANCE = 0.1

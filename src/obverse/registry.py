@@ -48,15 +48,15 @@ BUILT_IN = {
         "the right view of a pair, lossy, decoded with the left view",
     ),
     "wyner-ziv": (
-        "obverse.codecs.wyner_ziv:WynerZivCodec",
+        "obverse.codecs.wyner_ziv.learned:WynerZivCodec",
         "numbers or vectors with side information at the decoder, one learned index each",
     ),
     "wyner-ziv-grid": (
-        "obverse.codecs.wyner_ziv_grid:WynerZivGridCodec",
+        "obverse.codecs.wyner_ziv.grid:WynerZivGridCodec",
         "numbers with side information at the decoder, the best scalar design without networks",
     ),
     "wyner-ziv-trellis": (
-        "obverse.codecs.wyner_ziv_trellis:WynerZivTrellisCodec",
+        "obverse.codecs.wyner_ziv.trellis:WynerZivTrellisCodec",
         "numbers with side information at the decoder, near the Wyner-Ziv limit",
     ),
 }

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from obverse.codecs.wyner_ziv.train_learned import DISTORTIONS
 from obverse.quantization.nested_lattice import (
     cell_width,
     lattice_generator,
@@ -15,7 +16,6 @@ from obverse.quantization.nested_lattice import (
     short_vectors,
     slope_at,
 )
-from obverse.training.wyner_ziv import DISTORTIONS
 
 
 def shortest(generator: np.ndarray, indices: int, reach: int = 2) -> int:

@@ -64,7 +64,7 @@ def train_trellis(
     x, y = read_pairs(data)
     make_folder(folder)
 
-    from obverse.training.wyner_ziv_trellis import TrellisRecipe, train
+    from obverse.codecs.wyner_ziv.train_trellis import TrellisRecipe, train
 
     set_threads(threads)
     recipe = TrellisRecipe(

@@ -92,8 +92,8 @@ def train_wyner_ziv(
     folder = folder_of(data, out)
     x, y = read_pairs(data)
 
-    from obverse.training.wyner_ziv import WynerZivRecipe
-    from obverse.training.wyner_ziv_export import train_model
+    from obverse.codecs.wyner_ziv.export_learned import train_model
+    from obverse.codecs.wyner_ziv.train_learned import WynerZivRecipe
 
     set_threads(threads)
     recipe = WynerZivRecipe(
@@ -126,7 +126,7 @@ def train_wyner_ziv_grid(
     folder = folder_of(data, out)
     x, y = read_pairs(data)
 
-    from obverse.training.wyner_ziv_grid import GridRecipe, train_grid
+    from obverse.codecs.wyner_ziv.train_grid import GridRecipe, train_grid
 
     recipe = GridRecipe(objective=objective, indices=indices, lmbda=lmbda, starts=starts, seed=seed)
     return _report(folder, train_grid(x, y, folder, recipe, say, lists=lists).fingerprint, json)

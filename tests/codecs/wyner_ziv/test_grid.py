@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from obverse.codecs.wyner_ziv_grid import WynerZivGridCodec
+from obverse.codecs.wyner_ziv.grid import WynerZivGridCodec
+from obverse.codecs.wyner_ziv.train_grid import GridRecipe, train_grid
 from obverse.container import read, write
 from obverse.errors import InputError, SideInformationError, UnrecoverableBlockError
-from obverse.training.wyner_ziv_grid import GridRecipe, train_grid
 from obverse.zoo import StoredModel, load_model_from
 
 SMALL = {"starts": 3, "cells": 1200, "points": 400}

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from obverse.codecs.wyner_ziv_trellis import WynerZivTrellisCodec
+from obverse.codecs.wyner_ziv.mixture import nats
+from obverse.codecs.wyner_ziv.train_trellis import TrellisRecipe, alphabet_for, fit_prior, train
+from obverse.codecs.wyner_ziv.trellis import WynerZivTrellisCodec
 from obverse.container import write
 from obverse.errors import InputError, TrainingError
-from obverse.priors.mixture import nats
-from obverse.training.wyner_ziv_trellis import TrellisRecipe, alphabet_for, fit_prior, train
 
 SMALL = TrellisRecipe(
     rate_bits=2.0, states=8, components=3, hidden=16, steps=400, block=4096, lists=8, failure=0.001

@@ -9,8 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from obverse.codecs.wyner_ziv import WynerZivCodec
-from obverse.codecs.wyner_ziv_index import IndexModel, Match
+from obverse.codecs.wyner_ziv.export_learned import train_model
+from obverse.codecs.wyner_ziv.index import IndexModel, Match
+from obverse.codecs.wyner_ziv.learned import WynerZivCodec
+from obverse.codecs.wyner_ziv.train_learned import WynerZivRecipe
 from obverse.container import Container, Limits, read, write
 from obverse.errors import (
     DamagedError,
@@ -21,8 +23,6 @@ from obverse.errors import (
     UnrecoverableBlockError,
     UnsupportedInputError,
 )
-from obverse.training.wyner_ziv import WynerZivRecipe
-from obverse.training.wyner_ziv_export import train_model
 from obverse.zoo import StoredModel, load_model_from
 
 QUICK = WynerZivRecipe(

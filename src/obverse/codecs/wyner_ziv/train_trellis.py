@@ -18,13 +18,13 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from obverse.codecs.wyner_ziv_trellis import WynerZivTrellisCodec
+from obverse.codecs.wyner_ziv.labels import Labels
+from obverse.codecs.wyner_ziv.mixture import MixturePrior, nats
+from obverse.codecs.wyner_ziv.trellis import WynerZivTrellisCodec
 from obverse.coding.planes import conditional_bits
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import write
 from obverse.errors import InputError, TrainingError, UnrecoverableBlockError
-from obverse.priors.mixture import MixturePrior, nats
-from obverse.quantization.labels import Labels
 from obverse.quantization.trellis import STATES, Trellis
 from obverse.zoo import StoredModel, store_model
 

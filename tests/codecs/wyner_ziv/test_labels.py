@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obverse.quantization.labels import Labels
+from obverse.codecs.wyner_ziv.labels import Labels
 
 
 def one_gaussian(means, scale, low, step=0.5, noise=0.02, alphabet=8, modulus=4):

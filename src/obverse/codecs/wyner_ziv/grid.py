@@ -3,7 +3,7 @@
     sender     x ──► cell of x ──► label u ──► file
     receiver   file ──► u ;  u, y ──► curve of u at y, linear between grid points ──► x̂
 
-The tables come from generalised Lloyd iterations (`quantization/wyner_ziv_grid.py`). It is the yardstick of the
+The tables come from generalised Lloyd iterations (`codecs/wyner_ziv/grid_design.py`). It is the yardstick of the
 learned codec, and for scalars with scalar side information a codec in itself: no network, tables only. How the
 indices become files: `wyner_ziv_index.py`.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from obverse.codecs.wyner_ziv_index import IndexCodec
+from obverse.codecs.wyner_ziv.index import IndexCodec
 from obverse.errors import InputError
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from obverse.codecs.wyner_ziv import train_learned as wyner_ziv
+from obverse.codecs.wyner_ziv.grid_design import JointGrid, evaluate
+from obverse.codecs.wyner_ziv.networks import WynerZivNetworks, WynerZivSizes
+from obverse.codecs.wyner_ziv.side_information import SideInformation
+from obverse.codecs.wyner_ziv.train_learned import WynerZivRecipe, check_pairs, temperature_at, train
 from obverse.errors import InputError, SideInformationError, TrainingError
-from obverse.quantization.wyner_ziv_grid import JointGrid, evaluate
-from obverse.training import wyner_ziv
-from obverse.training.wyner_ziv import WynerZivRecipe, check_pairs, temperature_at, train
-from obverse.transforms.side_information import SideInformation
-from obverse.transforms.wyner_ziv import WynerZivNetworks, WynerZivSizes
 
 QUICK = WynerZivRecipe(
     objective="marginal", indices=4, steps=400, nested_steps=200, refit_steps=100, refit_batch=1024, batch=256

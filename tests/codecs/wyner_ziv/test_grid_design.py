@@ -8,8 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from obverse.errors import InputError
-from obverse.quantization.wyner_ziv_grid import (
+from obverse.codecs.wyner_ziv.grid_design import (
     JointGrid,
     count_intervals,
     default_widths,
@@ -20,6 +19,7 @@ from obverse.quantization.wyner_ziv_grid import (
     periodic_labels,
     residual_deviation,
 )
+from obverse.errors import InputError
 
 VARIANCE = 0.1
 SIGMA = math.sqrt(VARIANCE)

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 
 from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.wyner_ziv.labels import Labels
+from obverse.codecs.wyner_ziv.mixture import MixturePrior
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import Container, Limits
 from obverse.data.arrays import check_npy_name, npy_bytes, read_array
@@ -31,8 +33,6 @@ from obverse.errors import (
     UnrecoverableBlockError,
     UnsupportedInputError,
 )
-from obverse.priors.mixture import MixturePrior
-from obverse.quantization.labels import Labels
 from obverse.quantization.trellis import LARGEST, Trellis
 
 TYPES = ("<f4", "<f8")

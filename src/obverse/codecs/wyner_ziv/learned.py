@@ -6,7 +6,7 @@
 One index for each sample, a number or a vector; the encoder is a free function of x on which no structure is
 imposed. Trained on pairs, several separate intervals of x come to share an index, which y tells apart: the random
 binning of Wyner and Ziv (1976), found by gradient descent (Ozyilkan, Ballé, Erkip, ISIT 2023). How the indices
-become files: `wyner_ziv_index.py`. How the networks are trained: `training/wyner_ziv.py`.
+become files: `wyner_ziv_index.py`. How the networks are trained: `codecs/wyner_ziv/train_learned.py`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from obverse.codecs.wyner_ziv_index import IndexCodec
+from obverse.codecs.wyner_ziv.index import IndexCodec
+from obverse.codecs.wyner_ziv.networks import WynerZivNetworks, WynerZivSizes
 from obverse.errors import InputError
-from obverse.transforms.wyner_ziv import WynerZivNetworks, WynerZivSizes
 
 
 class WynerZivCodec(IndexCodec):

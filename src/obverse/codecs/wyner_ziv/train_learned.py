@@ -31,6 +31,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from obverse.codecs.wyner_ziv.networks import WynerZivNetworks, WynerZivSizes
+from obverse.codecs.wyner_ziv.side_information import SideInformation, as_columns
 from obverse.errors import InputError, OutputError, TrainingError
 from obverse.quantization.gumbel_softmax import gumbel_softmax
 from obverse.quantization.nested_lattice import (
@@ -41,8 +43,6 @@ from obverse.quantization.nested_lattice import (
     slope_at,
 )
 from obverse.training.run import log, save_atomically
-from obverse.transforms.side_information import SideInformation, as_columns
-from obverse.transforms.wyner_ziv import WynerZivNetworks, WynerZivSizes
 
 MARGINAL, CONDITIONAL = "marginal", "conditional"
 NESTED, EMERGENT = "nested", "emergent"

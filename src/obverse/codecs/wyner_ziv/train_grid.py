@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save as save_safetensors
 
-from obverse.codecs.wyner_ziv_grid import WynerZivGridCodec
-from obverse.codecs.wyner_ziv_index import IndexModel
+from obverse.codecs.wyner_ziv import grid_design as grids
+from obverse.codecs.wyner_ziv.export_learned import draft_model, finish, split_pairs
+from obverse.codecs.wyner_ziv.grid import WynerZivGridCodec
+from obverse.codecs.wyner_ziv.grid_design import CONDITIONAL, GridDesign, JointGrid
+from obverse.codecs.wyner_ziv.index import IndexModel
+from obverse.codecs.wyner_ziv.side_information import SideInformation
+from obverse.codecs.wyner_ziv.train_learned import UNIQUE, check_pairs
 from obverse.coding.slepian_wolf import BLOCK
 from obverse.errors import InputError
-from obverse.quantization import wyner_ziv_grid as grids
-from obverse.quantization.wyner_ziv_grid import CONDITIONAL, GridDesign, JointGrid
-from obverse.training.wyner_ziv import UNIQUE, check_pairs
-from obverse.training.wyner_ziv_export import draft_model, finish, split_pairs
-from obverse.transforms.side_information import SideInformation
 from obverse.zoo import StoredModel
 
 
@@ -41,7 +41,7 @@ class GridRecipe:
 
 
 def default_lmbda(recipe: GridRecipe, deviation: float) -> float:
-    """As of the learned codec (`training/wyner_ziv.py`), for squared error. deviation: sigma_{x|y}."""
+    """As of the learned codec (`codecs/wyner_ziv/train_learned.py`), for squared error. deviation: sigma_{x|y}."""
     width = UNIQUE / recipe.indices if recipe.objective == CONDITIONAL else 1.8 / math.sqrt(recipe.indices)
     return 6 / (width * deviation) ** 2
 

@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_safetensors
 
-from obverse.codecs.wyner_ziv import WynerZivCodec
-from obverse.codecs.wyner_ziv_index import (
+from obverse.codecs.wyner_ziv.index import (
     CONDITIONAL,
     MARGINAL,
     PRECISION,
@@ -27,12 +26,13 @@ from obverse.codecs.wyner_ziv_index import (
     Match,
     chunks,
 )
+from obverse.codecs.wyner_ziv.learned import WynerZivCodec
+from obverse.codecs.wyner_ziv.side_information import SideInformation
+from obverse.codecs.wyner_ziv.train_learned import Trained, WynerZivRecipe, check_pairs, check_recipe, train
 from obverse.coding import TableFamily
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import write
 from obverse.errors import UnrecoverableBlockError
-from obverse.training.wyner_ziv import Trained, WynerZivRecipe, check_pairs, check_recipe, train
-from obverse.transforms.side_information import SideInformation
 from obverse.zoo import StoredModel, store_model
 
 DESIGN = 4 * BLOCK  # pairs at most that the Slepian-Wolf code is designed on

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.wyner_ziv.side_information import FAR, SideInformation
 from obverse.coding import Message, TableFamily
 from obverse.coding.slepian_wolf import SlepianWolfCode
 from obverse.container import Container, Limits
@@ -33,7 +34,6 @@ from obverse.errors import (
     SideInformationError,
     UnsupportedInputError,
 )
-from obverse.transforms.side_information import FAR, SideInformation
 
 CHUNK = 8192  # samples that pass through the networks at once
 TYPES = ("<f4", "<f8")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from obverse.priors.mixture import MixturePrior, nats
+from obverse.codecs.wyner_ziv.mixture import MixturePrior, nats
 
 
 def fitted(components, hidden):
