@@ -24,11 +24,11 @@ for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
 
 import numpy as np  # noqa: E402
 
-from obverse.codecs.features import FeatureCodec  # noqa: E402
+from obverse.codecs.features.codec import FeatureCodec  # noqa: E402
+from obverse.codecs.features.export import fit_model  # noqa: E402
+from obverse.codecs.features.fit import Target  # noqa: E402
+from obverse.codecs.features.view import FeatureView  # noqa: E402
 from obverse.container import read, write  # noqa: E402
-from obverse.integrations.feature_view import FeatureView  # noqa: E402
-from obverse.training.features import Target  # noqa: E402
-from obverse.training.features_export import fit_model  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -43,13 +43,13 @@ from features_report import read_csv, report, write_csv
 from torch import nn
 from torch.nn import functional
 
-from obverse.codecs.features import FeatureCodec
+from obverse.codecs.features.codec import FeatureCodec
+from obverse.codecs.features.export import fit_model
+from obverse.codecs.features.fit import Target
 from obverse.container import read, write
 from obverse.data.image_sets import read_image_set
 from obverse.integrations.encoders import FrozenEncoder, load_encoder
 from obverse.integrations.image_input import InputFormat
-from obverse.training.features import Target
-from obverse.training.features_export import fit_model
 
 GRAY = InputFormat(mean=(0.0,), std=(1.0,))
 LOSSES = (0.001, 0.003, 0.01)

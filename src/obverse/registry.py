@@ -29,7 +29,7 @@ BUILT_IN = {
         "obverse.codecs.vae.codec:VaeCodec",
         "sets of small images, lossless, bits back from a latent variable",
     ),
-    "features": ("obverse.codecs.features:FeatureCodec", "feature vectors of a frozen encoder, lossy"),
+    "features": ("obverse.codecs.features.codec:FeatureCodec", "feature vectors of a frozen encoder, lossy"),
     "flow": ("obverse.codecs.flow.codec:FlowCodec", "sets of 32x32 colour images, lossless, an integer flow"),
     "invariant": (
         "obverse.codecs.invariant.codec:InvariantCodec",

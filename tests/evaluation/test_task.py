@@ -16,7 +16,7 @@ from PIL import Image
 
 import obverse
 from obverse.codec import Codec
-from obverse.codecs.features import FeatureCodec
+from obverse.codecs.features.codec import FeatureCodec
 from obverse.container import Container, write
 from obverse.data.labelled import Labelled
 from obverse.errors import DamagedError, InputError, UnknownCodecError

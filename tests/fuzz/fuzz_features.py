@@ -13,11 +13,11 @@ import sys
 import atheris
 import numpy as np
 
-from obverse.codecs.feature_items import pack_arrays, unpack_arrays
-from obverse.codecs.features import FeatureCodec
+from obverse.codecs.features.codec import FeatureCodec
+from obverse.codecs.features.items import pack_arrays, unpack_arrays
+from obverse.codecs.features.view import FeatureView
 from obverse.container import Container, Limits, read, write
 from obverse.errors import ObverseError
-from obverse.integrations.feature_view import FeatureView
 
 LIMITS = Limits(pixels=40_000, memory=2**25)
 CODEC = FeatureCodec()

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from obverse.codecs.feature_items import decode_chunk, unpack_arrays, unpack_model
-from obverse.codecs.features import FeatureCodec
+from obverse.codecs.features.codec import FeatureCodec
+from obverse.codecs.features.items import decode_chunk, unpack_arrays, unpack_model
 from obverse.container import Limits, write, write_atomically
 
 HERE = Path(__file__).parent / "features"

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from obverse.codecs.feature_items import Layout, decode_chunk
-from obverse.codecs.features import FeatureCodec
+from obverse.codecs.features.codec import FeatureCodec
+from obverse.codecs.features.items import Layout, decode_chunk
 from obverse.container import Limits, read
 
 FOLDER = Path(__file__).parent / "features"

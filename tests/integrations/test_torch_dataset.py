@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from obverse.codecs.features import FeatureCodec
+from obverse.codecs.features import view as feature_view
+from obverse.codecs.features.codec import FeatureCodec
+from obverse.codecs.features.view import FeatureView
 from obverse.container import write
 from obverse.errors import InputError
-from obverse.integrations import feature_view
-from obverse.integrations.feature_view import FeatureView
 from obverse.integrations.torch_dataset import ChunkSampler, FeatureDataset
 
 N = 700

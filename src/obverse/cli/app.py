@@ -33,7 +33,6 @@ from obverse.cli.console import (
 from obverse.cli.effort import search_bar
 from obverse.cli.evaluate import evaluate
 from obverse.cli.facts import show_facts
-from obverse.cli.features import compress_features, train_features
 from obverse.cli.flow import train_flow
 from obverse.cli.image_lossless import train_image_lossless
 from obverse.cli.invariant import train_invariant
@@ -59,6 +58,7 @@ from obverse.cli.trellis import train_trellis
 from obverse.cli.vae import train_vae
 from obverse.cli.wyner_ziv import train_wyner_ziv, train_wyner_ziv_grid
 from obverse.codec import Codec
+from obverse.codecs.features.command import compress_features, train_features
 from obverse.codecs.split.command import split_app, train_split
 from obverse.container import Limits, describe, read, read_header, write, write_atomically
 from obverse.data.suffixes import IMAGE_SUFFIXES

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from obverse.codecs.features.view import FeatureView
 from obverse.errors import InputError
-from obverse.integrations.feature_view import FeatureView
 
 
 class FeatureDataset(Dataset[Any]):

@@ -22,7 +22,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from obverse.codecs.feature_items import (
+from obverse.codecs.features.bottleneck import FeatureBottleneck
+from obverse.codecs.features.items import (
     ENCODER,
     ENCODER_NAME,
     FINGERPRINT,
@@ -49,7 +50,6 @@ from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
 from obverse.data.features import check_feature_name, check_features, feature_bytes, read_features
 from obverse.errors import DamagedError, DecodeError, InputError, RateTargetError, WrongModelError
-from obverse.priors.feature_bottleneck import FeatureBottleneck
 from obverse.zoo import CONFIG, find_model, load_model, load_model_from
 
 CHUNK = 256  # vectors of an item
@@ -107,7 +107,7 @@ class FeatureCodec(OptionalModelCodec):
         Without a stored model one is fitted to the data and put into the file; then one of lmbda, bits (a vector, of
         the whole file, met from below) and loss (part of the variance, default 0.01) says how much is kept, and
         distortion (l2, l1), transform (auto, klt, identity) and standardise (distortion counts in units of each
-        feature's deviation) how (training/features.py). chunk: vectors that are read together. encoder: whose features
+        feature's deviation) how (codecs/features/fit.py). chunk: vectors that are read together. encoder: whose features
         these are. prototypes: a vector for each class name, kept in the file.
         Raises InputError, UnsupportedInputError, WrongModelError (another encoder's), RateTargetError.
         """
@@ -153,7 +153,7 @@ class FeatureCodec(OptionalModelCodec):
         how: dict[str, Any],
     ) -> Container:
         """With a model of its own; if bits are asked for, as many as the whole file may have."""
-        from obverse.training.features import DEFAULT_LOSS, Target, fit
+        from obverse.codecs.features.fit import DEFAULT_LOSS, Target, fit
 
         features = fields[2]
         if lmbda is None and bits is None and loss is None:

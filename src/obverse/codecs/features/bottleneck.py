@@ -4,7 +4,7 @@
     x̂ ◄── + mean, * scales ◄── basis    ◄── ŷ ◄── (z + shifts) * steps            ◄── z
 
 Dubois, Bloem-Reddy, Ullrich and Maddison (NeurIPS 2021) learn z' = (z + b) exp(s) and a factorised density by gradient
-descent; here mean and steps are b and exp(-s), and everything is found in closed form (training/features.py). Only z
+descent; here mean and steps are b and exp(-s), and everything is found in closed form (codecs/features/fit.py). Only z
 is parsed, with integer tables; what is computed in floats is painted, and may differ in its last bit between machines.
 
 The basis is stored in integers, no finer than the number of vectors pays for. The analysis is its pseudoinverse, so

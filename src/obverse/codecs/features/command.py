@@ -112,7 +112,7 @@ def compress_features(
     - `obverse compress-features today.npy --model models/clip`
     - then `obverse decompress embeddings.obv` writes embeddings.npy
     """
-    from obverse.codecs.features import features_codec
+    from obverse.codecs.features.codec import features_codec
     from obverse.container import write, write_atomically
 
     if sum(value is not None for value in (loss, bits, lmbda)) > 1:
@@ -187,8 +187,8 @@ def train_features(
     """
     import numpy as np
 
-    from obverse.training.features import DEFAULT_LOSS, L2, Target
-    from obverse.training.features_export import fit_model
+    from obverse.codecs.features.export import fit_model
+    from obverse.codecs.features.fit import DEFAULT_LOSS, L2, Target
 
     if sum(value is not None for value in (loss, bits, lmbda)) > 1:
         raise UsageError("give one of --loss, --bits and --lmbda")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from obverse.codecs.features.bottleneck import FIELDS, FeatureBottleneck
+from obverse.codecs.features.fit import Target, fit
 from obverse.errors import DamagedError
-from obverse.priors.feature_bottleneck import FIELDS, FeatureBottleneck
 from obverse.quantization.entropy_constrained import SHIFT_UNIT
-from obverse.training.features import Target, fit
 
 
 def correlated(n: int, d: int = 12, seed: int = 0) -> np.ndarray:

@@ -22,10 +22,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
+from obverse.codecs.features.bottleneck import FeatureBottleneck
 from obverse.coding import Message
 from obverse.container import Limits
 from obverse.errors import CodingError, DamagedError, InputError, WrongModelError
-from obverse.priors.feature_bottleneck import FeatureBottleneck
 
 MOST_CHUNK = 1 << 16  # vectors of an item
 TYPES = (np.dtype("<f2"), np.dtype("<f4"), np.dtype("<f8"))

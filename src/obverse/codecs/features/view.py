@@ -3,7 +3,7 @@
 view[i] ──► chunk of 256 vectors ──► z, kept in a small cache ──► only the rows asked for are painted ──► x̂
 
 >>> import numpy as np
->>> from obverse.codecs.features import FeatureCodec
+>>> from obverse.codecs.features.codec import FeatureCodec
 >>> from obverse.container import write
 >>> features = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
 >>> view = FeatureView(write(FeatureCodec().encode(features, loss=0.01)))
@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from obverse.codecs.feature_items import EncoderId, Layout, Prototypes, decode_chunk, paint
-from obverse.codecs.features import FeatureCodec, features_codec
+from obverse.codecs.features.codec import FeatureCodec, features_codec
+from obverse.codecs.features.items import EncoderId, Layout, Prototypes, decode_chunk, paint
 from obverse.container import ItemReader, Limits
 from obverse.container.source import SourceLike
 from obverse.errors import InputError, ItemIndexError, WrongModelError

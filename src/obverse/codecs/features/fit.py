@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from obverse.codecs.features.bottleneck import FeatureBottleneck
 from obverse.data.features import check_features
 from obverse.errors import InputError, RateTargetError
 from obverse.priors.code_lengths import lengths_of
-from obverse.priors.feature_bottleneck import FeatureBottleneck
 from obverse.quantization.entropy_constrained import (
     MOST_LEVELS,
     SHIFTS,

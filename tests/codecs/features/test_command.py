@@ -15,10 +15,10 @@ import obverse
 from obverse import registry
 from obverse.cli import run
 from obverse.cli.console import UsageError
-from obverse.cli.features import compress_features, train_features
+from obverse.codecs.features.command import compress_features, train_features
+from obverse.codecs.features.view import FeatureView
 from obverse.container import describe
 from obverse.errors import InputError, OutputExistsError, WrongModelError
-from obverse.integrations.feature_view import FeatureView
 
 ENCODER = """
 import numpy as np
@@ -31,7 +31,9 @@ colours.fingerprint = bytes(32)
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(registry.BUILT_IN, "features", ("obverse.codecs.features:FeatureCodec", "features"))
+    monkeypatch.setitem(
+        registry.BUILT_IN, "features", ("obverse.codecs.features.codec:FeatureCodec", "features")
+    )
     (tmp_path / "mine.py").write_text(ENCODER)
     monkeypatch.syspath_prepend(tmp_path)
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save as save_safetensors
 
+from obverse.codecs.features.fit import AUTO, DEFAULT_LOSS, L2, Target, fit
 from obverse.data.features import check_features
-from obverse.training.features import AUTO, DEFAULT_LOSS, L2, Target, fit
 from obverse.zoo import StoredModel, store_model
 
 CARD = """# Features of {encoder}

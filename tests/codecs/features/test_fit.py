@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from obverse.codecs.features.export import fit_model
+from obverse.codecs.features.fit import SAMPLE, Target, fit
 from obverse.errors import InputError, RateTargetError, UnsupportedInputError
-from obverse.training.features import SAMPLE, Target, fit
-from obverse.training.features_export import fit_model
 from obverse.zoo import load_model_from
 
 

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obverse.codecs.feature_items import (
+from obverse.codecs.features.codec import FeatureCodec, features_codec
+from obverse.codecs.features.export import fit_model
+from obverse.codecs.features.fit import Target, fit
+from obverse.codecs.features.items import (
     ENCODER,
     ENCODER_NAME,
     KIND,
@@ -20,7 +23,6 @@ from obverse.codecs.feature_items import (
     pack_arrays,
     unpack_arrays,
 )
-from obverse.codecs.features import FeatureCodec, features_codec
 from obverse.container import Container, ItemReader, Limits, read, write
 from obverse.errors import (
     DamagedError,
@@ -31,8 +33,6 @@ from obverse.errors import (
     UnsupportedInputError,
     WrongModelError,
 )
-from obverse.training.features import Target, fit
-from obverse.training.features_export import fit_model
 
 MINE, OTHER = bytes(range(32)), bytes(32)
 

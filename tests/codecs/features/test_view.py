@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obverse.codecs.features import FeatureCodec
+from obverse.codecs.features import view as feature_view
+from obverse.codecs.features.codec import FeatureCodec
+from obverse.codecs.features.export import fit_model
+from obverse.codecs.features.fit import Target
+from obverse.codecs.features.view import FeatureView
 from obverse.container import Container, Limits, write
 from obverse.errors import DamagedError, InputError, ItemIndexError, LimitError, WrongModelError
-from obverse.integrations import feature_view
-from obverse.integrations.feature_view import FeatureView
-from obverse.training.features import Target
-from obverse.training.features_export import fit_model
 
 N, D = 530, 10
 X = (np.random.default_rng(0).normal(size=(N, D)) * np.exp(-np.arange(D) / 3)).astype(np.float32)
@@ -125,7 +125,7 @@ def test_labels():
         assert view.prototypes is None
         with pytest.raises(InputError, match="no prototypes"):
             view.labels()
-        from obverse.codecs.feature_items import Prototypes
+        from obverse.codecs.features.items import Prototypes
 
         given = Prototypes.of(prototypes, D)
         assert (view.labels(given) == expected).mean() > 0.9
