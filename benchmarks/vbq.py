@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from obverse.codecs.plug_and_play import PlugAndPlayCodec
-from obverse.priors.point_tables import PointTables
-from obverse.quantization.posterior import Posterior
-from obverse.quantization.vbq import choose, empirical_grid, normal_grid, published_bits
+from obverse.codecs.plug_and_play.codec import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.point_tables import PointTables
+from obverse.codecs.plug_and_play.posterior import Posterior
+from obverse.codecs.plug_and_play.quantiser import choose, empirical_grid, normal_grid, published_bits
 
 MILLION = 1_000_000
 

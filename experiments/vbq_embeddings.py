@@ -40,7 +40,7 @@ import torch
 from matplotlib.figure import Figure
 from torch.nn import functional
 
-from obverse.codecs.plug_and_play import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.codec import PlugAndPlayCodec
 from obverse.container import read, write
 
 Array = npt.NDArray[Any]

@@ -16,7 +16,7 @@ for each of the channels. All methods write the same files with the same entropy
 - k-means: centres for each channel.
 
 `photos` is measured on the Kodak photos, beside JPEG; `fashion` on test images, as one file. `contexts` measures on the
-photos what it is worth that a channel has several tables (quantization/activity.py), for vbq. `bits` draws how many
+photos what it is worth that a channel has several tables (codecs/plug_and_play/activity.py), for vbq. `bits` draws how many
 bits a latent gets against how sure the posterior is of it, for the photos' VAE and for word embeddings
 (vbq_embeddings.py).
 """
@@ -38,16 +38,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 from vbq_models import PHOTO_FOLDERS, STRIDE, load_vae
 
-from obverse.codecs.plug_and_play import image_batch
+from obverse.codecs.plug_and_play.codec import image_batch
+from obverse.codecs.plug_and_play.evaluate import PlugRow, TestItem, bd_rates, draw, measure, table
+from obverse.codecs.plug_and_play.fit import METHODS, OF_MODEL, build_model, fit, posterior_of
+from obverse.codecs.plug_and_play.generative_model import GenerativeModel, exported, of_module
+from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.data.image_sets import read_image_set
 from obverse.data.patches import image_files
 from obverse.errors import InputError
 from obverse.evaluation.peers import get_peer
-from obverse.evaluation.plug_and_play import PlugRow, TestItem, bd_rates, draw, measure, table
-from obverse.integrations.generative_model import GenerativeModel, exported, of_module
 from obverse.metrics.bd_rate import bd_rate
-from obverse.quantization.posterior import Posterior
-from obverse.training.plug_and_play import METHODS, OF_MODEL, build_model, fit, posterior_of
 
 Array = npt.NDArray[Any]
 FITTED_TO = 40  # photos

@@ -36,7 +36,7 @@ BUILT_IN = {
         "sets of points or small gray images, what tasks need and no more",
     ),
     "plug-and-play": (
-        "obverse.codecs.plug_and_play:PlugAndPlayCodec",
+        "obverse.codecs.plug_and_play.codec:PlugAndPlayCodec",
         "what a generative model of yours encodes, or posteriors, lossy, any rate",
     ),
     "split": (

@@ -13,11 +13,11 @@ import zlib
 import atheris
 import numpy as np
 
-from obverse.codecs.plug_and_play import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.codec import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.fit import METHODS, build_model, fit
+from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.container import Container, Limits, read, write
 from obverse.errors import ObverseError
-from obverse.quantization.posterior import Posterior
-from obverse.training.plug_and_play import METHODS, build_model, fit
 
 LIMITS = Limits(pixels=40_000, memory=2**25)
 _RNG = np.random.default_rng(0)

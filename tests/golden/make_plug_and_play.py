@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from obverse.codecs.plug_and_play import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.codec import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.fit import build_model, fit, save_model
+from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.container import write, write_atomically
-from obverse.quantization.posterior import Posterior
-from obverse.training.plug_and_play import build_model, fit, save_model
 
 HERE = Path(__file__).parent / "plug_and_play"
 MODELS = {"with-model": HERE / "model", "with-contexts": HERE / "model-with-contexts"}

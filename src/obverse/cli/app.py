@@ -51,7 +51,6 @@ from obverse.cli.options import (
     Output,
     Quality,
 )
-from obverse.cli.plug_and_play import plug_and_play_app
 from obverse.cli.recovery import recovered
 from obverse.cli.stereo import train_stereo
 from obverse.cli.trellis import train_trellis
@@ -59,6 +58,7 @@ from obverse.cli.vae import train_vae
 from obverse.cli.wyner_ziv import train_wyner_ziv, train_wyner_ziv_grid
 from obverse.codec import Codec
 from obverse.codecs.features.command import compress_features, train_features
+from obverse.codecs.plug_and_play.command import plug_and_play_app
 from obverse.codecs.split.command import split_app, train_split
 from obverse.container import Limits, describe, read, read_header, write, write_atomically
 from obverse.data.suffixes import IMAGE_SUFFIXES

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from obverse.cli.console import UsageError
-from obverse.cli.plug_and_play import evaluate, fit
-from obverse.codecs.plug_and_play import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.codec import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.command import evaluate, fit
 from obverse.container import read, write
 from obverse.errors import InputError
 from obverse.zoo import load_model_from

@@ -14,10 +14,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from obverse.codecs.plug_and_play.point_grid import REACH, UNIFORM, PointGrid
+from obverse.codecs.plug_and_play.posterior import Posterior
+from obverse.codecs.plug_and_play.quantiser import check_lmbda
 from obverse.errors import InputError
-from obverse.quantization.point_grid import REACH, UNIFORM, PointGrid
-from obverse.quantization.posterior import Posterior
-from obverse.quantization.vbq import check_lmbda
 
 
 def typical_std(posterior: Posterior, each: bool) -> npt.NDArray[np.float64]:

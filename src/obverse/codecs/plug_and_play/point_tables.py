@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from obverse.codecs.plug_and_play.activity import Contexts
+from obverse.codecs.plug_and_play.point_grid import DYADIC, PointGrid, level_of_symbol
 from obverse.coding import TableFamily
 from obverse.priors.code_lengths import LARGEST, PRECISION, lengths_of, tables_of
-from obverse.quantization.activity import Contexts
-from obverse.quantization.point_grid import DYADIC, PointGrid, level_of_symbol
 
 Array = npt.NDArray[Any]
 _ESCAPE_CODE = 7  # bits of an escape beside the logarithm of the distance

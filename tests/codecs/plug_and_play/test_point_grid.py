@@ -6,9 +6,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from obverse.errors import DamagedError, InputError
-from obverse.quantization.k_means import centres_of
-from obverse.quantization.point_grid import (
+from obverse.codecs.plug_and_play.k_means import centres_of
+from obverse.codecs.plug_and_play.point_grid import (
     DEEPEST,
     PointGrid,
     knots,
@@ -17,7 +16,8 @@ from obverse.quantization.point_grid import (
     rising_of_symbol,
     symbol_of_rising,
 )
-from obverse.quantization.vbq import empirical_grid, normal_grid
+from obverse.codecs.plug_and_play.quantiser import empirical_grid, normal_grid
+from obverse.errors import DamagedError, InputError
 
 
 def test_the_first_symbol_is_the_median_and_the_next_the_quartiles():

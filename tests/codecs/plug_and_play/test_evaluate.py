@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from obverse.codecs.plug_and_play import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.codec import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.evaluate import TestItem, bd_rates, measure, quality, table, write_report
+from obverse.codecs.plug_and_play.fit import build_model, fit
+from obverse.codecs.plug_and_play.generative_model import exported, of_module
+from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.container import write
 from obverse.errors import InputError
-from obverse.evaluation.plug_and_play import TestItem, bd_rates, measure, quality, table, write_report
-from obverse.integrations.generative_model import exported, of_module
-from obverse.quantization.posterior import Posterior
-from obverse.training.plug_and_play import build_model, fit
-from tests.plug_models import Linear
+from tests.codecs.plug_and_play.models import Linear
 
 
 def posterior(seed: int = 0) -> Posterior:

@@ -17,9 +17,9 @@ from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
 if TYPE_CHECKING:
-    from obverse.evaluation.plug_and_play import TestItem
-    from obverse.integrations.generative_model import GenerativeModel
-    from obverse.quantization.posterior import Posterior
+    from obverse.codecs.plug_and_play.evaluate import TestItem
+    from obverse.codecs.plug_and_play.generative_model import GenerativeModel
+    from obverse.codecs.plug_and_play.posterior import Posterior
 
 plug_and_play_app = App(
     name="plug-and-play", help="Compress with a generative model that you have trained, at any rate."
@@ -95,9 +95,9 @@ def fit(
     - `obverse plug-and-play fit --data posteriors.npz --out models/mine`
     - then `obverse compress photo.png --codec models/mine --lmbda 2`
     """
-    from obverse.codecs.plug_and_play import PlugModel
-    from obverse.training.plug_and_play import LADDER, build_model, fit_module, save_model
-    from obverse.training.plug_and_play import fit as fit_ladder
+    from obverse.codecs.plug_and_play.codec import PlugModel
+    from obverse.codecs.plug_and_play.fit import LADDER, build_model, fit_module, save_model
+    from obverse.codecs.plug_and_play.fit import fit as fit_ladder
 
     _check(multiple, depth, shared, axis)
     set_threads(threads)
@@ -172,10 +172,10 @@ def evaluate(
     """
     from dataclasses import asdict
 
-    from obverse.evaluation.plug_and_play import LMBDAS, bd_rates, measure, table, write_report
-    from obverse.quantization.vbq import check_lmbda
-    from obverse.training.plug_and_play import LADDER, METHODS, VBQ, build_model, posterior_of
-    from obverse.training.plug_and_play import fit as fit_ladder
+    from obverse.codecs.plug_and_play.evaluate import LMBDAS, bd_rates, measure, table, write_report
+    from obverse.codecs.plug_and_play.fit import LADDER, METHODS, VBQ, build_model, posterior_of
+    from obverse.codecs.plug_and_play.fit import fit as fit_ladder
+    from obverse.codecs.plug_and_play.quantiser import check_lmbda
 
     _check(multiple, depth or 12, shared, axis)
     set_threads(threads)
@@ -202,7 +202,7 @@ def evaluate(
         module, made = _module(model)
         posterior = posterior_of(made.posterior, _batches(fit_to, channels, multiple))
         axis = None if shared else 1 if axis is None else axis
-        from obverse.integrations.generative_model import exported
+        from obverse.codecs.plug_and_play.generative_model import exported
 
         networks = exported(module, next(_batches(data, channels, multiple)))
         items = _items(made, data, channels, multiple)
@@ -242,7 +242,7 @@ def _check(multiple: int, depth: int, shared: bool, axis: int | None) -> None:
 
 
 def _module(source: str) -> tuple[Any, GenerativeModel]:
-    from obverse.integrations.generative_model import model_of, of_module
+    from obverse.codecs.plug_and_play.generative_model import model_of, of_module
 
     module = model_of(source)
     return module, of_module(module)
@@ -251,8 +251,8 @@ def _module(source: str) -> tuple[Any, GenerativeModel]:
 def _posteriors(paths: list[Path]) -> Posterior:
     import numpy as np
 
-    from obverse.data.posteriors import read_posterior
-    from obverse.quantization.posterior import Posterior
+    from obverse.codecs.plug_and_play.posterior import Posterior
+    from obverse.codecs.plug_and_play.posterior_files import read_posterior
 
     found = [read_posterior(path) for path in paths]
     if len({one.shape[1:] for one in found}) > 1:
@@ -292,7 +292,7 @@ def _arrays(paths: list[Path]) -> Iterator[Any]:
 
 def _images(paths: list[Path], channels: int, multiple: int) -> Iterator[tuple[Any, Any]]:
     """Images as batches of one, filled up, and the batch without the filling."""
-    from obverse.codecs.plug_and_play import image_batch
+    from obverse.codecs.plug_and_play.codec import image_batch
     from obverse.data.images import read_photo
 
     for file in _files(paths):
@@ -301,7 +301,7 @@ def _images(paths: list[Path], channels: int, multiple: int) -> Iterator[tuple[A
 
 
 def _batches(paths: list[Path], channels: int | None, multiple: int) -> Iterator[Any]:
-    from obverse.codecs.plug_and_play import BATCH
+    from obverse.codecs.plug_and_play.codec import BATCH
 
     if channels is not None:
         yield from (batch for batch, _ in _images(paths, channels, multiple))
@@ -311,8 +311,8 @@ def _batches(paths: list[Path], channels: int | None, multiple: int) -> Iterator
 
 
 def _items(made: GenerativeModel, paths: list[Path], channels: int | None, multiple: int) -> list[TestItem]:
-    from obverse.codecs.plug_and_play import BATCH
-    from obverse.training.plug_and_play import posterior_of
+    from obverse.codecs.plug_and_play.codec import BATCH
+    from obverse.codecs.plug_and_play.fit import posterior_of
 
     if channels is not None:
         return [
@@ -332,6 +332,6 @@ def _items(made: GenerativeModel, paths: list[Path], channels: int | None, multi
 
 
 def _item(data: Any, posterior: Posterior, pixels: int | None) -> TestItem:
-    from obverse.evaluation.plug_and_play import TestItem
+    from obverse.codecs.plug_and_play.evaluate import TestItem
 
     return TestItem(data, posterior, pixels)

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from obverse.codecs.plug_and_play.baselines import nearest_multiple, typical_std, uniform_grid
+from obverse.codecs.plug_and_play.k_means import k_means_grid, nearest_centre
+from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.errors import InputError
-from obverse.quantization.k_means import k_means_grid, nearest_centre
-from obverse.quantization.posterior import Posterior
-from obverse.quantization.uniform import nearest_multiple, typical_std, uniform_grid
 
 
 def posterior(seed: int = 0) -> Posterior:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from obverse.codecs.plug_and_play.generative_model import ExportedFunction, exported, model_of, of_module
 from obverse.errors import ExportError, InputError
-from obverse.integrations.generative_model import ExportedFunction, exported, model_of, of_module
-from tests.plug_models import BadShape, BadStd, Blocks, Linear, OneThing
+from tests.codecs.plug_and_play.models import BadShape, BadStd, Blocks, Linear, OneThing
 
 
 @pytest.fixture(scope="module")

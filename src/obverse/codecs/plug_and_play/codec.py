@@ -23,18 +23,24 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.model_codec import OptionalModelCodec
-from obverse.codecs.plug_and_play_model import MOST_AXES, PlugModel, filled_side, image_batch
+from obverse.codecs.plug_and_play.activity import grow
+from obverse.codecs.plug_and_play.generative_model import GenerativeModel
+from obverse.codecs.plug_and_play.model import MOST_AXES, PlugModel, filled_side, image_batch
+from obverse.codecs.plug_and_play.point_grid import EMPIRICAL, NORMAL
+from obverse.codecs.plug_and_play.posterior import Posterior, grouped
+from obverse.codecs.plug_and_play.posterior_files import is_archive, read_posterior
+from obverse.codecs.plug_and_play.rate_ladder import (
+    RateLadder,
+    Rung,
+    decoding_memory,
+    pack_ladder,
+    unpack_ladder,
+)
 from obverse.coding import Message
 from obverse.container import Container, Limits
 from obverse.data.arrays import check_npy_name, npy_bytes, read_array
 from obverse.data.images import ConversionWarning, Photo, photo_of, read_photo, write_photo
-from obverse.data.posteriors import is_archive, read_posterior
 from obverse.errors import CodingError, DamagedError, InputError, UnsupportedInputError
-from obverse.integrations.generative_model import GenerativeModel
-from obverse.priors.rate_ladder import RateLadder, Rung, decoding_memory, pack_ladder, unpack_ladder
-from obverse.quantization.activity import grow
-from obverse.quantization.point_grid import EMPIRICAL, NORMAL
-from obverse.quantization.posterior import Posterior, grouped
 
 Array = npt.NDArray[Any]
 RUNG, AXIS, SIZE = range(3)  # keys of the header's config
@@ -74,7 +80,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
         data: `Posterior`, (mean, std), {"mean": ..., "std": ...}; with a model that has networks also an array (N,
         ...) of what its encode takes, or an image. lmbda: what a bit may cost, in units of (z - mean)^2 / (2 std^2);
         near ln 2, half of what the ELBO counts as distortion is lost. method, prior, depth, axis: without a model, as
-        for `obverse.training.plug_and_play.fit`; by default vbq, None, one grid and table for all latents, and where
+        for `obverse.codecs.plug_and_play.fit.fit`; by default vbq, None, one grid and table for all latents, and where
         they are few whichever prior and depth cost least, else empirical and 12. Raises InputError.
         """
         how = {"method": method, "prior": prior, "depth": depth}
@@ -293,7 +299,7 @@ def _own_rung(
     posterior: Posterior, axis: int | None, lmbda: float, given: dict[str, Any]
 ) -> tuple[Rung, npt.NDArray[np.int32]]:
     """The grid and tables that cost least for these latents, themselves counted, and the symbols."""
-    from obverse.training.plug_and_play import OF_FILE, VBQ, fit
+    from obverse.codecs.plug_and_play.fit import OF_FILE, VBQ, fit
 
     tried = [given]
     if given.get("method", VBQ) == VBQ and posterior.mean.size <= FEW:

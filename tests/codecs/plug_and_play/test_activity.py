@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from obverse.codecs.plug_and_play.activity import MOST_CONTEXTS, Contexts, grow
 from obverse.errors import InputError
-from obverse.quantization.activity import MOST_CONTEXTS, Contexts, grow
 
 
 def busy_and_calm(seed: int = 0, shape: tuple[int, int, int] = (3, 6, 500)) -> np.ndarray:

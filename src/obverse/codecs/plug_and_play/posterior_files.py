@@ -8,10 +8,10 @@ from typing import BinaryIO
 
 import numpy as np
 
+from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.data.arrays import UNREADABLE, ZIP
 from obverse.data.source import read_bytes
 from obverse.errors import InputError
-from obverse.quantization.posterior import Posterior
 
 
 def is_archive(raw: bytes) -> bool:

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from obverse.codecs.plug_and_play.fit import METHODS, OF_MODEL, fit
+from obverse.codecs.plug_and_play.posterior import Posterior
+from obverse.codecs.plug_and_play.rate_ladder import RateLadder, decoding_memory
 from obverse.errors import DamagedError, InputError
-from obverse.priors.rate_ladder import RateLadder, decoding_memory
-from obverse.quantization.posterior import Posterior
-from obverse.training.plug_and_play import METHODS, OF_MODEL, fit
 
 
 def posterior() -> Posterior:

@@ -19,14 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save as save_safetensors
 
-from obverse.errors import InputError
-from obverse.priors.point_tables import PointTables
-from obverse.priors.rate_ladder import MOST_GROUPS, MOST_RUNGS, RateLadder, Rung
-from obverse.quantization.k_means import k_means_grid, nearest_centre
-from obverse.quantization.point_grid import EMPIRICAL, NORMAL, PointGrid
-from obverse.quantization.posterior import Posterior
-from obverse.quantization.uniform import nearest_multiple, uniform_grid
-from obverse.quantization.vbq import (
+from obverse.codecs.plug_and_play.baselines import nearest_multiple, uniform_grid
+from obverse.codecs.plug_and_play.k_means import k_means_grid, nearest_centre
+from obverse.codecs.plug_and_play.point_grid import EMPIRICAL, NORMAL, PointGrid
+from obverse.codecs.plug_and_play.point_tables import PointTables
+from obverse.codecs.plug_and_play.posterior import Posterior
+from obverse.codecs.plug_and_play.quantiser import (
     DEPTH,
     REACH,
     check_lmbda,
@@ -35,6 +33,8 @@ from obverse.quantization.vbq import (
     normal_grid,
     published_bits,
 )
+from obverse.codecs.plug_and_play.rate_ladder import MOST_GROUPS, MOST_RUNGS, RateLadder, Rung
+from obverse.errors import InputError
 from obverse.zoo import StoredModel, fingerprint, store_model
 
 Array = npt.NDArray[Any]
@@ -234,7 +234,7 @@ def fit_module(
     rest as for `fit` and `build_model`. progress: told after each batch and each rung.
     Raises InputError, ExportError, OutputError.
     """
-    from obverse.integrations.generative_model import exported, model_of, of_module
+    from obverse.codecs.plug_and_play.generative_model import exported, model_of, of_module
 
     found = model_of(module)
     model = of_module(found)

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from obverse.codecs.plug_and_play.point_grid import PointGrid, level_of_symbol
+from obverse.codecs.plug_and_play.posterior import Posterior
+from obverse.codecs.plug_and_play.quantiser import choose, empirical_grid, normal_grid, published_bits
 from obverse.errors import InputError
-from obverse.quantization.point_grid import PointGrid, level_of_symbol
-from obverse.quantization.posterior import Posterior
-from obverse.quantization.vbq import choose, empirical_grid, normal_grid, published_bits
 
 
 def some(seed: int, shape: tuple[int, int, int], spread: float = 1.0) -> Posterior:

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from obverse.data.posteriors import read_posterior
+from obverse.codecs.plug_and_play.posterior_files import read_posterior
 from obverse.errors import InputError
 
 

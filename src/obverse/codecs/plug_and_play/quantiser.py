@@ -20,9 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from obverse.errors import InputError
-from obverse.quantization.activity import Contexts, grown
-from obverse.quantization.point_grid import (
+from obverse.codecs.plug_and_play.activity import Contexts, grown
+from obverse.codecs.plug_and_play.point_grid import (
     DYADIC,
     EMPIRICAL,
     NORMAL,
@@ -32,7 +31,8 @@ from obverse.quantization.point_grid import (
     rising_of_symbol,
     symbol_of_rising,
 )
-from obverse.quantization.posterior import Posterior
+from obverse.codecs.plug_and_play.posterior import Posterior
+from obverse.errors import InputError
 
 DEPTH = 12
 BROAD = 0.5  # weight of the uniform part of an empirical prior

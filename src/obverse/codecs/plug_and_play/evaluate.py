@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from obverse.codecs.plug_and_play import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.codec import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.fit import METHODS, VBQ
+from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.container import read, write, write_atomically
 from obverse.errors import InputError
 from obverse.metrics.bd_rate import bd_rate
-from obverse.quantization.posterior import Posterior
-from obverse.training.plug_and_play import METHODS, VBQ
 from obverse.zoo import StoredModel
 
 Array = npt.NDArray[Any]

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from obverse.quantization.point_grid import POINTS, PointGrid
-from obverse.quantization.posterior import Posterior
-from obverse.quantization.uniform import uniform_grid
+from obverse.codecs.plug_and_play.baselines import uniform_grid
+from obverse.codecs.plug_and_play.point_grid import POINTS, PointGrid
+from obverse.codecs.plug_and_play.posterior import Posterior
 
 MOST_CENTRES = 1024
 _TAIL = 0.001  # of the samples on either side, which do not count for their range

@@ -20,16 +20,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from obverse.codecs.plug_and_play.activity import MOST_CONTEXTS, Contexts
+from obverse.codecs.plug_and_play.baselines import nearest_multiple
+from obverse.codecs.plug_and_play.k_means import nearest_centre
+from obverse.codecs.plug_and_play.point_grid import (
+    DYADIC,
+    KINDS,
+    MOST_POINTS,
+    POINTS,
+    UNIFORM,
+    PointGrid,
+    knots,
+)
+from obverse.codecs.plug_and_play.point_tables import PointTables
+from obverse.codecs.plug_and_play.posterior import Posterior
+from obverse.codecs.plug_and_play.quantiser import check_lmbda, choose
 from obverse.container.inflate import inflate
 from obverse.errors import DamagedError, InputError
 from obverse.priors.code_lengths import LARGEST
-from obverse.priors.point_tables import PointTables
-from obverse.quantization.activity import MOST_CONTEXTS, Contexts
-from obverse.quantization.k_means import nearest_centre
-from obverse.quantization.point_grid import DYADIC, KINDS, MOST_POINTS, POINTS, UNIFORM, PointGrid, knots
-from obverse.quantization.posterior import Posterior
-from obverse.quantization.uniform import nearest_multiple
-from obverse.quantization.vbq import check_lmbda, choose
 
 Array = npt.NDArray[Any]
 MOST_RUNGS = 256

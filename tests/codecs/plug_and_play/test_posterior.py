@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from obverse.codecs.plug_and_play.posterior import Posterior, grouped
 from obverse.errors import InputError
-from obverse.quantization.posterior import Posterior, grouped
 
 GOOD = np.ones((2, 3))
 

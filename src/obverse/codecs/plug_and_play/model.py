@@ -14,9 +14,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
+from obverse.codecs.plug_and_play.generative_model import ExportedFunction, GenerativeModel
+from obverse.codecs.plug_and_play.rate_ladder import RateLadder
 from obverse.errors import DamagedError, InputError, UnsupportedInputError
-from obverse.integrations.generative_model import ExportedFunction, GenerativeModel
-from obverse.priors.rate_ladder import RateLadder
 from obverse.zoo import StoredModel
 
 Array = npt.NDArray[Any]

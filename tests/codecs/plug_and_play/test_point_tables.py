@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from obverse.codecs.plug_and_play.point_grid import PointGrid
+from obverse.codecs.plug_and_play.point_tables import PointTables
+from obverse.codecs.plug_and_play.quantiser import normal_grid
 from obverse.coding import Message
-from obverse.priors.point_tables import PointTables
-from obverse.quantization.point_grid import PointGrid
-from obverse.quantization.vbq import normal_grid
 
 UNIFORM = PointGrid("uniform", np.float32([[0, 1], [0, 1]]))
 

@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from obverse.codecs.plug_and_play import AXIS, RUNG, SIZE, PlugAndPlayCodec, image_batch
+from obverse.codecs.plug_and_play.codec import AXIS, RUNG, SIZE, PlugAndPlayCodec, image_batch
+from obverse.codecs.plug_and_play.fit import METHODS, build_model, fit, posterior_of, save_model
+from obverse.codecs.plug_and_play.generative_model import exported, of_module
+from obverse.codecs.plug_and_play.posterior import Posterior
+from obverse.codecs.plug_and_play.rate_ladder import pack_ladder
 from obverse.container import Container, read, write
 from obverse.data.images import ConversionWarning
 from obverse.errors import DamagedError, InputError, LimitError, ObverseError, UnsupportedInputError
-from obverse.integrations.generative_model import exported, of_module
-from obverse.priors.rate_ladder import pack_ladder
-from obverse.quantization.posterior import Posterior
-from obverse.training.plug_and_play import METHODS, build_model, fit, posterior_of, save_model
 from obverse.zoo import StoredModel, load_model_from
+from tests.codecs.plug_and_play.models import Blocks, Linear
 from tests.conftest import smooth_photo
-from tests.plug_models import Blocks, Linear
 
 ALONE = PlugAndPlayCodec()
 
@@ -225,7 +225,7 @@ def test_another_process_reads_the_same(linear_model, tmp_path):
     code = """
 import sys, numpy as np
 from pathlib import Path
-from obverse.codecs.plug_and_play import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.codec import PlugAndPlayCodec
 from obverse.container import read
 from obverse.zoo import load_model_from
 codec = PlugAndPlayCodec(load_model_from(Path("model")))

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from obverse.codecs.plug_and_play import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.codec import PlugAndPlayCodec
+from obverse.codecs.plug_and_play.fit import LADDER, build_model, fit, posterior_of, sample, save_model
+from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.errors import InputError, OutputError
-from obverse.quantization.posterior import Posterior
-from obverse.training.plug_and_play import LADDER, build_model, fit, posterior_of, sample, save_model
 
 
 def posterior(n: int = 4000, seed: int = 0) -> Posterior:
@@ -28,8 +28,8 @@ def test_tables_say_what_files_of_other_data_weigh():
 
 
 def test_measured_lengths_cost_less_than_the_published_ones():
-    from obverse.priors.point_tables import PointTables
-    from obverse.quantization.vbq import choose, empirical_grid, published_bits
+    from obverse.codecs.plug_and_play.point_tables import PointTables
+    from obverse.codecs.plug_and_play.quantiser import choose, empirical_grid, published_bits
 
     p = posterior().grouped(1)
     lmbda = 2.0
