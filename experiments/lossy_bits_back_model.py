@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import obverse
-from obverse.codecs.image import level_of
-from obverse.codecs.image_effort import lmbda_of_level
-from obverse.codecs.image_networks import ImageNetworks, quality_of
+from obverse.codecs.image.codec import level_of
+from obverse.codecs.image.effort import lmbda_of_level
+from obverse.codecs.image.networks import ImageNetworks, quality_of
+from obverse.codecs.image.prior import round_ste
 from obverse.data.patches import PatchSampler, central_crop, image_files, split_files
 from obverse.priors.exact_integer_hyperprior import quantise_hyperprior
-from obverse.priors.four_step import round_ste
 from obverse.priors.integer_hyperprior import Y_MAX, HyperpriorConfig, IntegerHyperprior
 from obverse.training.run import Checkpoint, Progress, check_device, log, make_folder
 

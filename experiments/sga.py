@@ -29,8 +29,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import obverse
-from obverse.codecs import image as image_codec
-from obverse.codecs import image_effort
+from obverse.codecs.image import codec as image_codec
+from obverse.codecs.image import effort as image_effort
 from obverse.container import read, write
 from obverse.data.patches import central_crop
 from obverse.metrics.bd_rate import bd_rate

@@ -30,15 +30,15 @@ from PIL import Image
 from torch import Tensor
 
 import obverse
-from obverse.codecs.image import level_of, quantise_latents
-from obverse.codecs.image_effort import lmbda_of_level
-from obverse.codecs.image_networks import ImageNetworks
+from obverse.codecs.image.codec import level_of, quantise_latents
+from obverse.codecs.image.differentiable_prior import DifferentiableFourStep
+from obverse.codecs.image.effort import lmbda_of_level
+from obverse.codecs.image.exact_prior import interpolate_level
+from obverse.codecs.image.networks import ImageNetworks
+from obverse.codecs.image.prior import gaussian_bits, to_slices
+from obverse.codecs.image.scales import LOG_STEP, SCALE_MIN
 from obverse.data.patches import central_crop
 from obverse.metrics.distortion import mse
-from obverse.priors.differentiable_four_step import DifferentiableFourStep
-from obverse.priors.exact_four_step import interpolate_level
-from obverse.priors.four_step import gaussian_bits, to_slices
-from obverse.priors.scales import LOG_STEP, SCALE_MIN
 from obverse.transforms.blocks import depth_to_space
 
 QUALITIES = (15, 35, 55, 75)

@@ -24,15 +24,15 @@ import stereo_joint as joint
 import torch
 from matplotlib.figure import Figure
 
-from obverse.codecs.image import ImageCodec, encode_pixels, level_of, quality_of_level
-from obverse.codecs.image_networks import quality_of
+from obverse.codecs.image.codec import ImageCodec, encode_pixels, level_of, quality_of_level
+from obverse.codecs.image.model import lmbda_of
+from obverse.codecs.image.networks import quality_of
 from obverse.codecs.stereo import StereoCodec, fuse_pixels, like, to_tensor
 from obverse.container import read, write
 from obverse.data.stereo import pair_files, read_pair
 from obverse.evaluation.report import summarise
 from obverse.evaluation.runner import Row
 from obverse.metrics.bd_rate import bd_rate
-from obverse.training.image_model import lmbda_of
 
 LOW = (1, 5, 10, 15, 20, 25, 30)
 HIGH = (30, 45, 60, 75)

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from obverse.codecs.image import ALIGN
-from obverse.codecs.image_networks import ImageNetworks
+from obverse.codecs.image.codec import ALIGN
+from obverse.codecs.image.exact_prior import FRACTION, STEPS, Z_MAX
+from obverse.codecs.image.networks import ImageNetworks
+from obverse.codecs.image.prior import take_slice
+from obverse.codecs.image.scales import SCALES
 from obverse.coding import Message, TableFamily
 from obverse.data.stereo import shift_rows
-from obverse.priors.exact_four_step import FRACTION, STEPS, Z_MAX
-from obverse.priors.four_step import take_slice
-from obverse.priors.scales import SCALES
 
 BLOCK = 16
 REACH = 192

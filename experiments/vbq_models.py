@@ -9,7 +9,7 @@ Nothing in them knows of quantisation or rates. They are trained once, at one be
 
 with s, the standard deviation of a pixel, small: that puts the ceiling of the reconstructions high, and whoever
 compresses with them coarsens the latents as far as wanted. `photos` starts as a plain 16x16 Karhunen-Loeve transform
-(transforms/image.py), whose posterior is known in closed form, so that two minutes of a CPU core already make a model
+(codecs/image/transform.py), whose posterior is known in closed form, so that two minutes of a CPU core already make a model
 of photos that is worth compressing with; forty make a better one. It never sees the Kodak photos.
 """
 
@@ -26,10 +26,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from obverse.codecs.image.transform import UNIT, Analysis, Synthesis, block_statistics
 from obverse.data.image_sets import read_image_set
 from obverse.data.patches import PatchSampler, image_files
 from obverse.transforms.blocks import depth_to_space, space_to_depth
-from obverse.transforms.image import UNIT, Analysis, Synthesis, block_statistics
 
 PHOTO_FOLDERS = ("bsds500/train", "bsds500/val", "sunhays80")
 PHOTO_NOISE = 5.0 / 32  # s in the units of the transform, 32 grey levels

@@ -154,7 +154,7 @@ def test_what_is_no_codec_is_refused(entries: list[EntryPoint]) -> None:
 
 
 def test_another_id_than_the_entry_point_says_is_refused(entries: list[EntryPoint]) -> None:
-    entries.append(EntryPoint("photos", "obverse.codecs.image:ImageCodec", registry.GROUP))
+    entries.append(EntryPoint("photos", "obverse.codecs.image.codec:ImageCodec", registry.GROUP))
     with pytest.raises(UnknownCodecError, match="does not lead to a Codec of that id"):
         registry.open_codec("photos")
 

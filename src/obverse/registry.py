@@ -20,7 +20,7 @@ from obverse.errors import UnknownCodecError
 GROUP = "obverse.codecs"
 
 BUILT_IN = {
-    "image": ("obverse.codecs.image:ImageCodec", "photos, lossy, any rate from one learned model"),
+    "image": ("obverse.codecs.image.codec:ImageCodec", "photos, lossy, any rate from one learned model"),
     "image-lossless": (
         "obverse.codecs.image_lossless.codec:ImageLosslessCodec",
         "any 8-bit image or 16-bit grayscale one, lossless",

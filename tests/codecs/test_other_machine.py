@@ -86,7 +86,7 @@ def test_symbols_are_identical_in_every_setting():
     """The parsed symbols, not only the picture: hashed under four settings."""
     import torch
 
-    from obverse.codecs.image import ALIGN, encode_pixels
+    from obverse.codecs.image.codec import ALIGN, encode_pixels
     from obverse.coding import Message
 
     codec = obverse.open_codec("image")

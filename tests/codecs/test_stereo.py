@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from obverse.codecs import stereo
-from obverse.codecs.image import ImageCodec
+from obverse.codecs.image.codec import ImageCodec
 from obverse.codecs.stereo import StereoCodec, fuse_pixels, like
 from obverse.container import Limits, read, write
 from obverse.data.images import Photo

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))
 
 import obverse
-from obverse.codecs.image import level_of, quantise_pixels
+from obverse.codecs.image.codec import level_of, quantise_pixels
 from obverse.container import write_atomically
 from tests.conftest import smooth_photo
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import obverse
-from obverse.codecs.image import ALIGN
+from obverse.codecs.image.codec import ALIGN
 from obverse.coding import Message
 from obverse.container import read
 

@@ -35,8 +35,8 @@ def train_image(
 
     image_files(data)  # whether there are any, before torch is imported
 
-    from obverse.training.image import ImageRecipe, train
-    from obverse.training.image_model import ImageModelConfig
+    from obverse.codecs.image.model import ImageModelConfig
+    from obverse.codecs.image.train import ImageRecipe, train
 
     set_threads(threads)
     recipe = ImageRecipe(steps=steps, batch=batch, patch=patch, lr=lr, decay=decay, seed=seed)
@@ -63,7 +63,7 @@ def export(
     - then `OBVERSE_ZOO=zoo obverse compress photo.png`
     """
     from obverse.cli.console import out as show
-    from obverse.training.export import export_image
+    from obverse.codecs.image.export import export_image
 
     checkpoint = run / "checkpoint.pt" if run.is_dir() else run
     with progress_bar("calibrating", 48) as advance:

@@ -43,7 +43,7 @@ def train_stereo(
 
     pair_files(data)  # whether there are any, before torch is imported
 
-    from obverse.codecs.image import ImageCodec
+    from obverse.codecs.image.codec import ImageCodec
     from obverse.codecs.stereo import image_decoder, match_of
     from obverse.training.stereo import StereoRecipe, train
     from obverse.training.stereo_export import export_stereo

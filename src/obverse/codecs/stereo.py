@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from obverse.codecs.image import ImageCodec, level_of
-from obverse.codecs.image_networks import ImageNetworks, has_native_bfloat16, quality_of
+from obverse.codecs.image.codec import ImageCodec, level_of
+from obverse.codecs.image.networks import ImageNetworks, has_native_bfloat16, quality_of
 from obverse.container import Container, Limits
 from obverse.data.images import Photo, photo_of, write_photo
 from obverse.errors import InputError, SideInformationError, WrongModelError

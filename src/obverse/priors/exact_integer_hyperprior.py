@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from obverse.codecs.image.differentiable_prior import RescaledConv
 from obverse.codecs.vae.exact_networks import ExactStack, quantise_stack
 from obverse.codecs.vae.networks import rearrange
 from obverse.coding import LogisticMixtures, Message
 from obverse.coding.bits_back import Mixed, pop_item, push_item
 from obverse.coding.logistic_mixture import FRACTION, SCALE_ONE, SCALE_STEPS, WEIGHT_TOTAL
 from obverse.errors import ExportError, InputError
-from obverse.priors.differentiable_four_step import RescaledConv
 from obverse.priors.integer_hyperprior import (
     INDEX,
     LOG2_SCALES,

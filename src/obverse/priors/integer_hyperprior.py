@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from obverse.codecs.image.prior import round_ste
 from obverse.codecs.vae.networks import Op, Stack
 from obverse.coding.logistic_mixture import SCALE_ONE, SCALE_STEPS
 from obverse.errors import InputError
-from obverse.priors.four_step import round_ste
 
 Y_MAX = 255  # latents lie within
 Z_MAX = 63  # z too

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from obverse.codecs.image.train import learning_rate, to_tensor
 from obverse.data.stereo import PairFiles, pair_files, read_pair
 from obverse.data.stereo_crops import (
     Bytes,
@@ -30,7 +31,6 @@ from obverse.data.stereo_crops import (
     synthetic_scenes,
 )
 from obverse.errors import InputError, TrainingError
-from obverse.training.image import learning_rate, to_tensor
 from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder
 from obverse.transforms.blocks import space_to_depth
 from obverse.transforms.stereo import CELL, Fused, StereoConfig, StereoFusion, correlate_rows

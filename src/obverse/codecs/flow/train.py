@@ -21,9 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 from obverse.codecs.flow.networks import FlowConfig, IntegerFlow
+from obverse.codecs.image.train import learning_rate
 from obverse.data.patches import image_files
 from obverse.errors import InputError, TrainingError
-from obverse.training.image import learning_rate
 from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder, record_phase
 
 SIDE = 32

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from obverse.codecs.image_networks import ImageNetworks, quality_of
+from obverse.codecs.image.differentiable_prior import DifferentiableFourStep, join_slices
+from obverse.codecs.image.model import lmbda_of
+from obverse.codecs.image.networks import ImageNetworks, quality_of
+from obverse.codecs.image.prior import from_slices, to_slices
 from obverse.errors import InputError
-from obverse.priors.differentiable_four_step import DifferentiableFourStep, join_slices
-from obverse.priors.four_step import from_slices, to_slices
 from obverse.quantization.sga import GumbelAnnealing, Relax, Relaxation, Report, Search, minimise
-from obverse.training.image_model import lmbda_of
 from obverse.transforms.windows import Window, scaled, windows
 
 WINDOW = 16  # positions of z, 64 pixels each, that a window has on a side

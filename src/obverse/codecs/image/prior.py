@@ -11,7 +11,7 @@ slice every position and every channel quarter has decoded neighbours. Four para
 image of any size (compare the checkerboard of He et al., CVPR 2021, and the four-step model of Li,
 Li and Lu, "Neural video compression with diverse contexts", CVPR 2023).
 
-What ships is `priors/exact_four_step.py`: the same networks in integer arithmetic.
+What ships is `codecs/image/exact_prior.py`: the same networks in integer arithmetic.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obverse.priors.scales import LOG_STEP, SCALE_MIN, SCALES
+from obverse.codecs.image.scales import LOG_STEP, SCALE_MIN, SCALES
 from obverse.quantization.rounding import with_noise
 from obverse.transforms.blocks import QualityVector, depth_to_space
 

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 import obverse
-from obverse.codecs.image import quantise_latents
-from obverse.priors.differentiable_four_step import DifferentiableFourStep, join_slices
-from obverse.priors.four_step import from_slices, to_slices
+from obverse.codecs.image.codec import quantise_latents
+from obverse.codecs.image.differentiable_prior import DifferentiableFourStep, join_slices
+from obverse.codecs.image.prior import from_slices, to_slices
 from tests.conftest import REPOSITORY
 
 

@@ -1,4 +1,4 @@
-"""The shipped networks of the image codec: what `training/export.py` wrote, ready to run.
+"""The shipped networks of the image codec: what `codecs/image/export.py` wrote, ready to run.
 
 analysis, hyper_analysis    floats, encoder only
 prior                       exact integers, both sides
@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
+from obverse.codecs.image.exact_prior import LEVELS, ExactFourStep
+from obverse.codecs.image.model import ImageModelConfig
+from obverse.codecs.image.prior import HyperAnalysis
+from obverse.codecs.image.transform import Analysis, Synthesis
 from obverse.coding import TableFamily
-from obverse.priors.exact_four_step import LEVELS, ExactFourStep
-from obverse.priors.four_step import HyperAnalysis
-from obverse.training.image_model import ImageModelConfig
 from obverse.transforms.blocks import QualityVector, ResidualBottleneck
-from obverse.transforms.image import Analysis, Synthesis
 from obverse.transforms.windows import scaled, windows
 from obverse.zoo import StoredModel
 

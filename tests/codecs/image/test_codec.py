@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import obverse
-from obverse.codecs import image_networks
-from obverse.codecs.image import (
+from obverse.codecs.image import networks as image_networks
+from obverse.codecs.image.codec import (
     encode_pixels,
     level_of,
     pack_plane,

@@ -19,9 +19,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from obverse.codecs.image.prior import STEPS, FourStepHyperprior, from_slices, to_slices
+from obverse.codecs.image.scales import SCALES
 from obverse.errors import ExportError
-from obverse.priors.four_step import STEPS, FourStepHyperprior, from_slices, to_slices
-from obverse.priors.scales import SCALES
 from obverse.transforms.blocks import depth_to_space
 from obverse.transforms.exact import ExactConv, quantise_conv
 from obverse.transforms.windows import windows
@@ -214,7 +214,7 @@ def export_exact(
     Activations have a step per channel, and 10 bits where a 1x1 convolution reads them; 8 where a 3x3 one does,
     so that float32 holds its sums. Weights have `bits` bits and a step per output channel, but `output_bits` in
     the last two layers of each slice, which choose means and tables: there rounding costs most, at low rates
-    above all (`exactness_cost` in training/export.py measures it). Raises ExportError if a bound cannot be proven.
+    above all (`exactness_cost` in codecs/image/export.py measures it). Raises ExportError if a bound cannot be proven.
     """
     seen = calibrate(model, samples)
     narrow, wide = 255, 1023

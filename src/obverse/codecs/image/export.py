@@ -16,15 +16,15 @@ from PIL import Image
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from obverse.codecs.image_networks import pack_weights
+from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX, ExactFourStep, export_exact
+from obverse.codecs.image.model import ImageModel, ImageModelConfig
+from obverse.codecs.image.networks import pack_weights
+from obverse.codecs.image.prior import take_slice
+from obverse.codecs.image.scales import SCALES, scale
 from obverse.coding import TableFamily
 from obverse.container import write_atomically
 from obverse.data.patches import central_crop, image_files, split_files
 from obverse.errors import ExportError
-from obverse.priors.exact_four_step import FRACTION, LEVELS, Z_MAX, ExactFourStep, export_exact
-from obverse.priors.four_step import take_slice
-from obverse.priors.scales import SCALES, scale
-from obverse.training.image_model import ImageModel, ImageModelConfig
 from obverse.training.run import reading, recorded_phases
 from obverse.zoo import CARD, CONFIG, WEIGHTS, fingerprint, pack
 

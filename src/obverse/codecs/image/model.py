@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from obverse.priors.four_step import FourStepHyperprior
+from obverse.codecs.image.prior import FourStepHyperprior
+from obverse.codecs.image.transform import UNIT, Analysis, Synthesis
 from obverse.transforms.blocks import QualityVector
-from obverse.transforms.image import UNIT, Analysis, Synthesis
 
 LMBDA_MIN, LMBDA_MAX = 0.0005, 0.2
 

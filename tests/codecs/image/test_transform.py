@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from obverse.codecs.image.transform import Analysis, Synthesis, block_statistics, dct8_colour
 from obverse.transforms.blocks import QualityVector, depth_to_space, space_to_depth
-from obverse.transforms.image import Analysis, Synthesis, block_statistics, dct8_colour
 
 
 def test_space_to_depth_is_inverted_and_ordered():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obverse.priors.exact_four_step import (
+from obverse.codecs.image.exact_prior import (
     CONTEXT_MAX,
     CONTEXT_STEP,
     FRACTION,
@@ -23,7 +23,7 @@ from obverse.priors.exact_four_step import (
     ExactSlicePrior,
     interpolate_level,
 )
-from obverse.priors.four_step import STEPS, gaussian_bits, round_ste
+from obverse.codecs.image.prior import STEPS, gaussian_bits, round_ste
 from obverse.quantization.sga import Relax
 from obverse.transforms.blocks import depth_to_space
 from obverse.transforms.exact import ExactConv

@@ -24,17 +24,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from obverse.codecs.image_effort import EFFORTS, Latents, Progress, check_effort, lmbda_of_level, refine
-from obverse.codecs.image_networks import ImageNetworks
+from obverse.codecs.image.effort import EFFORTS, Latents, Progress, check_effort, lmbda_of_level, refine
+from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX
+from obverse.codecs.image.networks import ImageNetworks
+from obverse.codecs.image.prior import take_slice
+from obverse.codecs.image.rate_control import highest_level, highest_refined_level
 from obverse.codecs.model_codec import ModelCodec
-from obverse.codecs.rate_control import highest_level, highest_refined_level
 from obverse.coding import Message
 from obverse.container import Container, Limits
 from obverse.container.inflate import inflate
 from obverse.data.images import Photo, photo_of, read_photo, write_photo
 from obverse.errors import DamagedError, InputError, MessageEmptyError
-from obverse.priors.exact_four_step import FRACTION, LEVELS, Z_MAX
-from obverse.priors.four_step import take_slice
 
 ALIGN = 64  # pixels: one position of z
 PIXEL_BYTES = 36  # memory a pixel takes while it is coded, in bytes (benchmarks/large_image.py)

@@ -9,15 +9,15 @@ import torch
 from PIL import Image
 
 import obverse
-from obverse.codecs import image_effort
-from obverse.codecs.image import level_of
-from obverse.codecs.image_effort import EFFORTS, lmbda_of_level
-from obverse.codecs.rate_control import highest_refined_level
+from obverse.codecs.image import effort as image_effort
+from obverse.codecs.image.codec import level_of
+from obverse.codecs.image.effort import EFFORTS, lmbda_of_level
+from obverse.codecs.image.rate_control import highest_refined_level
+from obverse.codecs.image.train import LMBDA_MAX, LMBDA_MIN
 from obverse.container import Container, read, write
 from obverse.errors import InputError, RateTargetError
 from obverse.metrics.distortion import mse
 from obverse.quantization.sga import GumbelAnnealing, Search
-from obverse.training.image import LMBDA_MAX, LMBDA_MIN
 from tests.conftest import REPOSITORY, smooth_photo
 
 
@@ -70,7 +70,7 @@ def test_the_same_input_gives_the_same_file(crop):
 
 def test_a_search_that_goes_wrong_gives_the_plain_file(crop, monkeypatch):
     wild = Search(2, lr=50.0, last_lr=1.0)
-    monkeypatch.setattr("obverse.codecs.image.EFFORTS", (None, wild))
+    monkeypatch.setattr("obverse.codecs.image.codec.EFFORTS", (None, wild))
     assert obverse.compress(crop, effort=1) == obverse.compress(crop)
 
 

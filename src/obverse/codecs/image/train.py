@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
+from obverse.codecs.image.transform import block_statistics
 from obverse.data.patches import PatchSampler, central_crop, image_files, split_files
 from obverse.errors import TrainingError
-from obverse.training.image_model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
 from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder, record_phase
-from obverse.transforms.image import block_statistics
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 import obverse
-from obverse.codecs.image import ImageCodec
+from obverse.codecs.image.codec import ImageCodec
+from obverse.codecs.image.export import export_image
+from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
+from obverse.codecs.image.train import ImageRecipe, learning_rate, loss_of, sample_quality, train
 from obverse.errors import InputError, TrainingError
-from obverse.training.export import export_image
-from obverse.training.image import ImageRecipe, learning_rate, loss_of, sample_quality, train
-from obverse.training.image_model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
 from tests.conftest import smooth_photo
 
 SMALL = ImageModelConfig(
@@ -46,7 +46,7 @@ def test_resuming_gives_the_very_same_weights(folder, tmp_path, one_thread, monk
         return real(recipe, step)
 
     eager = ImageRecipe(**(vars(RECIPE) | {"checkpoint_seconds": 0.0}))
-    monkeypatch.setattr("obverse.training.image.learning_rate", stop_after_three)
+    monkeypatch.setattr("obverse.codecs.image.train.learning_rate", stop_after_three)
     with pytest.raises(Stop):
         train([folder], tmp_path / "b", eager, SMALL, "cpu")
     monkeypatch.undo()

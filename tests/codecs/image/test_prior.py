@@ -5,10 +5,10 @@ import itertools
 import pytest
 import torch
 
+from obverse.codecs.image.exact_prior import FRACTION, LEVELS, ExactFourStep, export_exact, interpolate_level
+from obverse.codecs.image.prior import FourStepHyperprior, from_slices, gaussian_bits, take_slice, to_slices
+from obverse.codecs.image.scales import SCALES, scale
 from obverse.coding import TableFamily
-from obverse.priors.exact_four_step import FRACTION, LEVELS, ExactFourStep, export_exact, interpolate_level
-from obverse.priors.four_step import FourStepHyperprior, from_slices, gaussian_bits, take_slice, to_slices
-from obverse.priors.scales import SCALES, scale
 from tests.conftest import torch_setting
 
 
@@ -103,7 +103,7 @@ def test_windows_do_not_change_the_result(prior, monkeypatch):
     torch.manual_seed(3)
     y = torch.randn(1, 16, 24, 32) * 3
     whole, y_hat = run(exact, y, 300)
-    monkeypatch.setattr("obverse.priors.exact_four_step.WINDOW", 6)
+    monkeypatch.setattr("obverse.codecs.image.exact_prior.WINDOW", 6)
     parts, y_parts = run(exact, y, 300)
     assert torch.equal(y_hat, y_parts)
     assert all(
