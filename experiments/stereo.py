@@ -27,9 +27,9 @@ from matplotlib.figure import Figure
 from obverse.codecs.image.codec import ImageCodec, encode_pixels, level_of, quality_of_level
 from obverse.codecs.image.model import lmbda_of
 from obverse.codecs.image.networks import quality_of
-from obverse.codecs.stereo import StereoCodec, fuse_pixels, like, to_tensor
+from obverse.codecs.stereo.codec import StereoCodec, fuse_pixels, like, to_tensor
+from obverse.codecs.stereo.pairs import pair_files, read_pair
 from obverse.container import read, write
-from obverse.data.stereo import pair_files, read_pair
 from obverse.evaluation.report import summarise
 from obverse.evaluation.runner import Row
 from obverse.metrics.bd_rate import bd_rate

@@ -27,8 +27,8 @@ from obverse.codecs.image.exact_prior import FRACTION, STEPS, Z_MAX
 from obverse.codecs.image.networks import ImageNetworks
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.scales import SCALES
+from obverse.codecs.stereo.pairs import shift_rows
 from obverse.coding import Message, TableFamily
-from obverse.data.stereo import shift_rows
 
 BLOCK = 16
 REACH = 192

@@ -44,7 +44,7 @@ BUILT_IN = {
         "small colour images to what a classifier needs, for split computing",
     ),
     "stereo": (
-        "obverse.codecs.stereo:StereoCodec",
+        "obverse.codecs.stereo.codec:StereoCodec",
         "the right view of a pair, lossy, decoded with the left view",
     ),
     "wyner-ziv": (

@@ -39,15 +39,15 @@ def train_stereo(
     - then `obverse compress right.png --codec runs/stereo/model`
     - and `obverse decompress right.obv --side-info left.png --model runs/stereo/model`
     """
-    from obverse.data.stereo import pair_files
+    from obverse.codecs.stereo.pairs import pair_files
 
     pair_files(data)  # whether there are any, before torch is imported
 
     from obverse.codecs.image.codec import ImageCodec
-    from obverse.codecs.stereo import image_decoder, match_of
-    from obverse.training.stereo import StereoRecipe, train
-    from obverse.training.stereo_export import export_stereo
-    from obverse.transforms.stereo import StereoConfig
+    from obverse.codecs.stereo.codec import image_decoder, match_of
+    from obverse.codecs.stereo.export import export_stereo
+    from obverse.codecs.stereo.fusion import StereoConfig
+    from obverse.codecs.stereo.train import StereoRecipe, train
 
     set_threads(threads)
     recipe = StereoRecipe(steps=steps, keep_out=keep_out, lr=lr, decay=decay, seed=seed)

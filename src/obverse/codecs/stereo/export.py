@@ -1,7 +1,7 @@
 """Turn a training run of the stereo codec into the model that ships: float16 weights, a card, and the least match.
 
 The fusion network only paints, so nothing has to be exact. What is calibrated here is from which match on the
-decoder believes that the left view belongs to the file (`codecs/stereo.py`).
+decoder believes that the left view belongs to the file (`codecs/stereo/codec.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_safetensors
 
-from obverse.data.stereo import other_camera, pair_files, read_pair
-from obverse.data.stereo_crops import Bytes, Decode
+from obverse.codecs.stereo.crops import Bytes, Decode
+from obverse.codecs.stereo.fusion import StereoConfig, StereoFusion
+from obverse.codecs.stereo.pairs import other_camera, pair_files, read_pair
 from obverse.errors import ExportError
 from obverse.training.run import reading
-from obverse.transforms.stereo import StereoConfig, StereoFusion
 from obverse.zoo import pack, store_model
 
 MAX_BYTES = 4_000_000

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from obverse.data.stereo import PairFiles, other_camera, read_pair, synthetic_pair
+from obverse.codecs.stereo.pairs import PairFiles, other_camera, read_pair, synthetic_pair
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 

@@ -10,8 +10,8 @@ from tests.conftest import smooth_photo
 
 
 def test_the_command_trains_and_exports(tmp_path, monkeypatch, capsys):
-    import obverse.training.stereo
-    import obverse.training.stereo_export
+    import obverse.codecs.stereo.export
+    import obverse.codecs.stereo.train
     from obverse.zoo import load_model
 
     for side in ("left", "right"):
@@ -27,8 +27,8 @@ def test_the_command_trains_and_exports(tmp_path, monkeypatch, capsys):
         calls["export"] = (checkpoint, data, out, image_model)
         return {"fingerprint": "0123"}
 
-    monkeypatch.setattr(obverse.training.stereo, "train", train)
-    monkeypatch.setattr(obverse.training.stereo_export, "export_stereo", export)
+    monkeypatch.setattr(obverse.codecs.stereo.train, "train", train)
+    monkeypatch.setattr(obverse.codecs.stereo.export, "export_stereo", export)
     out = tmp_path / "run"
     assert (
         train_stereo(

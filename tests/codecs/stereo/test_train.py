@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load
 
-from obverse.data.stereo import shift_rows, synthetic_pair
+from obverse.codecs.stereo.export import export_stereo, load_checkpoint, match_samples
+from obverse.codecs.stereo.fusion import StereoConfig, StereoFusion
+from obverse.codecs.stereo.pairs import shift_rows, synthetic_pair
+from obverse.codecs.stereo.train import StereoRecipe, loss_of, matching_cost, to_unit, train, validate
 from obverse.errors import ExportError, InputError, TrainingError
-from obverse.training.stereo import StereoRecipe, loss_of, matching_cost, to_unit, train, validate
-from obverse.training.stereo_export import export_stereo, load_checkpoint, match_samples
-from obverse.transforms.stereo import StereoConfig, StereoFusion
 from obverse.zoo import load_model_from
 from tests.conftest import smooth_photo
 
@@ -162,7 +162,7 @@ def test_match_samples_are_right_and_wrong_views():
 
 
 def test_validation_sees_the_codec_and_the_network(folder, tmp_path):
-    from obverse.data.stereo import pair_files
+    from obverse.codecs.stereo.pairs import pair_files
 
     rows = validate(StereoFusion(SMALL), pair_files([folder])[:1], decode, torch.device("cpu"))
     assert all(row["before"] == pytest.approx(row["after"], abs=1e-4) for row in rows)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obverse.transforms.stereo import (
+from obverse.codecs.stereo.fusion import (
     StereoConfig,
     StereoFusion,
     convex_upsample,

@@ -22,10 +22,10 @@ from torch.nn import functional as F
 
 from obverse.codecs.image.codec import ImageCodec, level_of
 from obverse.codecs.image.networks import ImageNetworks, has_native_bfloat16, quality_of
+from obverse.codecs.stereo.fusion import ALIGN, StereoConfig, StereoFusion, luma
 from obverse.container import Container, Limits
 from obverse.data.images import Photo, photo_of, write_photo
 from obverse.errors import InputError, SideInformationError, WrongModelError
-from obverse.transforms.stereo import ALIGN, StereoConfig, StereoFusion, luma
 from obverse.transforms.windows import windows
 from obverse.zoo import find_model, load_model
 

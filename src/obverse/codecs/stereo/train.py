@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from obverse.codecs.image.train import learning_rate, to_tensor
-from obverse.data.stereo import PairFiles, pair_files, read_pair
-from obverse.data.stereo_crops import (
+from obverse.codecs.stereo.crops import (
     Bytes,
     Crops,
     CropSampler,
@@ -30,10 +29,11 @@ from obverse.data.stereo_crops import (
     save_scenes,
     synthetic_scenes,
 )
+from obverse.codecs.stereo.fusion import CELL, Fused, StereoConfig, StereoFusion, correlate_rows
+from obverse.codecs.stereo.pairs import PairFiles, pair_files, read_pair
 from obverse.errors import InputError, TrainingError
 from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder
 from obverse.transforms.blocks import space_to_depth
-from obverse.transforms.stereo import CELL, Fused, StereoConfig, StereoFusion, correlate_rows
 
 QUALITIES = (1.0, 3.0, 6.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 52.0, 70.0, 90.0)
 VALIDATION_QUALITIES = (1.0, 10.0, 20.0, 30.0, 52.0)

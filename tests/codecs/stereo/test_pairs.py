@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from obverse.data.stereo import other_camera, pair_files, read_pair, shift_rows, synthetic_pair
-from obverse.data.stereo_crops import (
+from obverse.codecs.stereo.crops import (
     CropSampler,
     Scene,
     load_scenes,
@@ -16,6 +15,7 @@ from obverse.data.stereo_crops import (
     save_scenes,
     synthetic_scenes,
 )
+from obverse.codecs.stereo.pairs import other_camera, pair_files, read_pair, shift_rows, synthetic_pair
 from obverse.errors import InputError
 from tests.conftest import smooth_photo
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from obverse.codecs import stereo
 from obverse.codecs.image.codec import ImageCodec
-from obverse.codecs.stereo import StereoCodec, fuse_pixels, like
+from obverse.codecs.stereo import codec as stereo
+from obverse.codecs.stereo.codec import StereoCodec, fuse_pixels, like
+from obverse.codecs.stereo.pairs import shift_rows
 from obverse.container import Limits, read, write
 from obverse.data.images import Photo
-from obverse.data.stereo import shift_rows
 from obverse.errors import DamagedError, InputError, LimitError, SideInformationError, WrongModelError
 from obverse.metrics.distortion import psnr
 from obverse.zoo import load_model, model_folder
