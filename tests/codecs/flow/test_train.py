@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from obverse.codecs.flow.codec import FlowCodec
 from obverse.codecs.flow import export as flow_export
 from obverse.codecs.flow import train as training
+from obverse.codecs.flow.codec import FlowCodec
 from obverse.codecs.flow.export import Calibration, export_flow, load_checkpoint, quantise_flow, step_of
 from obverse.codecs.flow.train import Batches, FlowRecipe, bits_per_dimension, photo_crops, train
 from obverse.container import read, write
