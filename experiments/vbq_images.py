@@ -16,8 +16,8 @@ for each of the channels. All methods write the same files with the same entropy
 - k-means: centres for each channel.
 
 `photos` is measured on the Kodak photos, beside JPEG; `fashion` on test images, as one file. `contexts` measures on the
-photos what it is worth that a channel has several tables (codecs/plug_and_play/activity.py), for vbq. `bits` draws how many
-bits a latent gets against how sure the posterior is of it, for the photos' VAE and for word embeddings
+photos what it is worth that a channel has several tables (codecs/plug_and_play/activity.py), for vbq. `bits` draws how
+many bits a latent gets against how sure the posterior is of it, for the photos' VAE and for word embeddings
 (vbq_embeddings.py).
 """
 

@@ -9,8 +9,8 @@ Nothing in them knows of quantisation or rates. They are trained once, at one be
 
 with s, the standard deviation of a pixel, small: that puts the ceiling of the reconstructions high, and whoever
 compresses with them coarsens the latents as far as wanted. `photos` starts as a plain 16x16 Karhunen-Loeve transform
-(codecs/image/transform.py), whose posterior is known in closed form, so that two minutes of a CPU core already make a model
-of photos that is worth compressing with; forty make a better one. It never sees the Kodak photos.
+(codecs/image/transform.py), whose posterior is known in closed form, so that two minutes of a CPU core already make a
+model of photos that is worth compressing with; forty make a better one. It never sees the Kodak photos.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from obverse.errors import InputError
 from obverse.zoo import load_model_from
 from tests.conftest import smooth_photo
 
+MODELS = "tests.codecs.plug_and_play.models"
+
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
@@ -35,7 +37,15 @@ def posteriors(n: int = 2000, seed: int = 0) -> dict[str, np.ndarray]:
 
 def test_fit_a_module_and_compress_with_it(here, capsys):
     np.save("train.npy", vectors())
-    assert fit("plug_models:linear", data=[here / "train.npy"], out=here / "mine", json=True) == 0
+    assert (
+        fit(
+            f"{MODELS}:linear",
+            data=[here / "train.npy"],
+            out=here / "mine",
+            json=True,
+        )
+        == 0
+    )
     row = json.loads(capsys.readouterr().out)
     assert row["groups"] == 4 and row["rates"] == 18
     assert row["bytes"] == sum(path.stat().st_size for path in (here / "mine").iterdir())
@@ -49,6 +59,7 @@ def test_fit_a_module_and_compress_with_it(here, capsys):
 
 MINE = """
 import torch
+
 
 class Mine(torch.nn.Module):
     def encode(self, x):
@@ -79,7 +90,16 @@ def test_fit_images_of_several_sizes(here, capsys):
     (here / "photos").mkdir()
     for i, size in enumerate(((30, 41), (41, 30), (25, 60))):
         Image.fromarray(smooth_photo(*size, seed=i)).save(here / "photos" / f"{i}.png")
-    assert fit("plug_models:Blocks", data=[here / "photos"], out=here / "mine", channels=3, multiple=4) == 0
+    assert (
+        fit(
+            f"{MODELS}:Blocks",
+            data=[here / "photos"],
+            out=here / "mine",
+            channels=3,
+            multiple=4,
+        )
+        == 0
+    )
     assert "48 grids" in capsys.readouterr().out
     codec = PlugAndPlayCodec(load_model_from(here / "mine"))
     photo = codec.load(here / "photos" / "1.png")
@@ -109,7 +129,7 @@ def test_evaluate_a_module(here, capsys):
     np.save("train.npy", vectors(1000))
     np.save("test.npy", vectors(300, 1))
     code = evaluate(
-        "plug_models:linear", data=[here / "test.npy"], fit_to=[here / "train.npy"], lmbda=[0.01, 0.1, 1.0, 10.0],
+        f"{MODELS}:linear", data=[here / "test.npy"], fit_to=[here / "train.npy"], lmbda=[0.01, 0.1, 1.0, 10.0],
         method=["vbq", "uniform"], out=here / "report",
     )  # fmt: skip
     text = capsys.readouterr().out
@@ -128,16 +148,31 @@ def test_evaluate_a_module(here, capsys):
         (None, {"data": "nan.npz"}, InputError, "NaN"),
         (None, {"data": "p.npz", "channels": 3}, UsageError, "--channels"),
         ("nonsense", {"data": "x.npy"}, InputError, "module:name"),
-        ("plug_models:bad_std", {"data": "x.npy"}, InputError, "zero or negative"),
-        ("plug_models:bad_shape", {"data": "x.npy"}, InputError, "decode makes shape"),
-        ("plug_models:linear", {"data": "wide.npy"}, InputError, "cannot be run"),
-        ("plug_models:linear", {"data": "text.npy"}, InputError, "array"),
-        ("plug_models:linear", {"data": "."}, InputError, "--channels"),
-        ("plug_models:Blocks", {"data": ".", "channels": 3, "multiple": 4}, InputError, "no images"),
-        ("plug_models:linear", {"data": "x.npy", "depth": 3}, UsageError, "--depth"),
-        ("plug_models:linear", {"data": "x.npy", "multiple": 0}, UsageError, "--multiple"),
-        ("plug_models:linear", {"data": "x.npy", "shared": True, "axis": 1}, UsageError, "--shared"),
-        ("plug_models:linear", {"data": "x.npy", "axis": 4}, InputError, "no axis"),
+        (f"{MODELS}:bad_std", {"data": "x.npy"}, InputError, "zero or negative"),
+        (f"{MODELS}:bad_shape", {"data": "x.npy"}, InputError, "decode makes shape"),
+        (f"{MODELS}:linear", {"data": "wide.npy"}, InputError, "cannot be run"),
+        (f"{MODELS}:linear", {"data": "text.npy"}, InputError, "array"),
+        (f"{MODELS}:linear", {"data": "."}, InputError, "--channels"),
+        (
+            f"{MODELS}:Blocks",
+            {"data": ".", "channels": 3, "multiple": 4},
+            InputError,
+            "no images",
+        ),
+        (f"{MODELS}:linear", {"data": "x.npy", "depth": 3}, UsageError, "--depth"),
+        (
+            f"{MODELS}:linear",
+            {"data": "x.npy", "multiple": 0},
+            UsageError,
+            "--multiple",
+        ),
+        (
+            f"{MODELS}:linear",
+            {"data": "x.npy", "shared": True, "axis": 1},
+            UsageError,
+            "--shared",
+        ),
+        (f"{MODELS}:linear", {"data": "x.npy", "axis": 4}, InputError, "no axis"),
     ],
 )
 def test_fit_refuses(here, model, options, error, words):
@@ -164,6 +199,6 @@ def test_evaluate_refuses_a_lmbda_that_is_no_price(here, lmbda):
 def test_evaluate_wants_what_to_fit_to(here):
     np.save("x.npy", vectors(10))
     with pytest.raises(UsageError, match="--fit"):
-        evaluate("plug_models:linear", data=[here / "x.npy"])
+        evaluate(f"{MODELS}:linear", data=[here / "x.npy"])
     with pytest.raises(UsageError, match="MODEL"):
         evaluate(data=[here / "x.npy"], fit_to=[here / "x.npy"])

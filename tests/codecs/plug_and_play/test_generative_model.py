@@ -13,6 +13,8 @@ from obverse.codecs.plug_and_play.generative_model import ExportedFunction, expo
 from obverse.errors import ExportError, InputError
 from tests.codecs.plug_and_play.models import BadShape, BadStd, Blocks, Linear, OneThing
 
+MODELS = "tests.codecs.plug_and_play.models"
+
 
 @pytest.fixture(scope="module")
 def archives():
@@ -24,19 +26,19 @@ def data(n: int = 7) -> np.ndarray:
 
 
 def test_a_module_is_found_by_name():
-    assert isinstance(model_of("plug_models:linear"), Linear)
-    assert isinstance(model_of("plug_models:make_linear"), Linear)
-    assert isinstance(model_of("plug_models:Linear"), Linear)
+    assert isinstance(model_of(f"{MODELS}:linear"), Linear)
+    assert isinstance(model_of(f"{MODELS}:make_linear"), Linear)
+    assert isinstance(model_of(f"{MODELS}:Linear"), Linear)
     assert isinstance(model_of(Linear()), Linear)
 
 
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("plug_models", "module:name"),
-        ("plug_models:nothing", "cannot be imported"),
+        (MODELS, "module:name"),
+        (f"{MODELS}:nothing", "cannot be imported"),
         ("no_such_module:x", "cannot be imported"),
-        ("plug_models:no_model", "cannot be made"),
+        (f"{MODELS}:no_model", "cannot be made"),
         ("math:sqrt", "cannot be made"),
         (np.zeros(3), "no torch module"),
         (Linear, "no torch module"),

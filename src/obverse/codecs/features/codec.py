@@ -107,7 +107,7 @@ class FeatureCodec(OptionalModelCodec):
         Without a stored model one is fitted to the data and put into the file; then one of lmbda, bits (a vector, of
         the whole file, met from below) and loss (part of the variance, default 0.01) says how much is kept, and
         distortion (l2, l1), transform (auto, klt, identity) and standardise (distortion counts in units of each
-        feature's deviation) how (codecs/features/fit.py). chunk: vectors that are read together. encoder: whose features
+        feature's deviation) how (`fit.py`). chunk: vectors that are read together. encoder: whose features
         these are. prototypes: a vector for each class name, kept in the file.
         Raises InputError, UnsupportedInputError, WrongModelError (another encoder's), RateTargetError.
         """

@@ -52,7 +52,7 @@ Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 class Raster(Protocol):
-    """The learned model, as `obverse.codecs.image_lossless.raster.RasterModel`. planes: (1 or 3, H, W), uint8 or uint16."""
+    """The learned model, as `raster.RasterModel`. planes: (1 or 3, H, W), uint8 or uint16."""
 
     def encode(self, planes: Pixels, depth: int) -> bytes: ...
 

@@ -9,13 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from safetensors.torch import save_file
-
-from obverse.coding import Message
-from obverse.errors import DamagedError, InputError, MessageEmptyError
-from obverse.priors.exact_integer_hyperprior import (
+from exact_hyperprior import (
     DifferentiableHyperprior,
     ExactHyperprior,
     pop_drawn,
@@ -24,7 +18,7 @@ from obverse.priors.exact_integer_hyperprior import (
     push_rounded,
     quantise_hyperprior,
 )
-from obverse.priors.integer_hyperprior import (
+from hyperprior import (
     Y_MAX,
     Z_MAX,
     HyperpriorConfig,
@@ -32,7 +26,15 @@ from obverse.priors.integer_hyperprior import (
     Ints,
     logistic_bits,
 )
-from tests.conftest import torch_setting
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from obverse.coding import Message
+from obverse.errors import DamagedError, InputError, MessageEmptyError
+from tests.conftest import REPOSITORY, torch_setting
+
+FOLDER = REPOSITORY / "experiments" / "lossy_bits_back"
 
 CHANNELS, SIDE, RATES = 6, 16, 2
 
@@ -254,8 +256,8 @@ import sys
 import numpy as np
 from safetensors.torch import load_file
 from obverse.coding import Message
-from obverse.priors.exact_integer_hyperprior import ExactHyperprior, pop_drawn
-from obverse.priors.integer_hyperprior import HyperpriorConfig
+from exact_hyperprior import ExactHyperprior, pop_drawn
+from hyperprior import HyperpriorConfig
 config = HyperpriorConfig(**{exact.config.as_dict()!r})
 exact = ExactHyperprior.from_state(config, load_file(sys.argv[1] + "/model"))
 message = Message.from_bytes(open(sys.argv[1] + "/message", "rb").read(), interleave=False)
@@ -263,7 +265,7 @@ images = [pop_drawn(message, exact, ({SIDE}, {SIDE}), 1) for _ in range(3)]
 assert message == Message.random(500, seed=5)
 np.save(sys.argv[1] + "/images.npy", images)
 """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=FOLDER)
     assert np.array_equal(np.load(tmp_path / "images.npy"), images[::-1])
 
 

@@ -1,4 +1,4 @@
-"""The hyperprior of whole numbers that codes: the networks of `integer_hyperprior.py` in exact integer arithmetic.
+"""The hyperprior of whole numbers that codes: the networks of `hyperprior.py` in exact integer arithmetic.
 
 IntegerHyperprior ──► quantise_hyperprior ──► ExactHyperprior ──► LogisticMixtures ──► push, pop on a message
                                                    └──► DifferentiableHyperprior: with gradients, for searches
@@ -11,16 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
-from obverse.codecs.image.differentiable_prior import RescaledConv
-from obverse.codecs.vae.exact_networks import ExactStack, quantise_stack
-from obverse.codecs.vae.networks import rearrange
-from obverse.coding import LogisticMixtures, Message
-from obverse.coding.bits_back import Mixed, pop_item, push_item
-from obverse.coding.logistic_mixture import FRACTION, SCALE_ONE, SCALE_STEPS, WEIGHT_TOTAL
-from obverse.errors import ExportError, InputError
-from obverse.priors.integer_hyperprior import (
+from hyperprior import (
     INDEX,
     LOG2_SCALES,
     SPREAD_INDEX,
@@ -31,6 +22,15 @@ from obverse.priors.integer_hyperprior import (
     IntegerHyperprior,
     Ints,
 )
+from torch import Tensor, nn
+
+from obverse.codecs.image.differentiable_prior import RescaledConv
+from obverse.codecs.vae.exact_networks import ExactStack, quantise_stack
+from obverse.codecs.vae.networks import rearrange
+from obverse.coding import LogisticMixtures, Message
+from obverse.coding.bits_back import Mixed, pop_item, push_item
+from obverse.coding.logistic_mixture import FRACTION, SCALE_ONE, SCALE_STEPS, WEIGHT_TOTAL
+from obverse.errors import ExportError, InputError
 from obverse.transforms.exact import ExactConv
 
 

@@ -1,9 +1,9 @@
 """Lossy bits-back: the hyper-latents of photos drawn from a posterior, their bits refunded, in real files.
 
-    python experiments/lossy_bits_back_model.py --data DATA
-    python experiments/lossy_bits_back.py code kodak/ --step 3 --iterations 60 --lr 0.02
-    python experiments/lossy_bits_back.py decode FILES --out images/
-    python experiments/lossy_bits_back.py table
+    python experiments/lossy_bits_back/model.py --data DATA
+    python experiments/lossy_bits_back/run.py code kodak/ --step 3 --iterations 60 --lr 0.02
+    python experiments/lossy_bits_back/run.py decode FILES --out images/
+    python experiments/lossy_bits_back/run.py table
 
 and for a coarser z, --halvings 2 --out runs/lossy_bits_back_coarse, then --model and --out accordingly.
 
@@ -30,9 +30,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from lossy_bits_back_coder import Coder
-from lossy_bits_back_model import LMBDAS, QUALITIES
+from coder import Coder
+from hyperprior import Ints
 from matplotlib.figure import Figure
+from model import LMBDAS, QUALITIES
 from PIL import Image
 
 import obverse
@@ -40,7 +41,6 @@ from obverse.data.patches import central_crop
 from obverse.errors import MessageEmptyError
 from obverse.metrics.bd_rate import bd_rate
 from obverse.metrics.distortion import psnr
-from obverse.priors.integer_hyperprior import Ints
 from obverse.quantization.sga import Search
 from obverse.training.run import log
 

@@ -14,7 +14,7 @@ context model). Two kinds of z:
                compression", NeurIPS 2020, section 3.4)
 
 Both are whole numbers, so that one can be trained from the other; a q that is wide against 1 is as good as one of real
-numbers. All distributions are logistic. What codes is `exact_integer_hyperprior.py`.
+numbers. All distributions are logistic. What codes is `exact_hyperprior.py`.
 """
 
 from __future__ import annotations

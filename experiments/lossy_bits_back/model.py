@@ -1,9 +1,9 @@
-"""The model of experiments/lossy_bits_back.py: the image codec's transforms on a grid of whole numbers.
+"""The model of experiments/lossy_bits_back/run.py: the image codec's transforms on a grid of whole numbers.
 
-    python experiments/lossy_bits_back_model.py --data DATA --out runs/lossy_bits_back
+    python experiments/lossy_bits_back/model.py --data DATA --out runs/lossy_bits_back
 
 Analysis and synthesis are those of the shipped image codec and stay as they are. What is trained: the steps of the grid
-and what the receiver adds to whole numbers (`Grid`), and on it two hyperpriors of equal size (`integer_hyperprior.py`),
+and what the receiver adds to whole numbers (`Grid`), and on it two hyperpriors of equal size (`hyperprior.py`),
 one whose z is rounded and one whose z is drawn. For `--settle` steps the grid learns together with the former, then it
 stays where it is. After `--branch` steps the latter starts as a copy of the former, and both go on in the same steps on
 the same photos, their rates now taken of whole latents. None of it sees the Kodak photos.
@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from exact_hyperprior import quantise_hyperprior
+from hyperprior import Y_MAX, HyperpriorConfig, IntegerHyperprior
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -29,8 +31,6 @@ from obverse.codecs.image.effort import lmbda_of_level
 from obverse.codecs.image.networks import ImageNetworks, quality_of
 from obverse.codecs.image.prior import round_ste
 from obverse.data.patches import PatchSampler, central_crop, image_files, split_files
-from obverse.priors.exact_integer_hyperprior import quantise_hyperprior
-from obverse.priors.integer_hyperprior import Y_MAX, HyperpriorConfig, IntegerHyperprior
 from obverse.training.run import Checkpoint, Progress, check_device, log, make_folder
 
 PHOTO_FOLDERS = ("bsds500/train", "bsds500/val", "sunhays80")

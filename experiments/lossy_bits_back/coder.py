@@ -1,4 +1,4 @@
-"""Sets of photos as files with lossy bits-back: what experiments/lossy_bits_back.py codes with.
+"""Sets of photos as files with lossy bits-back: what experiments/lossy_bits_back/run.py codes with.
 
 set ──► latents of each image, perhaps searched ──► one message, image after image ──► Container ──► set
 """
@@ -13,7 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lossy_bits_back_model import LEVELS, LMBDAS, Grid, paint
+from exact_hyperprior import (
+    DifferentiableHyperprior,
+    ExactHyperprior,
+    pop_drawn,
+    pop_rounded,
+    push_drawn,
+    push_rounded,
+)
+from hyperprior import Y_MAX, Z_MAX, HyperpriorConfig, Ints
+from model import LEVELS, LMBDAS, Grid, paint
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -22,15 +31,6 @@ import obverse
 from obverse.coding import Message
 from obverse.container import Container, Limits, read, write
 from obverse.errors import DamagedError, InputError, MessageEmptyError, WrongModelError
-from obverse.priors.exact_integer_hyperprior import (
-    DifferentiableHyperprior,
-    ExactHyperprior,
-    pop_drawn,
-    pop_rounded,
-    push_drawn,
-    push_rounded,
-)
-from obverse.priors.integer_hyperprior import Y_MAX, Z_MAX, HyperpriorConfig, Ints
 from obverse.quantization.sga import GumbelAnnealing, Relax, Search, minimise
 
 CODEC = "lossy-bits-back"

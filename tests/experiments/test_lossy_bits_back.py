@@ -1,4 +1,4 @@
-"""The files of experiments/lossy_bits_back.py: decoded in another process, and refused where they are damaged."""
+"""The files of experiments/lossy_bits_back: decoded in another process, and refused where they are damaged."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import model as modelling
 import numpy as np
 import pytest
+import run as experiment
 import torch
+from hyperprior import HyperpriorConfig, IntegerHyperprior
 from PIL import Image
 
 import obverse
 from obverse.container import Container, read, write
 from obverse.data.patches import PatchSampler
 from obverse.errors import DamagedError, DecodeError, InputError, WrongModelError
-from obverse.priors.integer_hyperprior import HyperpriorConfig, IntegerHyperprior
 from obverse.quantization.sga import Search
 from tests.conftest import REPOSITORY, smooth_photo, torch_setting
 
-EXPERIMENTS = REPOSITORY / "experiments"
+FOLDER = REPOSITORY / "experiments" / "lossy_bits_back"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,24 +35,20 @@ def made(tmp_path_factory):
     """The two modules, a model that was not trained, its coder, and the latents of three photos."""
     folder = tmp_path_factory.mktemp("model")
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(EXPERIMENTS)
-        import lossy_bits_back
-        import lossy_bits_back_model
-
-        patch.setattr(lossy_bits_back_model, "CALIBRATION", 2)
+        patch.setattr(modelling, "CALIBRATION", 2)
         torch.manual_seed(0)
         networks = obverse.open_codec("image").networks
         photo = folder / "photo.png"
         Image.fromarray(smooth_photo(256, 256)).save(photo)
         sampler = PatchSampler([photo], 192, 0, lambda i, n: None)
-        rates = len(lossy_bits_back_model.QUALITIES)
+        rates = len(modelling.QUALITIES)
         models = {
             kind: IntegerHyperprior(HyperpriorConfig(networks.latents, 4, 8, rates, drawn=kind == "drawn"))
-            for kind in lossy_bits_back_model.KINDS
+            for kind in modelling.KINDS
         }
-        grid = lossy_bits_back_model.Grid(networks.latents, rates)
-        lossy_bits_back_model.export(folder, networks, grid, models, sampler, torch.device("cpu"))
-    coder = lossy_bits_back.Coder(folder)
+        grid = modelling.Grid(networks.latents, rates)
+        modelling.export(folder, networks, grid, models, sampler, torch.device("cpu"))
+    coder = experiment.Coder(folder)
     photos = [smooth_photo(64, 128, seed) for seed in range(3)]
     return folder, coder, photos
 
@@ -64,7 +62,7 @@ def test_another_process_paints_the_same_set(made, tmp_path: Path):
     folder, coder, photos = made
     data, latents = file_of(coder, photos)
     (tmp_path / "set.obv").write_bytes(data)
-    script = str(EXPERIMENTS / "lossy_bits_back.py")
+    script = str(FOLDER / "run.py")
     arguments = [sys.executable, script, "decode", str(tmp_path / "set.obv"), "--model", str(folder)]
     subprocess.run([*arguments, "--out", str(tmp_path / "out")], check=True)
     images = np.load(tmp_path / "out" / "set.npy")
