@@ -1,6 +1,7 @@
 """Training, resuming and exporting, with a model small enough to run in seconds."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from obverse.errors import InputError, TrainingError
 from obverse.training.export import export_image
 from obverse.training.image import ImageRecipe, learning_rate, loss_of, sample_quality, train
 from obverse.training.image_model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
+from obverse.zoo import load_model
 
 SMALL = ImageModelConfig(
     latents=32, fine=1, coarse=1, fine_hidden=8, coarse_hidden=8, hyper=8, features=16, context=16, hidden=16
@@ -79,6 +81,31 @@ def test_an_exported_model_is_a_codec(folder, tmp_path, one_thread, monkeypatch)
     photo = smooth_photo(100, 90, seed=9)
     container = codec.encode(photo, quality=80)
     assert codec.decode(container).shape == photo.shape
+
+
+def test_an_analysis_of_its_own_sizes_is_trained_and_exported(folder, tmp_path, one_thread, monkeypatch):
+    larger = replace(SMALL, analysis_fine=2, analysis_coarse=3, analysis_fine_hidden=12)
+    train([folder], tmp_path / "run", RECIPE, larger, "cpu")
+    export_image(tmp_path / "run" / "checkpoint.pt", [folder], tmp_path / "zoo" / "image")
+    monkeypatch.setenv("OBVERSE_ZOO", str(tmp_path / "zoo"))
+    networks = ImageCodec().networks
+    blocks = [
+        len(part) for part in (networks.analysis.fine, networks.analysis.coarse, networks.synthesis.fine)
+    ]
+    assert blocks == [2, 3, 1]
+    assert networks.analysis.fine[1].spatial.out_channels == 12
+    assert (
+        networks.analysis.coarse[2].spatial.out_channels
+        == networks.synthesis.coarse[0].spatial.out_channels
+        == 8
+    )
+
+
+def test_models_of_one_size_are_described_as_they_always_were():
+    stored = load_model("image").config["model"]
+    config = ImageModelConfig(**stored)
+    assert config.as_dict() == stored == ImageModelConfig().as_dict()
+    assert config.analysis_sizes == config.synthesis_sizes == (320, 4, 2, 112, 160)
 
 
 def test_bad_recipes_and_folders(folder, tmp_path):

@@ -106,8 +106,8 @@ class ImageNetworks:
             group, _, rest = name.partition("/")
             groups.setdefault(group, {})[rest] = value
         modules = {
-            "analysis": Analysis(*config.transform_sizes),
-            "synthesis": Synthesis(*config.transform_sizes),
+            "analysis": Analysis(*config.analysis_sizes),
+            "synthesis": Synthesis(*config.synthesis_sizes),
             "hyper_analysis": HyperAnalysis(config.latents, config.hyper, config.features),
             "gains": Gains(config.latents),
         }
