@@ -58,6 +58,15 @@ def unpack_weights(packed: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def weight_groups(model: StoredModel) -> dict[str, dict[str, Tensor]]:
+    """The stored tensors of each part: analysis, synthesis, hyper_analysis, gains, prior, tables."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, value in load_safetensors(model.weights).items():
+        group, _, rest = name.partition("/")
+        groups.setdefault(group, {})[rest] = value
+    return groups
+
+
 class Gains(nn.Module):
     """Per-channel steps of the latents at each quality: y * gain is what is rounded."""
 
@@ -99,12 +108,8 @@ class ImageNetworks:
     @classmethod
     @torch.inference_mode(False)  # wherever it is called: searches need gradients through the synthesis
     def load(cls, model: StoredModel) -> ImageNetworks:
-        state = load_safetensors(model.weights)
+        groups = weight_groups(model)
         config = ImageModelConfig(**model.config["model"])
-        groups: dict[str, dict[str, Tensor]] = {}
-        for name, value in state.items():
-            group, _, rest = name.partition("/")
-            groups.setdefault(group, {})[rest] = value
         modules = {
             "analysis": Analysis(*config.analysis_sizes),
             "synthesis": Synthesis(*config.synthesis_sizes),
