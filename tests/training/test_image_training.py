@@ -1,6 +1,7 @@
 """Training, resuming and exporting, with a model small enough to run in seconds."""
 
 import itertools
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from obverse.errors import InputError, TrainingError
 from obverse.training.export import export_image
 from obverse.training.image import ImageRecipe, learning_rate, loss_of, sample_quality, train
 from obverse.training.image_model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
-from obverse.zoo import load_model
+from obverse.zoo import load_model, load_model_from
 
 SMALL = ImageModelConfig(
     latents=32, fine=1, coarse=1, fine_hidden=8, coarse_hidden=8, hyper=8, features=16, context=16, hidden=16
@@ -61,8 +62,6 @@ def test_resuming_gives_the_very_same_weights(folder, tmp_path, one_thread, monk
 def test_training_lowers_the_loss(folder, tmp_path, one_thread):
     recipe = ImageRecipe(**(vars(RECIPE) | {"steps": 60, "validate_every": 30, "ema": 0.5}))
     train([folder], tmp_path / "run", recipe, SMALL, "cpu")
-    import json
-
     losses = [
         np.mean([row["loss"] for row in json.loads(line)["rows"]])
         for line in (tmp_path / "run" / "validation.jsonl").read_text().splitlines()
@@ -101,6 +100,27 @@ def test_an_analysis_of_its_own_sizes_is_trained_and_exported(folder, tmp_path, 
     )
 
 
+def test_a_run_may_begin_with_the_weights_of_another(folder, tmp_path, one_thread):
+    train([folder], tmp_path / "run", RECIPE, SMALL, "cpu")
+    export_image(tmp_path / "run" / "checkpoint.pt", [folder], tmp_path / "zoo" / "image")
+    stored = load_model_from(tmp_path / "zoo" / "image")
+    other = tmp_path / "other"
+    other.mkdir()
+    for i in range(3):
+        Image.fromarray(smooth_photo(140, 150, seed=10 + i)).save(other / f"{i}.png")
+    recipe = replace(RECIPE, by_set=True, scale_low=0.6, hold_out=3, lr=1e-6)
+    larger = replace(SMALL, analysis_fine=2)
+    train([folder], tmp_path / "next", recipe, larger, "cpu", validation=[folder, other], start=stored)
+    lines = (tmp_path / "next" / "validation.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 3, 6]
+    phase = json.loads((tmp_path / "next" / "recipe.json").read_text())["phases"][0]
+    assert phase["validation"] == ["data/1.png", "other/1.png"]
+    assert phase["warm_start"] == stored.fingerprint.hex()
+    first, last = weights(tmp_path / "run" / "checkpoint.pt"), weights(tmp_path / "next" / "checkpoint.pt")
+    name = "synthesis.idct.weight"
+    assert torch.allclose(first[name], last[name], atol=1e-2) and "analysis.fine.1.reduce.weight" in last
+
+
 def test_models_of_one_size_are_described_as_they_always_were():
     stored = load_model("image").config["model"]
     config = ImageModelConfig(**stored)
@@ -109,7 +129,14 @@ def test_models_of_one_size_are_described_as_they_always_were():
 
 
 def test_bad_recipes_and_folders(folder, tmp_path):
-    for changes in ({"patch": 100}, {"steps": 0}, {"batch": 0}, {"lr": 0.0}):
+    for changes in (
+        {"patch": 100},
+        {"steps": 0},
+        {"batch": 0},
+        {"lr": 0.0},
+        {"scale_low": 2.0},
+        {"hold_out": 0},
+    ):
         with pytest.raises(TrainingError):
             train([folder], tmp_path / "x", ImageRecipe(**(vars(RECIPE) | changes)), SMALL, "cpu")
     with pytest.raises(TrainingError, match="no device"):
