@@ -133,7 +133,7 @@ class ImageNetworks:
         gain = torch.exp(self.gains.log_gain(t))
         height, width = pixels.shape[:2]
         y = torch.empty(1, self.latents, height // 16, width // 16, dtype=torch.float32)
-        for win in windows(height, width, WINDOW, ANALYSIS_HALO):
+        for win in windows(height, width, WINDOW, max(ANALYSIS_HALO, self.analysis.reach)):
             part = torch.from_numpy(np.array(pixels[win.padded])).float().div_(255)
             part = self.analysis(part.permute(2, 0, 1)[None], t) * gain
             rows, columns = scaled(win.core, 1, 16)
