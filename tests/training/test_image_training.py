@@ -116,6 +116,10 @@ def test_a_run_may_begin_with_the_weights_of_another(folder, tmp_path, one_threa
     phase = json.loads((tmp_path / "next" / "recipe.json").read_text())["phases"][0]
     assert phase["validation"] == ["data/1.png", "other/1.png"]
     assert phase["warm_start"] == stored.fingerprint.hex()
+    facts = export_image(
+        tmp_path / "next" / "checkpoint.pt", [folder], tmp_path / "x", validation=[folder, other]
+    )
+    assert facts["phases"] == [phase] and facts["exactness_cost"]
     first, last = weights(tmp_path / "run" / "checkpoint.pt"), weights(tmp_path / "next" / "checkpoint.pt")
     name = "synthesis.idct.weight"
     assert torch.allclose(first[name], last[name], atol=1e-2) and "analysis.fine.1.reduce.weight" in last

@@ -107,6 +107,9 @@ def export(
         list[Path], Parameter(help="The folders trained on, to calibrate integer ranges.", negative="")
     ],
     out: Annotated[Path, Parameter(help="Folder for the model: weights, config, card.")],
+    validation: Annotated[
+        list[Path] | None, Parameter(help="The folders given to the training as such.", negative="")
+    ] = None,
     json: Json = False,
 ) -> int:
     """Turn a training run into the model that ships: integer tables, exact networks, a card.
@@ -121,7 +124,7 @@ def export(
 
     checkpoint = run / "checkpoint.pt" if run.is_dir() else run
     with progress_bar("calibrating", 48) as advance:
-        facts = export_image(checkpoint, data, out, lambda i, n: advance())
+        facts = export_image(checkpoint, data, out, lambda i, n: advance(), validation or [])
     text = f"{out}: model {facts['fingerprint']}, {human(int(str(facts['bytes'])))}"
     show(to_json(facts) if json else text)
     return 0
