@@ -84,6 +84,12 @@ def load_model_from(folder: Path) -> StoredModel:
     return StoredModel(name, raw, config, fingerprint(raw, config_bytes))
 
 
+def stored_model(name_or_folder: str) -> StoredModel:
+    """Read a model by its folder, or else by its name. Raises InputError when it is not there or damaged."""
+    folder = Path(name_or_folder)
+    return load_model_from(folder) if (folder / CONFIG).is_file() else load_model(name_or_folder)
+
+
 def find_model(codec: str, wanted: bytes) -> StoredModel | None:
     """The model of this codec with this fingerprint, among the shipped ones and the user's; or None."""
     for folder in _model_folders():

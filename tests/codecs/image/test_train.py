@@ -1,6 +1,8 @@
 """Training, resuming and exporting, with a model small enough to run in seconds."""
 
 import itertools
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from obverse.codecs.image.export import export_image
 from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
 from obverse.codecs.image.train import ImageRecipe, learning_rate, loss_of, sample_quality, train
 from obverse.errors import InputError, TrainingError
+from obverse.zoo import load_model, load_model_from
 from tests.conftest import smooth_photo
 
 SMALL = ImageModelConfig(
@@ -59,8 +62,6 @@ def test_resuming_gives_the_very_same_weights(folder, tmp_path, one_thread, monk
 def test_training_lowers_the_loss(folder, tmp_path, one_thread):
     recipe = ImageRecipe(**(vars(RECIPE) | {"steps": 60, "validate_every": 30, "ema": 0.5}))
     train([folder], tmp_path / "run", recipe, SMALL, "cpu")
-    import json
-
     losses = [
         np.mean([row["loss"] for row in json.loads(line)["rows"]])
         for line in (tmp_path / "run" / "validation.jsonl").read_text().splitlines()
@@ -81,8 +82,65 @@ def test_an_exported_model_is_a_codec(folder, tmp_path, one_thread, monkeypatch)
     assert codec.decode(container).shape == photo.shape
 
 
+def test_an_analysis_of_its_own_sizes_is_trained_and_exported(folder, tmp_path, one_thread, monkeypatch):
+    larger = replace(SMALL, analysis_fine=2, analysis_coarse=3, analysis_fine_hidden=12)
+    train([folder], tmp_path / "run", RECIPE, larger, "cpu")
+    export_image(tmp_path / "run" / "checkpoint.pt", [folder], tmp_path / "zoo" / "image")
+    monkeypatch.setenv("OBVERSE_ZOO", str(tmp_path / "zoo"))
+    networks = ImageCodec().networks
+    blocks = [
+        len(part) for part in (networks.analysis.fine, networks.analysis.coarse, networks.synthesis.fine)
+    ]
+    assert blocks == [2, 3, 1]
+    assert networks.analysis.fine[1].spatial.out_channels == 12
+    assert (
+        networks.analysis.coarse[2].spatial.out_channels
+        == networks.synthesis.coarse[0].spatial.out_channels
+        == 8
+    )
+
+
+def test_a_run_may_begin_with_the_weights_of_another(folder, tmp_path, one_thread):
+    train([folder], tmp_path / "run", RECIPE, SMALL, "cpu")
+    export_image(tmp_path / "run" / "checkpoint.pt", [folder], tmp_path / "zoo" / "image")
+    stored = load_model_from(tmp_path / "zoo" / "image")
+    other = tmp_path / "other"
+    other.mkdir()
+    for i in range(3):
+        Image.fromarray(smooth_photo(140, 150, seed=10 + i)).save(other / f"{i}.png")
+    recipe = replace(RECIPE, by_set=True, scale_low=0.6, hold_out=3, lr=1e-6)
+    larger = replace(SMALL, analysis_fine=2)
+    train([folder], tmp_path / "next", recipe, larger, "cpu", validation=[folder, other], start=stored)
+    lines = (tmp_path / "next" / "validation.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 3, 6]
+    phase = json.loads((tmp_path / "next" / "recipe.json").read_text())["phases"][0]
+    assert phase["validation"] == ["data/1.png", "other/1.png"]
+    assert phase["warm_start"] == stored.fingerprint.hex()
+    facts = export_image(
+        tmp_path / "next" / "checkpoint.pt", [folder], tmp_path / "x", validation=[folder, other]
+    )
+    assert facts["phases"] == [phase] and facts["exactness_cost"]
+    first, last = weights(tmp_path / "run" / "checkpoint.pt"), weights(tmp_path / "next" / "checkpoint.pt")
+    name = "synthesis.idct.weight"
+    assert torch.allclose(first[name], last[name], atol=1e-2) and "analysis.fine.1.reduce.weight" in last
+
+
+def test_models_of_one_size_are_described_as_they_always_were():
+    stored = load_model("image").config["model"]
+    config = ImageModelConfig(**stored)
+    assert config.as_dict() == stored == ImageModelConfig().as_dict()
+    assert config.analysis_sizes == config.synthesis_sizes == (320, 4, 2, 112, 160)
+
+
 def test_bad_recipes_and_folders(folder, tmp_path):
-    for changes in ({"patch": 100}, {"steps": 0}, {"batch": 0}, {"lr": 0.0}):
+    for changes in (
+        {"patch": 100},
+        {"steps": 0},
+        {"batch": 0},
+        {"lr": 0.0},
+        {"scale_low": 2.0},
+        {"hold_out": 0},
+    ):
         with pytest.raises(TrainingError):
             train([folder], tmp_path / "x", ImageRecipe(**(vars(RECIPE) | changes)), SMALL, "cpu")
     with pytest.raises(TrainingError, match="no device"):

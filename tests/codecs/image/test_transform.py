@@ -48,3 +48,15 @@ def test_quality_vector_is_linear_between_anchors(t):
     value = vector(torch.tensor([t]))
     assert value.shape == (1, 2, 1, 1)
     assert value.flatten().tolist() == pytest.approx([8 * t, -16 * t], abs=1e-5)
+
+
+@pytest.mark.parametrize("fine, coarse", [(3, 1), (4, 2)])
+def test_latents_depend_on_no_pixel_beyond_the_reach_of_the_analysis(fine, coarse):
+    torch.manual_seed(0)
+    analysis = Analysis(8, fine, coarse, 8, 8)
+    for block in (*analysis.fine, *analysis.coarse):
+        torch.nn.init.normal_(block.expand.weight)
+    image = torch.rand(1, 3, 16, 256, requires_grad=True)
+    analysis(image, torch.tensor([0.5]))[..., 0].sum().backward()
+    seen = image.grad.abs().sum(dim=(0, 1, 2)).nonzero().max() + 1
+    assert 16 + analysis.reach - 8 <= seen <= 16 + analysis.reach

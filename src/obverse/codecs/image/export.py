@@ -21,9 +21,10 @@ from obverse.codecs.image.model import ImageModel, ImageModelConfig
 from obverse.codecs.image.networks import pack_weights
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.scales import SCALES, scale
+from obverse.codecs.image.train import ImageRecipe
 from obverse.coding import TableFamily
 from obverse.container import write_atomically
-from obverse.data.patches import central_crop, image_files, split_files
+from obverse.data.patches import central_crop, split_sets
 from obverse.errors import ExportError
 from obverse.training.run import reading, recorded_phases
 from obverse.zoo import CARD, CONFIG, WEIGHTS, fingerprint, pack
@@ -64,14 +65,18 @@ def export_image(
     data: Sequence[Path],
     out: Path,
     progress: Callable[[int, int], None] = lambda i, n: None,
+    validation: Sequence[Path] = (),
 ) -> dict[str, object]:
     """Write `out`/model.safetensors.xz, config.json and card.md; returns what the card says.
 
-    data: folders of training images, to calibrate activation ranges on (validation files are left out).
+    data: folders of training images, to calibrate activation ranges on; validation: those given to the training.
+    Images kept for validation are left out of the one and measured on, as the recipe says which.
     Raises ExportError when a layer cannot be proven exact or the result is larger than 8 MB.
     """
     model, steps = load_checkpoint(checkpoint)
-    training, validation = split_files(image_files(data))
+    phases = recorded_phases(checkpoint)
+    sets, kept = split_sets(data, validation, phases[-1]["recipe"].get("hold_out", ImageRecipe.hold_out))
+    training = [path for files in sets for path in files]
     chosen = training[:: max(1, len(training) // 48)][:48]
     prior = export_exact(model.prior, calibration_samples(model, chosen, progress))
     tables = TableFamily.gaussian([scale(i) for i in range(SCALES)], precision=TABLE_PRECISION)
@@ -101,9 +106,9 @@ def export_image(
         "fingerprint": name,
         "bytes": len(packed),
         "steps": steps,
-        "exactness_cost": exactness_cost(model, prior, tables, validation[:6]),
+        "exactness_cost": exactness_cost(model, prior, tables, kept[:: max(1, len(kept) // 6)][:6]),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "phases": recorded_phases(checkpoint),
+        "phases": phases,
     }
     write_atomically(out / CARD, card(facts).encode(), overwrite=True)
     return facts

@@ -22,7 +22,11 @@ def lmbda_of(t: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ImageModelConfig:
-    """Sizes of the networks; the names are those of the classes' arguments."""
+    """Sizes of the networks; the names are those of the classes' arguments.
+
+    The sizes of the transforms are those of both, but where the analysis has its own: it runs at the encoder alone,
+    so a larger one leaves decoding as fast as it was.
+    """
 
     latents: int = 320
     fine: int = 4
@@ -33,14 +37,29 @@ class ImageModelConfig:
     features: int = 160
     context: int = 160
     hidden: int = 320
+    analysis_fine: int | None = None
+    analysis_coarse: int | None = None
+    analysis_fine_hidden: int | None = None
+    analysis_coarse_hidden: int | None = None
 
     @property
-    def transform_sizes(self) -> tuple[int, int, int, int, int]:
-        """The arguments of `Analysis` and `Synthesis`."""
+    def analysis_sizes(self) -> tuple[int, int, int, int, int]:
+        """The arguments of `Analysis`."""
+
+        def own(name: str) -> int:
+            value = getattr(self, f"analysis_{name}")
+            return int(getattr(self, name) if value is None else value)
+
+        return self.latents, own("fine"), own("coarse"), own("fine_hidden"), own("coarse_hidden")
+
+    @property
+    def synthesis_sizes(self) -> tuple[int, int, int, int, int]:
+        """The arguments of `Synthesis`."""
         return self.latents, self.fine, self.coarse, self.fine_hidden, self.coarse_hidden
 
     def as_dict(self) -> dict[str, int]:
-        return asdict(self)
+        """What is stored with weights: models whose transforms are of one size are described as they always were."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class ImageModel(nn.Module):
@@ -53,8 +72,8 @@ class ImageModel(nn.Module):
     def __init__(self, config: ImageModelConfig):
         super().__init__()
         self.config = config
-        self.analysis = Analysis(*config.transform_sizes)
-        self.synthesis = Synthesis(*config.transform_sizes)
+        self.analysis = Analysis(*config.analysis_sizes)
+        self.synthesis = Synthesis(*config.synthesis_sizes)
         self.prior = FourStepHyperprior(
             config.latents, config.hyper, config.features, config.context, config.hidden
         )

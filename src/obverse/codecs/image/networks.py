@@ -58,6 +58,15 @@ def unpack_weights(packed: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def weight_groups(model: StoredModel) -> dict[str, dict[str, Tensor]]:
+    """The stored tensors of each part: analysis, synthesis, hyper_analysis, gains, prior, tables."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, value in load_safetensors(model.weights).items():
+        group, _, rest = name.partition("/")
+        groups.setdefault(group, {})[rest] = value
+    return groups
+
+
 class Gains(nn.Module):
     """Per-channel steps of the latents at each quality: y * gain is what is rounded."""
 
@@ -99,15 +108,11 @@ class ImageNetworks:
     @classmethod
     @torch.inference_mode(False)  # wherever it is called: searches need gradients through the synthesis
     def load(cls, model: StoredModel) -> ImageNetworks:
-        state = load_safetensors(model.weights)
+        groups = weight_groups(model)
         config = ImageModelConfig(**model.config["model"])
-        groups: dict[str, dict[str, Tensor]] = {}
-        for name, value in state.items():
-            group, _, rest = name.partition("/")
-            groups.setdefault(group, {})[rest] = value
         modules = {
-            "analysis": Analysis(*config.transform_sizes),
-            "synthesis": Synthesis(*config.transform_sizes),
+            "analysis": Analysis(*config.analysis_sizes),
+            "synthesis": Synthesis(*config.synthesis_sizes),
             "hyper_analysis": HyperAnalysis(config.latents, config.hyper, config.features),
             "gains": Gains(config.latents),
         }
@@ -128,7 +133,7 @@ class ImageNetworks:
         gain = torch.exp(self.gains.log_gain(t))
         height, width = pixels.shape[:2]
         y = torch.empty(1, self.latents, height // 16, width // 16, dtype=torch.float32)
-        for win in windows(height, width, WINDOW, ANALYSIS_HALO):
+        for win in windows(height, width, WINDOW, max(ANALYSIS_HALO, self.analysis.reach)):
             part = torch.from_numpy(np.array(pixels[win.padded])).float().div_(255)
             part = self.analysis(part.permute(2, 0, 1)[None], t) * gain
             rows, columns = scaled(win.core, 1, 16)

@@ -20,9 +20,11 @@ from torch import Tensor
 
 from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
 from obverse.codecs.image.transform import block_statistics
-from obverse.data.patches import PatchSampler, central_crop, image_files, split_files
+from obverse.codecs.image.warm_start import warm_start
+from obverse.data.patches import PatchSampler, central_crop, split_sets
 from obverse.errors import TrainingError
 from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder, record_phase
+from obverse.zoo import StoredModel
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class ImageRecipe:
     bf16: bool = True
     validate_every: int = 1000
     checkpoint_seconds: float = 120.0
+    by_set: bool = False  # each folder of photos is a set, drawn by the square root of its area
+    scale_low: float = (
+        0.0  # half of the patches are reduced by up to this; 0: a reduced copy of each image instead
+    )
+    hold_out: int = 40  # every so many images are kept for validation
 
 
 def learning_rate(recipe: ImageRecipe, step: int) -> float:
@@ -77,6 +84,11 @@ def loss_of(out: dict[str, Tensor], x: Tensor, t: Tensor) -> tuple[Tensor, dict[
 def to_tensor(batch: np.ndarray, device: torch.device) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float in [0, 1], channels_last."""
     return torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float().div_(255)
+
+
+def validation_crops(files: Sequence[Path]) -> list[np.ndarray]:
+    """The middle of each image, at most 384 pixels a side, (H, W, 3) uint8."""
+    return [central_crop(np.asarray(Image.open(path).convert("RGB")), 384) for path in files]
 
 
 @torch.no_grad()
@@ -125,6 +137,8 @@ def check(recipe: ImageRecipe) -> None:
         raise TrainingError("steps, batch and lr must be above zero, decay between 0 and 1")
     if recipe.patch < 64 or recipe.patch % 64:
         raise TrainingError(f"a patch must be a multiple of 64 pixels, not {recipe.patch}")
+    if not 0 <= recipe.scale_low <= 1 or recipe.hold_out < 1:
+        raise TrainingError("scale_low must be between 0 and 1, hold_out at least 1")
 
 
 def plot_validation(out: Path) -> None:
@@ -147,40 +161,61 @@ def plot_validation(out: Path) -> None:
 
 
 def train(
-    data: Sequence[Path], out: Path, recipe: ImageRecipe, config: ImageModelConfig, device_name: str
+    data: Sequence[Path],
+    out: Path,
+    recipe: ImageRecipe,
+    config: ImageModelConfig,
+    device_name: str,
+    validation: Sequence[Path] = (),
+    start: StoredModel | None = None,
 ) -> Path:
     """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
 
-    device_name: "cpu" or "cuda". Raises InputError without images, TrainingError for what cannot be run.
+    device_name: "cpu" or "cuda". validation: folders of which some images are kept, as `split_sets` says. start: the
+    model whose weights a new run begins with. Raises InputError without images, TrainingError for what cannot be run.
     """
     check(recipe)
     device = check_device(device_name)
     make_folder(out)
     torch.manual_seed(recipe.seed)
-    training, validation = split_files(image_files(data))
-    sampler = PatchSampler(training, recipe.patch, recipe.seed, lambda i, n: None)
-    crops = []
-    for path in validation:
-        image = np.asarray(Image.open(path).convert("RGB"))
-        crops.append(central_crop(image, 384))
-    log(f"{len(training)} images to train on, {len(crops)} to validate")
+    training, kept = split_sets(data, validation, recipe.hold_out)
+    files = [path for files in training for path in files]
+    sets = [which for which, files in enumerate(training) for _ in files] if recipe.by_set else None
+    sampler = PatchSampler(files, recipe.patch, recipe.seed, lambda i, n: None, sets, recipe.scale_low)
+    crops = validation_crops(kept)
+    log(f"{len(files)} images to train on, {len(crops)} to validate")
 
     model = ImageModel(config).to(device, memory_format=torch.channels_last)
     average = ImageModel(config).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(parameter_groups(model, recipe), fused=True)
     parts = {"model": model, "average": average, "optimiser": optimiser}
-    facts = {"config": config.as_dict()}
-    checkpoint = Checkpoint(out, device, parts, {"sampler": sampler.rng}, facts, recipe.checkpoint_seconds)
+    sizes = {"config": config.as_dict()}
+    checkpoint = Checkpoint(out, device, parts, {"sampler": sampler.rng}, sizes, recipe.checkpoint_seconds)
     step = checkpoint.resume()
     if step == 0:
         statistics = block_statistics(to_tensor(sampler.batch(1024), torch.device("cpu")))
         model.analysis.initialise(*statistics)
         model.synthesis.initialise(*statistics)
+        if start is not None:
+            warm_start(model, start)
         average.load_state_dict(model.state_dict())
     names = [Path(folder).resolve().name for folder in data]
-    record_phase(out / "recipe.json", recipe, config, names, step)
+    facts: dict[str, object] = {"validation": [f"{path.parent.name}/{path.name}" for path in kept]}
+    if start is not None:
+        facts |= {"warm_start": start.fingerprint.hex()}
+    record_phase(out / "recipe.json", recipe, config, names, step, **facts)
     model.train()
     progress = Progress(out, step, recipe.steps)
+
+    def report() -> None:
+        rows = validate(average, crops, device)
+        points = "  ".join(f"{r['bpp']:.3f} bpp {r['psnr']:.2f} dB" for r in rows)
+        loss_now = np.mean([r["loss"] for r in rows])
+        progress.validation(step, {"rows": rows}, f"{points}  loss {loss_now:.4f}")
+        plot_validation(out)
+
+    if step == 0 and start is not None:
+        report()  # what training has to better
     while step < recipe.steps:
         rate = learning_rate(recipe, step)
         for group in optimiser.param_groups:
@@ -200,10 +235,6 @@ def train(
         values["norm"] = float(norm)
         progress.step(step, values, f" lr {rate:.2e}")
         if step % recipe.validate_every == 0 or step == recipe.steps:
-            rows = validate(average, crops, device)
-            points = "  ".join(f"{r['bpp']:.3f} bpp {r['psnr']:.2f} dB" for r in rows)
-            loss_now = np.mean([r["loss"] for r in rows])
-            progress.validation(step, {"rows": rows}, f"{points}  loss {loss_now:.4f}")
-            plot_validation(out)
+            report()
         checkpoint.save_if_due(step, recipe.steps)
     return checkpoint.path

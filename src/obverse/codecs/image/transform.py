@@ -75,6 +75,11 @@ class Analysis(nn.Module):
             for block in self.fine:
                 block.input_scale.copy_(1 / (std.view(1, -1, 1, 1) + 0.1))
 
+    @property
+    def reach(self) -> int:
+        """How many pixels beyond its own 16x16 a latent depends on, in whole latents."""
+        return 16 * (len(self.coarse) + (len(self.fine) + 1) // 2)
+
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """x: (B, 3, H, W) in [0, 1], H and W multiples of 16; t: (B,) quality in [0, 1] -> (B, M, H/16, W/16)."""
         h = pointwise(self.dct, space_to_depth((x - 0.5) * UNIT, 8))
