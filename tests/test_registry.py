@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from obverse import registry
-from obverse.codec import compress, decompress
-from obverse.errors import InputError, UnknownCodecError, WrongModelError
+from obverse import registry, zoo
+from obverse.codec import Codec, compress, decompress
+from obverse.errors import CodecNameError, DeclarationError, InputError, UnknownCodecError, WrongModelError
+from obverse.method import Method
 from obverse.zoo import load_model, store_model
 from tests.conftest import REPOSITORY
 
@@ -56,7 +57,7 @@ def obverse(folder: Path, site: Path | None, *arguments: str) -> subprocess.Comp
 
 
 def test_the_example_is_short() -> None:
-    assert block("python").count("\n") < 60
+    assert block("python").count("\n") < 70
 
 
 def test_the_package_of_the_page_works(installed: Path, tmp_path: Path) -> None:
@@ -133,35 +134,72 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
 
 
 def test_unknown_codec_names_those_there_are() -> None:
-    with pytest.raises(UnknownCodecError, match=r"no codec 'zip' here .*image"):
+    with pytest.raises(CodecNameError, match=r"no codec 'zip' here .*image"):
         registry.open_codec("zip")
 
 
-@pytest.mark.parametrize(
-    "where", ["no_such_module:X", "json:no_such_name", "obverse:Codec", "json:loads"], ids=str
-)
+def test_a_file_of_an_unknown_codec_cannot_be_read() -> None:
+    from obverse import Container
+    from obverse.container import write
+
+    with pytest.raises(UnknownCodecError, match=r"no codec 'zip' here"):
+        decompress(write(Container("zip", {}, (1,), {})))
+
+
+@pytest.mark.parametrize("where", ["no_such_module:X", "json:no_such_name"], ids=str)
 def test_a_package_that_does_not_load_is_told_in_one_sentence(entries: list[EntryPoint], where: str) -> None:
     entries.append(EntryPoint("odd", where, registry.GROUP))
-    assert [entry.id for entry in registry.list_codecs()] == sorted([*registry.BUILT_IN, "odd"])
-    with pytest.raises(UnknownCodecError, match=r"'odd'.* cannot be loaded"):
+    assert [entry.id for entry in registry.list_codecs()] == sorted([*registry.built_in_methods(), "odd"])
+    with pytest.raises(DeclarationError, match=r"'odd'.* cannot be loaded"):
         registry.open_codec("odd")
 
 
-def test_what_is_no_codec_is_refused(entries: list[EntryPoint]) -> None:
-    entries.append(EntryPoint("odd", "builtins:dict", registry.GROUP))
-    with pytest.raises(UnknownCodecError, match="does not lead to a Codec"):
+@pytest.mark.parametrize("where", ["builtins:dict", "json:loads", "obverse.codecs.image:METHOD"], ids=str)
+def test_what_is_no_declaration_of_this_id_is_refused(entries: list[EntryPoint], where: str) -> None:
+    entries.append(EntryPoint("odd", where, registry.GROUP))
+    with pytest.raises(DeclarationError, match="does not lead to a Method of that id"):
         registry.open_codec("odd")
 
 
-def test_another_id_than_the_entry_point_says_is_refused(entries: list[EntryPoint]) -> None:
+def test_a_package_that_names_its_class_is_told_what_to_change(entries: list[EntryPoint]) -> None:
     entries.append(EntryPoint("photos", "obverse.codecs.image.codec:ImageCodec", registry.GROUP))
-    with pytest.raises(UnknownCodecError, match="does not lead to a Codec of that id"):
+    with pytest.raises(DeclarationError, match="must name a declaration"):
         registry.open_codec("photos")
+
+
+ODD = Method(id="odd", package="no_such_package", summary="odd", data="array", codec="codec:Odd")
+NO_CODEC = Method(id="odd", package="json", summary="odd", data="array", codec=":loads")
+NOT_MINE = Method(
+    id="odd", package="obverse.codecs.flow", summary="odd", data="array", codec="codec:FlowCodec"
+)
+NOT_WHOLE = Method(id="odd", package=__name__, summary="odd", data="array", codec=":NotWhole")
+
+
+class NotWhole(Codec):
+    method = NOT_WHOLE
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        ("ODD", "'codec:Odd', which cannot be loaded"),
+        ("NO_CODEC", "is no Codec"),
+        ("NOT_MINE", "FlowCodec of the codec 'odd' must say"),
+        ("NOT_WHOLE", "is not whole: .*abstract"),
+    ],
+)
+def test_a_declaration_that_names_what_is_not_there(
+    entries: list[EntryPoint], declared: str, words: str
+) -> None:
+    entries.append(EntryPoint("odd", f"{__name__}:{declared}", registry.GROUP))
+    with pytest.raises(DeclarationError, match=words):
+        registry.open_codec("odd")
+    assert ("odd", "odd") in [(entry.id, entry.summary) for entry in registry.list_codecs()]
 
 
 def test_two_packages_of_one_id_are_refused(entries: list[EntryPoint]) -> None:
     entries += [EntryPoint("odd", "one:X", registry.GROUP), EntryPoint("odd", "two:X", registry.GROUP)]
-    with pytest.raises(UnknownCodecError, match="one and two both bring"):
+    with pytest.raises(DeclarationError, match="one and two both bring"):
         registry.open_codec("odd")
 
 
@@ -169,7 +207,7 @@ def test_a_built_in_codec_cannot_be_replaced(entries: list[EntryPoint]) -> None:
     entries.append(EntryPoint("image", "builtins:dict", registry.GROUP))
     assert type(registry.open_codec("image")).__name__ == "ImageCodec"
     listed = [(entry.id, entry.package) for entry in registry.list_codecs()]
-    assert listed == [(name, "obverse") for name in sorted(registry.BUILT_IN)]
+    assert listed == [(name, "obverse") for name in sorted(registry.built_in_methods())]
 
 
 def test_a_package_without_a_summary_is_listed(entries: list[EntryPoint], tmp_path: Path) -> None:
@@ -219,3 +257,33 @@ def test_a_damaged_model_is_told(own_model: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-9])
     with pytest.raises(InputError, match="damaged"):
         registry.open_codec("mine")
+
+
+# -- the declarations of the built-in codecs ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", registry.built_in_methods().values(), ids=lambda method: method.id)
+def test_a_declaration_is_whole(method: Method) -> None:
+    """What it names is there; its models ship, and are its own; what it builds on is declared."""
+    codec = registry.open_codec(method.id)
+    assert method.summary and codec.method is method
+    for reference in (method.options, method.facts, method.training, method.export, *method.commands):
+        if reference is not None:
+            method.resolve(reference)
+    for name in method.models:
+        assert load_model(name).codec == method.id
+    assert set(method.builds_on) <= set(registry.built_in_methods())
+
+
+def test_every_shipped_model_is_declared() -> None:
+    shipped = {path.parent.name for path in Path(zoo.__file__).parent.glob("*/config.json")}
+    assert shipped == {name for method in registry.built_in_methods().values() for name in method.models}
+
+
+def test_declarations_are_light() -> None:
+    code = (
+        "import sys, obverse; from obverse.registry import list_methods; list_methods()\n"
+        "print([m for m in ('torch', 'numba', 'numpy') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -12,6 +12,7 @@ Importing this package imports neither torch nor numba; opening a codec does.
 from obverse.codec import Codec, compress, decompress
 from obverse.container import Container, Limits
 from obverse.errors import ObverseError
+from obverse.method import Method
 from obverse.registry import list_codecs, open_codec
 
 __version__ = "0.1.0"
@@ -20,6 +21,7 @@ __all__ = [
     "Codec",
     "Container",
     "Limits",
+    "Method",
     "ObverseError",
     "__version__",
     "compress",

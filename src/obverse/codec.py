@@ -12,27 +12,39 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from obverse.container import Container, Limits, read, write
-from obverse.errors import SideInformationError, WrongModelError
+from obverse.errors import (
+    CodecNameError,
+    ModelError,
+    SideInformationError,
+    UnknownCodecError,
+    WrongModelError,
+)
+from obverse.method import Method
+
+if TYPE_CHECKING:
+    from obverse.zoo import StoredModel
 
 
 class Codec(ABC):
     """One method of compression, as a value without state.
 
-    id: the name in the file header and on the command line.
-    suffix: what a decoded file is called when nobody says ('.png').
-    needs_side_info: whether decoding needs side information; a codec that has no use for it refuses it.
-    takes_model: whether the class can be made with a model other than the shipped one, `Class(model)`.
-    takes_folder: whether a folder of files is one piece of data, a set; else each file is one.
+    method: its declaration, which says what it is called, what it codes and what it needs.
     """
 
-    id: ClassVar[str]
-    suffix: ClassVar[str] = ".npy"
-    needs_side_info: ClassVar[bool] = False
-    takes_model: ClassVar[bool] = False
-    takes_folder: ClassVar[bool] = False
+    method: ClassVar[Method]
+
+    def __init__(self, model: StoredModel | None = None):
+        """model: the trained model to code with; the shipped one by default. Raises ModelError."""
+        if model is not None:
+            raise ModelError(f"the codec {self.id!r} has no trained models: {model.name} cannot be used")
+
+    @property
+    def id(self) -> str:
+        """The name in the file header and on the command line."""
+        return self.method.id
 
     @property
     def fingerprint(self) -> bytes | None:
@@ -104,20 +116,23 @@ def codec_of(container: Container, has_side_info: bool = False, model: str | Pat
     """The codec that can decode this container, checked for its model and its need of side information."""
     from obverse.registry import open_codec
 
-    codec = open_codec(container.codec)
-    if codec.needs_side_info and not has_side_info:
+    try:
+        codec = open_codec(container.codec)
+    except CodecNameError as error:
+        raise UnknownCodecError(f"the file cannot be read: {error}") from None
+    if codec.method.side_info and not has_side_info:
         raise SideInformationError(
             f"codec {codec.id!r} decodes with side information only: pass side_info (--side-info FILE)"
         )
-    if has_side_info and not codec.needs_side_info:
+    if has_side_info and not codec.method.side_info:
         raise SideInformationError(f"codec {codec.id!r} has no use for side information: do not pass it")
     if model is not None:
         codec = open_codec(str(model))
-    elif container.model != codec.fingerprint and container.model and codec.takes_model:
+    elif container.model != codec.fingerprint and container.model:
         from obverse.zoo import find_model
 
         stored = find_model(codec.id, container.model)
-        codec = type(codec)(stored) if stored else codec  # type: ignore[call-arg]
+        codec = type(codec)(stored) if stored else codec
     if codec.id != container.codec or container.model != codec.fingerprint:
         written = container.model.hex() if container.model else "none"
         here = codec.fingerprint.hex() if codec.fingerprint else "none"

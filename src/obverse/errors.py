@@ -4,13 +4,16 @@
     ├── InputError                   3   what was given to compress cannot be read or used
     │   ├── UnsupportedInputError    4   readable, but of a kind this codec does not code
     │   ├── SideInformationError     5   side information missing, unwanted or not the right one
-    │   └── ItemIndexError           6   an item that is not in the file; an IndexError as well
+    │   ├── ItemIndexError           6   an item that is not in the file; an IndexError as well
+    │   ├── OptionError              7   an option that the codec does not have, or a value that it cannot have
+    │   └── CodecNameError           8   no codec or model of this name is here
+    ├── ModelError                   9   a trained model is missing, damaged, or of another codec
     ├── DecodeError                  10  a file that cannot be decoded
     │   ├── NotObverseError          11  not an .obv file at all
     │   ├── NewerVersionError        12  written by a newer format version
     │   ├── TruncatedError           13  ends too early
     │   ├── DamagedError             14  a checksum or a field is wrong
-    │   ├── UnknownCodecError        15  names a codec that is not installed
+    │   ├── UnknownCodecError        15  written by a codec that is not installed
     │   ├── WrongModelError          16  written with other model weights
     │   └── UnrecoverableBlockError  18  a block cannot be found with this side information
     ├── LimitError                   17  larger than the limits set for reading or coding
@@ -22,7 +25,8 @@
     │   └── OutputExistsError        31  it would overwrite a file
     ├── TrainingError                40  a training run cannot start or go on
     │   └── ExportError              41  a network cannot be proven exact, or a model cannot be exported
-    └── MissingExtraError            50  an optional package is not installed
+    ├── MissingExtraError            50  an optional package is not installed
+    └── DeclarationError             51  a package declares a codec wrongly
 
 A message says what was wrong and what to do. `exit_code` is what the command line ends with (2 is a
 wrong use of the command line itself, 130 an interruption, 141 a reader of the output that went away).
@@ -61,6 +65,24 @@ class ItemIndexError(InputError, IndexError):
     exit_code = 6
 
 
+class OptionError(InputError):
+    """An option that the codec does not have, or a value that the option cannot have."""
+
+    exit_code = 7
+
+
+class CodecNameError(InputError):
+    """No codec, and no trained model, of this name is installed."""
+
+    exit_code = 8
+
+
+class ModelError(ObverseError):
+    """A trained model is missing, damaged, or of another codec."""
+
+    exit_code = 9
+
+
 class DecodeError(ObverseError):
     """A file that cannot be decoded."""
 
@@ -92,7 +114,7 @@ class DamagedError(DecodeError):
 
 
 class UnknownCodecError(DecodeError):
-    """The file, or the caller, names a codec that is not installed."""
+    """The file, or the caller, written by a codec that is not installed."""
 
     exit_code = 15
 
@@ -174,3 +196,9 @@ class MissingExtraError(ObverseError):
     """An optional package is not installed."""
 
     exit_code = 50
+
+
+class DeclarationError(ObverseError):
+    """A package declares a codec wrongly: what it names is missing, or two packages share an id."""
+
+    exit_code = 51

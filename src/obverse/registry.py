@@ -1,65 +1,26 @@
-"""Codec ids -> codec classes. Nothing is imported before it is opened.
+"""Finds what is declared: the methods of `obverse.codecs`, and those of installed packages. There are no lists.
 
-A third party registers a codec through an entry point of its own package (docs/how-to/add-a-codec.md):
+A third party declares a codec as the built-in ones do, and names the declaration by an entry point of its own package
+(docs/how-to/add-a-codec.md):
 
     [project.entry-points."obverse.codecs"]
-    my-codec = "my_package:MyCodec"
+    my-codec = "my_package:METHOD"
 """
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from obverse.codec import Codec
-from obverse.errors import UnknownCodecError
+from obverse.errors import CodecNameError, DeclarationError
+from obverse.method import Method
 
 GROUP = "obverse.codecs"
-
-BUILT_IN = {
-    "image": ("obverse.codecs.image.codec:ImageCodec", "photos, lossy, any rate from one learned model"),
-    "image-lossless": (
-        "obverse.codecs.image_lossless.codec:ImageLosslessCodec",
-        "any 8-bit image or 16-bit grayscale one, lossless",
-    ),
-    "vae": (
-        "obverse.codecs.vae.codec:VaeCodec",
-        "sets of small images, lossless, bits back from a latent variable",
-    ),
-    "features": ("obverse.codecs.features.codec:FeatureCodec", "feature vectors of a frozen encoder, lossy"),
-    "flow": ("obverse.codecs.flow.codec:FlowCodec", "sets of 32x32 colour images, lossless, an integer flow"),
-    "invariant": (
-        "obverse.codecs.invariant.codec:InvariantCodec",
-        "sets of points or small gray images, what tasks need and no more",
-    ),
-    "plug-and-play": (
-        "obverse.codecs.plug_and_play.codec:PlugAndPlayCodec",
-        "what a generative model of yours encodes, or posteriors, lossy, any rate",
-    ),
-    "split": (
-        "obverse.codecs.split.codec:SplitCodec",
-        "small colour images to what a classifier needs, for split computing",
-    ),
-    "stereo": (
-        "obverse.codecs.stereo.codec:StereoCodec",
-        "the right view of a pair, lossy, decoded with the left view",
-    ),
-    "wyner-ziv": (
-        "obverse.codecs.wyner_ziv.learned:WynerZivCodec",
-        "numbers or vectors with side information at the decoder, one learned index each",
-    ),
-    "wyner-ziv-grid": (
-        "obverse.codecs.wyner_ziv.grid:WynerZivGridCodec",
-        "numbers with side information at the decoder, the best scalar design without networks",
-    ),
-    "wyner-ziv-trellis": (
-        "obverse.codecs.wyner_ziv.trellis:WynerZivTrellisCodec",
-        "numbers with side information at the decoder, near the Wyner-Ziv limit",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -71,8 +32,130 @@ class CodecEntry:
     package: str
 
 
+@cache
+def built_in_methods() -> dict[str, Method]:
+    """The declarations of `obverse.codecs` by id, in the order of ids.
+
+    Raises DeclarationError for a folder that declares nothing, and for two declarations of one id.
+    """
+    import obverse.codecs
+
+    found: dict[str, Method] = {}
+    for module in pkgutil.iter_modules(obverse.codecs.__path__, "obverse.codecs."):
+        if not module.ispkg:
+            continue
+        package = importlib.import_module(module.name)
+        declared = [value for value in vars(package).values() if isinstance(value, Method)]
+        if not declared:
+            raise DeclarationError(f"{module.name} declares no Method")
+        for method in declared:
+            if method.id in found:
+                raise DeclarationError(
+                    f"{found[method.id].package} and {method.package} both declare {method.id!r}"
+                )
+            found[method.id] = method
+    return dict(sorted(found.items()))
+
+
+def list_codecs() -> list[CodecEntry]:
+    """All codecs that can be opened here, by id; built-in ones cannot be replaced."""
+    entries = [CodecEntry(method.id, method.summary, "obverse") for method in built_in_methods().values()]
+    for entry in _third_party():
+        entries.append(CodecEntry(entry.name, _summary(entry), _package(entry)))
+    return sorted(entries, key=lambda entry: (entry.id, entry.package))
+
+
+def list_methods() -> list[Method]:
+    """All declarations that can be loaded, by id; `list_codecs` names those that cannot be as well."""
+    found = dict(built_in_methods())
+    for entry in _third_party():
+        try:
+            found.setdefault(entry.name, find_method(entry.name))
+        except DeclarationError:
+            continue  # told when it is asked for
+    return sorted(found.values(), key=lambda method: method.id)
+
+
+def find_method(codec_id: str) -> Method:
+    """The declaration of the codec of this id.
+
+    Raises CodecNameError, listing the codecs that there are, and DeclarationError for a package that is not right.
+    """
+    if codec_id in built_in_methods():
+        return built_in_methods()[codec_id]
+    found = [entry for entry in _third_party() if entry.name == codec_id]
+    if not found:
+        known = ", ".join(dict.fromkeys(entry.id for entry in list_codecs()))
+        raise CodecNameError(
+            f"there is no codec {codec_id!r} here (there are: {known}); install the package that brings it"
+        )
+    if len(found) > 1:
+        packages = " and ".join(sorted(map(_package, found)))
+        raise DeclarationError(f"{packages} both bring a codec {codec_id!r}; uninstall one of them")
+    return _declared(found[0])
+
+
+def open_codec(name: str) -> Codec:
+    """The codec of this id, or that of a trained model given by its name or folder, ready to use.
+
+    Raises CodecNameError, listing the codecs that there are, ModelError for a damaged model, and DeclarationError.
+    """
+    from obverse.zoo import CONFIG, load_model, load_model_from, model_names
+
+    if name not in built_in_methods() and (Path(name) / CONFIG).is_file():
+        model = load_model_from(Path(name))
+    elif name not in built_in_methods() and name in model_names():
+        model = load_model(name)
+    elif name not in built_in_methods() and Path(name).is_dir():
+        raise CodecNameError(
+            f"the folder {name} holds no model (there is no {CONFIG} in it): name another one"
+        )
+    else:
+        return _open(name)
+    return type(_open(model.codec))(model)
+
+
+@cache
+def _open(codec_id: str) -> Codec:
+    method = find_method(codec_id)
+    codec = method.resolve(method.codec)
+    if not (isinstance(codec, type) and issubclass(codec, Codec)):
+        raise DeclarationError(
+            f"{method.codec!r} of {method.package} is no Codec: derive it from obverse.Codec"
+        )
+    if getattr(codec, "method", None) is not method:
+        raise DeclarationError(
+            f"the class {codec.__name__} of the codec {codec_id!r} must say `method = ` its declaration"
+        )
+    try:
+        return codec()
+    except TypeError as error:
+        raise DeclarationError(f"the codec {codec_id!r} of {method.package} is not whole: {error}") from error
+
+
+def _declared(entry: EntryPoint) -> Method:
+    """What a package's entry point names, if that is a declaration of its id."""
+    package = _package(entry)
+    try:
+        method = entry.load()
+    except Exception as error:  # whatever a package raises when it is imported
+        raise DeclarationError(
+            f"the codec {entry.name!r} of the package {package} cannot be loaded: {error}"
+        ) from error
+    if isinstance(method, type) and issubclass(method, Codec):
+        raise DeclarationError(
+            f"the package {package} names the class of its codec {entry.name!r}: its entry point must name a "
+            "declaration, an obverse.Method (docs/how-to/add-a-codec.md)"
+        )
+    if not isinstance(method, Method) or method.id != entry.name:
+        raise DeclarationError(
+            f"the entry point {entry.name!r} of the package {package} does not lead to a Method of that id"
+        )
+    return method
+
+
 def _third_party() -> list[EntryPoint]:
-    return [entry for entry in entry_points(group=GROUP) if entry.name not in BUILT_IN]
+    return [entry for entry in entry_points(group=GROUP) if entry.name not in built_in_methods()]
 
 
 def _package(entry: EntryPoint) -> str:
@@ -80,67 +163,9 @@ def _package(entry: EntryPoint) -> str:
 
 
 def _summary(entry: EntryPoint) -> str:
-    if entry.dist is None or "Summary" not in entry.dist.metadata:
-        return ""
-    return entry.dist.metadata["Summary"]
-
-
-def list_codecs() -> list[CodecEntry]:
-    """All codecs that can be opened here, by id; built-in ones cannot be replaced."""
-    entries = [CodecEntry(name, summary, "obverse") for name, (_, summary) in BUILT_IN.items()]
-    for entry in _third_party():
-        entries.append(CodecEntry(entry.name, _summary(entry), _package(entry)))
-    return sorted(entries, key=lambda entry: (entry.id, entry.package))
-
-
-def open_codec(name: str) -> Codec:
-    """The codec of this id, or that of a trained model given by its name or folder, ready to use.
-
-    Raises UnknownCodecError, listing the codecs that there are, and InputError for a damaged model.
-    """
-    from obverse.zoo import CONFIG, load_model, load_model_from, model_names
-
-    if name not in BUILT_IN and (Path(name) / CONFIG).is_file():
-        model = load_model_from(Path(name))
-    elif name not in BUILT_IN and name in model_names():
-        model = load_model(name)
-    elif name not in BUILT_IN and Path(name).is_dir():
-        raise UnknownCodecError(
-            f"the folder {name} holds no model (there is no {CONFIG} in it): name another one"
-        )
-    else:
-        return _open(name)
-    codec = _open(model.codec)
-    if not codec.takes_model:
-        raise UnknownCodecError(f"the codec {codec.id!r} takes no model but its own; {name} cannot be used")
-    return type(codec)(model)  # type: ignore[call-arg]
-
-
-@cache
-def _open(codec_id: str) -> Codec:
-    if codec_id in BUILT_IN:
-        module, _, name = BUILT_IN[codec_id][0].partition(":")
-        codec = getattr(importlib.import_module(module), name)()
-    else:
-        codec = _open_third_party(codec_id)
-    if not isinstance(codec, Codec) or getattr(codec, "id", None) != codec_id:
-        raise UnknownCodecError(f"the entry point {codec_id!r} does not lead to a Codec of that id")
-    return codec
-
-
-def _open_third_party(codec_id: str) -> object:
-    found = [entry for entry in _third_party() if entry.name == codec_id]
-    if not found:
-        known = ", ".join(dict.fromkeys(entry.id for entry in list_codecs()))
-        raise UnknownCodecError(
-            f"there is no codec {codec_id!r} here (there are: {known}); install the package that brings it"
-        )
-    if len(found) > 1:
-        packages = " and ".join(sorted(map(_package, found)))
-        raise UnknownCodecError(f"{packages} both bring a codec {codec_id!r}; uninstall one of them")
+    """What the declaration says, or where it cannot be loaded, the package."""
     try:
-        return found[0].load()()
-    except (ImportError, AttributeError, TypeError) as error:  # not there, or not a whole Codec
-        raise UnknownCodecError(
-            f"the codec {codec_id!r} of the package {_package(found[0])} cannot be loaded: {error}"
-        ) from error
+        return _declared(entry).summary
+    except DeclarationError:
+        known = entry.dist is not None and "Summary" in entry.dist.metadata
+        return entry.dist.metadata["Summary"] if known and entry.dist else ""

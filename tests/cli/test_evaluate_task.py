@@ -125,7 +125,7 @@ def test_sets_labels_and_probes(tmp_path: Path, capsys: Capture) -> None:
             3,
             "images of one size",
         ),
-        (["photos", "--task", "T:brightness", "--codec", "zip"], 15, "zip"),
+        (["photos", "--task", "T:brightness", "--codec", "zip"], 8, "zip"),
         (["photos", "--task", "T:brightness", "--against", "zip"], 3, "unknown peer"),
     ],
 )

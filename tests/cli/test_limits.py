@@ -13,6 +13,7 @@ from PIL import Image
 from obverse.cli import run
 from obverse.codec import Codec
 from obverse.container import Container, Limits
+from obverse.method import Method
 from obverse.theory import gaussian_rate_bits, gaussian_wyner_ziv_rate_bits
 
 Capture = pytest.CaptureFixture[str]
@@ -119,8 +120,9 @@ def test_points_are_measured_against_the_limit(folder: Path, capsys: Capture) ->
 class Rounding(Codec):
     """Rounds (x - y) to multiples of a half; a real file, decoded with y."""
 
-    id = "rounding"
-    needs_side_info = True
+    method = Method(
+        id="rounding", package=__name__, summary="", data="numbers", codec=":Rounding", side_info=True
+    )
 
     def encode(self, data, **options):
         steps = np.round(2 * np.asarray(data)).astype(np.int8)
@@ -174,7 +176,7 @@ def test_a_codec_is_run_for_real(folder: Path, capsys: Capture, monkeypatch: pyt
         (["--samples", "x.npy", "--side-info", "y.npy", "--distortion", "abs"], 4, "mse"),
         (["--samples", "v.npy", "--distortion", "abs"], 4, "mse"),
         (["--samples", "v.npy", "--side-info", "y.npy"], 4, "scalars"),
-        (["--samples", "x.npy", "--codec", "no-such-codec"], 15, "no codec"),
+        (["--samples", "x.npy", "--codec", "no-such-codec"], 8, "no codec"),
         (["--samples", "x.npy", "--codec", "image"], 4, "dtype"),
         (["--gaussian", "1", "--points", "none.csv"], 3, "cannot be read"),
         (["--gaussian", "1", "--points", "bad.csv"], 3, "columns"),

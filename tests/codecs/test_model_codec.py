@@ -10,12 +10,15 @@ from torch import nn
 from obverse.codecs.model_codec import ModelCodec, OptionalModelCodec
 from obverse.container.header import Header
 from obverse.errors import InputError, WrongModelError
+from obverse.method import Method
 from obverse.registry import open_codec
 from obverse.zoo import StoredModel
 
 
 class Example(ModelCodec):
-    id = "example"
+    method = Method(
+        id="example", package=__name__, summary="", data="numbers", codec=":Example", models=("example",)
+    )
 
     def encode(self, data: Any, **options: Any) -> Any: ...
     def decode(self, container: Any, side_info: Any = None, limits: Any = None) -> Any: ...
@@ -68,6 +71,6 @@ def test_files_of_others_are_refused(codec: str, model: bytes | None) -> None:
 def test_codecs_that_may_do_without_a_model(name):
     codec = type(open_codec(name))
     mine = StoredModel("mine", b"", {}, b"12345678")
-    assert codec.takes_model and issubclass(codec, OptionalModelCodec)
+    assert issubclass(codec, OptionalModelCodec)
     assert codec().model is None and codec().fingerprint is None
     assert codec(mine).model is mine and codec(mine).fingerprint == b"12345678"

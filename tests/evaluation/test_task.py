@@ -19,7 +19,7 @@ from obverse.codec import Codec
 from obverse.codecs.features.codec import FeatureCodec
 from obverse.container import Container, write
 from obverse.data.labelled import Labelled
-from obverse.errors import DamagedError, InputError, UnknownCodecError
+from obverse.errors import CodecNameError, DamagedError, InputError
 from obverse.evaluation import (
     FileCodec,
     SetCodec,
@@ -30,6 +30,7 @@ from obverse.evaluation import (
     write_task_report,
 )
 from obverse.evaluation.task import paired_points, wilson_interval
+from obverse.method import Method
 
 
 def brightness(images: Any) -> np.ndarray:
@@ -55,8 +56,7 @@ def raw(image: np.ndarray, quality: float) -> bytes:
 class Stored(Codec):
     """A set as it is; decodes to its means, and predicts from them."""
 
-    id = "stored"
-    takes_folder = True
+    method = Method(id="stored", package=__name__, summary="", data="image set", codec=":Stored", folder=True)
 
     def encode(self, data: Any, **options: Any) -> Container:
         means = np.array([round(float(np.mean(image))) for image in data], np.uint8)
@@ -239,7 +239,7 @@ def test_codecs_that_fail_are_named() -> None:
 def test_codecs_by_name() -> None:
     with pytest.raises(InputError, match="side information"):
         task_codec("stereo")
-    with pytest.raises(UnknownCodecError):
+    with pytest.raises(CodecNameError):
         task_codec("zip")
     with pytest.raises(InputError, match="unknown peer"):
         task_peer("zip")

@@ -63,6 +63,7 @@ from obverse.codecs.split.command import split_app, train_split
 from obverse.container import Limits, describe, read, read_header, write, write_atomically
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError, OutputError
+from obverse.registry import find_method
 
 HELP = """Learned data compression as real codecs: smaller files, decoded exactly anywhere.
 
@@ -72,10 +73,10 @@ For example:
 - `obverse decompress photo.obv` writes photo.png
 - `obverse info photo.obv` shows what it holds
 
-`obverse COMMAND --help` shows more. Exit codes: 0 done, 2 wrong command line, 3 to 6 the input cannot be
-used, 10 to 16 the file cannot be decoded, 17 over a limit, 18 not decodable with this side information, 23 the
-size asked for cannot be reached, 30 and 31 the output cannot be written, 40 and 41 training, 50 a package is
-missing, 130 interrupted; 1 all else. Of several files, that of the first failure.
+`obverse COMMAND --help` shows more. Exit codes: 0 done, 2 wrong command line, 3 to 8 the input, an
+option or a name cannot be used, 9 a model is damaged, 10 to 16 the file cannot be decoded, 17 over a limit, 18 not decodable with this side information, 23 the
+size asked for cannot be reached, 30 and 31 the output cannot be written, 40 and 41 training, 50 and 51 a package
+is missing or not right, 130 interrupted; 1 all else. Of several files, that of the first failure.
 """
 
 app = App(
@@ -248,8 +249,8 @@ def compress(
             row["bpp"] = len(packed) * 8 / (size[0] * size[1])
         return row | {"seconds": round(time.perf_counter() - started, 3)}
 
-    suffixes = IMAGE_SUFFIXES if chosen.suffix in IMAGE_SUFFIXES else {chosen.suffix}
-    jobs = plan(inputs, output, suffixes, _obv_name, whole_folders=chosen.takes_folder)
+    suffixes = IMAGE_SUFFIXES if chosen.method.suffix in IMAGE_SUFFIXES else {chosen.method.suffix}
+    jobs = plan(inputs, output, suffixes, _obv_name, whole_folders=chosen.method.folder)
     with _no_pixel_limit(unlimited):
         rows, code = run_jobs(jobs, "compressing", work, force)
     _report(rows, json, any(job.target == STDIN for job in jobs))
@@ -305,7 +306,7 @@ def decompress(
             return _row(job, _length(job.source, data), len(unpacked)) | lost
         container = read(source, limits)
         chosen = codec_of(container, side_info is not None, model)
-        name = str(job.target) if job.target.suffix else f"x{chosen.suffix}"
+        name = str(job.target) if job.target.suffix else f"x{chosen.method.suffix}"
         side = {} if side_info is None else {"side_info": chosen.load_side_info(side_info)}
         unpacked = chosen.save(container, name, limits, **side)
         _write(job.target, unpacked, force)
@@ -313,7 +314,7 @@ def decompress(
 
     def rename(path: Path) -> str:
         try:
-            suffix = obverse.open_codec(read_header(path, limits).codec).suffix
+            suffix = find_method(read_header(path, limits).codec).suffix
         except obverse.ObverseError:
             suffix = ".png"  # the job itself will say what is wrong
         return path.stem + suffix

@@ -24,7 +24,7 @@ def recovered(
     recover = getattr(codec, "recover", None)
     if recover is None:
         raise UsageError(f"files of codec {codec.id!r} are whole or nothing: --recover has no use for them")
-    name = str(target) if target.suffix else f"x{codec.suffix}"
+    name = str(target) if target.suffix else f"x{codec.method.suffix}"
     try:
         return codec.save(read(source, limits), name, limits), {}
     except (TruncatedError, DamagedError) as error:
@@ -42,7 +42,7 @@ def recovered(
         from obverse.data.image_sets import check_image_set, png_archive
 
         return png_archive(check_image_set(array, name)), lost
-    if codec.takes_folder:
+    if codec.method.folder:
         raise InputError(
             f"{name}: what is whole of a set is written as .npy, or as .zip of PNG files; name it so"
         )

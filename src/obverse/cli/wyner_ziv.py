@@ -32,10 +32,10 @@ Lists = Annotated[
 
 def folder_of(data: Path, out: Path | None) -> Path:
     """Where the model goes. Raises UsageError for a name by which it would never be found."""
-    from obverse.registry import BUILT_IN
+    from obverse.registry import built_in_methods
     from obverse.zoo import models_home
 
-    if out is None and data.stem in BUILT_IN:
+    if out is None and data.stem in built_in_methods():
         raise UsageError(
             f"a model called {data.stem!r} would be hidden by the codec of that name: give --out"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from obverse.codec import Codec
 from obverse.container.header import Header
@@ -44,12 +44,8 @@ class ModelCodec(Codec):
 
         StoredModel ──► weights ──► tensors "part.name" ──► tensors(part) ──► network(module, part)
 
-    default_model: the name in the zoo of the model used when none is given; by default the codec's id. The weights
-    are read at first use.
+    With none given, the first that the declaration names. The weights are read at first use.
     """
-
-    default_model: ClassVar[str] = ""
-    takes_model: ClassVar[bool] = True
 
     def __init__(self, model: StoredModel | None = None):
         self._given = model
@@ -57,7 +53,7 @@ class ModelCodec(Codec):
     @cached_property
     def model(self) -> StoredModel:
         """Raises InputError when it is not installed."""
-        return self._given or load_model(self.default_model or self.id)
+        return self._given or load_model(self.method.models[0])
 
     @property
     def fingerprint(self) -> bytes:
@@ -96,8 +92,6 @@ class ModelCodec(Codec):
 
 class OptionalModelCodec(Codec):
     """A codec that codes with a stored model where it is made with one, and does without where it is not."""
-
-    takes_model: ClassVar[bool] = True
 
     def __init__(self, model: StoredModel | None = None):
         self.model = model

@@ -151,15 +151,15 @@ def task_codec(
 ) -> FileCodec | SetCodec:
     """The codec of Obverse of this id, or of a trained model given by its name or folder.
 
-    Raises InputError for codecs that a task cannot be shown through, UnknownCodecError.
+    Raises InputError for codecs that a task cannot be shown through, CodecNameError.
     """
     from obverse.registry import open_codec
 
     codec = open_codec(name)
-    if codec.needs_side_info:
+    if codec.method.side_info:
         raise InputError(f"the codec {name} decodes with side information only, and a task has none to give")
     options = inspect.signature(codec.encode).parameters
-    if hasattr(codec, "predict") or codec.takes_folder:
+    if hasattr(codec, "predict") or codec.method.folder:
         return SetCodec(codec, name, probe=probe)
     if "loss" in options:
         # a model fixes how much is lost

@@ -12,7 +12,6 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 import obverse
-from obverse import registry
 from obverse.cli import run
 from obverse.cli.console import UsageError
 from obverse.codecs.features.command import compress_features, train_features
@@ -31,9 +30,6 @@ colours.fingerprint = bytes(32)
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(
-        registry.BUILT_IN, "features", ("obverse.codecs.features.codec:FeatureCodec", "features")
-    )
     (tmp_path / "mine.py").write_text(ENCODER)
     monkeypatch.syspath_prepend(tmp_path)
 

@@ -24,6 +24,7 @@ from obverse.codecs.image_lossless import codec as image_lossless
 from obverse.container import Container, Limits, read
 from obverse.container.recover import recover_items
 from obverse.data.arrays import npy_bytes
+from obverse.method import Method
 from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
@@ -162,8 +163,9 @@ def test_no_torch_is_imported_for_lossless_images(folder: Path) -> None:
 class BlocksCodec(Codec):
     """Byte arrays (n, m) as they are, an item for each row; a folder of .npy files is one array."""
 
-    id: ClassVar[str] = "blocks"
-    takes_folder: ClassVar[bool] = True
+    method: ClassVar[Method] = Method(
+        id="blocks", package=__name__, summary="rows", data="image set", codec=":BlocksCodec", folder=True
+    )
 
     def encode(self, data: Any, **options: Any) -> Container:
         return Container(self.id, {}, data.shape, items=tuple(row.tobytes() for row in data))
@@ -188,9 +190,7 @@ class BlocksCodec(Codec):
 @pytest.fixture
 def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The codec above, registered."""
-    real = registry._open
-    monkeypatch.setitem(registry.BUILT_IN, "blocks", ("nowhere:BlocksCodec", "rows"))
-    monkeypatch.setattr(registry, "_open", lambda name: BlocksCodec() if name == "blocks" else real(name))
+    monkeypatch.setitem(registry.built_in_methods(), "blocks", BlocksCodec.method)
 
 
 @pytest.fixture

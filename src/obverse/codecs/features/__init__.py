@@ -1,0 +1,12 @@
+"""Feature vectors of a frozen encoder, lossy: an entropy bottleneck over a linear transform."""
+
+from obverse.method import Method
+
+METHOD = Method(
+    id="features",
+    package=__name__,
+    summary="feature vectors of a frozen encoder, lossy",
+    data="features",
+    codec="codec:FeatureCodec",
+    paper="Dubois, Bloem-Reddy, Ullrich and Maddison, NeurIPS 2021",
+)

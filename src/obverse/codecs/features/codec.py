@@ -22,6 +22,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
+from obverse.codecs.features import METHOD
 from obverse.codecs.features.bottleneck import FeatureBottleneck
 from obverse.codecs.features.items import (
     ENCODER,
@@ -50,6 +51,7 @@ from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
 from obverse.data.features import check_feature_name, check_features, feature_bytes, read_features
 from obverse.errors import DamagedError, DecodeError, InputError, RateTargetError, WrongModelError
+from obverse.method import Method
 from obverse.zoo import CONFIG, find_model, load_model, load_model_from
 
 CHUNK = 256  # vectors of an item
@@ -60,8 +62,7 @@ Array = npt.NDArray[Any]
 class FeatureCodec(OptionalModelCodec):
     """Arrays (n, d) of float16, float32 or float64: one feature vector a row."""
 
-    id: ClassVar[str] = "features"
-    suffix: ClassVar[str] = ".npy"
+    method: ClassVar[Method] = METHOD
 
     @cached_property
     def bottleneck(self) -> FeatureBottleneck | None:
@@ -265,10 +266,10 @@ def features_codec(model: str | Path | None = None, wanted: bytes | None = None)
     if model is not None:
         folder = Path(model)
         stored = load_model_from(folder) if (folder / CONFIG).is_file() else load_model(str(model))
-        if stored.codec != FeatureCodec.id:
+        if stored.codec != FeatureCodec.method.id:
             raise InputError(f"the model {model} is for codec {stored.codec!r}, not for features")
     elif wanted is not None:
-        stored = find_model(FeatureCodec.id, wanted)
+        stored = find_model(FeatureCodec.method.id, wanted)
     codec = FeatureCodec(stored)
     if wanted is not None and codec.fingerprint != wanted:
         here = f"{model} is {codec.fingerprint.hex()}" if codec.fingerprint else "it is not installed"

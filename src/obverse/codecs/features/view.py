@@ -66,7 +66,7 @@ class FeatureView:
         self._reader = ItemReader(source, self._limits)
         try:
             header = self._reader.header
-            if header.codec != FeatureCodec.id:
+            if header.codec != FeatureCodec.method.id:
                 raise InputError(f"the file holds no features: it was written by codec {header.codec!r}")
             if model is not None and header.model is None:
                 raise WrongModelError("the file brings its own model: do not name another")

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from obverse.codecs.flow import METHOD
 from obverse.codecs.flow.exact_networks import ExactIntegerFlow
 from obverse.codecs.flow.networks import FlowConfig
 from obverse.codecs.model_codec import ModelCodec
@@ -36,6 +37,7 @@ from obverse.errors import (
     ObverseError,
     UnsupportedInputError,
 )
+from obverse.method import Method
 
 SEGMENT = 250  # images of a message
 LARGEST_SEGMENT = 1000  # so that a file cannot ask for more memory than its images take
@@ -49,10 +51,7 @@ Symbols = npt.NDArray[np.int32]
 class FlowCodec(ModelCodec):
     """Sets of 32x32 RGB images, uint8."""
 
-    id: ClassVar[str] = "flow"
-    suffix: ClassVar[str] = ".npy"
-    default_model: ClassVar[str] = "flow-cifar"
-    takes_folder: ClassVar[bool] = True
+    method: ClassVar[Method] = METHOD
 
     @cached_property
     def networks(self) -> ExactIntegerFlow:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from obverse.codecs.image import METHOD
 from obverse.codecs.image.effort import EFFORTS, Latents, Progress, check_effort, lmbda_of_level, refine
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX
 from obverse.codecs.image.networks import ImageNetworks
@@ -35,6 +36,7 @@ from obverse.container import Container, Limits
 from obverse.container.inflate import inflate
 from obverse.data.images import Photo, photo_of, read_photo, write_photo
 from obverse.errors import DamagedError, InputError, MessageEmptyError
+from obverse.method import Method
 
 ALIGN = 64  # pixels: one position of z
 PIXEL_BYTES = 36  # memory a pixel takes while it is coded, in bytes (benchmarks/large_image.py)
@@ -43,8 +45,7 @@ PIXEL_BYTES = 36  # memory a pixel takes while it is coded, in bytes (benchmarks
 class ImageCodec(ModelCodec):
     """Any 8-bit grayscale or RGB image, with or without alpha, from 1x1 pixel on."""
 
-    id: ClassVar[str] = "image"
-    suffix: ClassVar[str] = ".png"
+    method: ClassVar[Method] = METHOD
 
     @cached_property
     def networks(self) -> ImageNetworks:

@@ -1,0 +1,14 @@
+"""Images, lossless: least squares and an exact network for each channel, and coders of drawings."""
+
+from obverse.method import Method
+
+METHOD = Method(
+    id="image-lossless",
+    package=__name__,
+    summary="any 8-bit image or 16-bit grayscale one, lossless",
+    data="image",
+    codec="codec:ImageLosslessCodec",
+    suffix=".png",
+    lossless=True,
+    models=("image-lossless",),
+)

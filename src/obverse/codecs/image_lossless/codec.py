@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
-from obverse.codecs.image_lossless import methods
+from obverse.codecs.image_lossless import METHOD, methods
 from obverse.codecs.model_codec import ModelCodec
 from obverse.container import Container, ItemReader, Limits, read_header
 from obverse.container.inflate import inflate
@@ -29,6 +29,7 @@ from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
 from obverse.data.images import Photo, photo_of, read_photo, write_photo
 from obverse.errors import DamagedError, InputError
+from obverse.method import Method
 
 if TYPE_CHECKING:
     from obverse.codecs.image_lossless.raster import RasterModel
@@ -70,8 +71,7 @@ class Layout(NamedTuple):
 class ImageLosslessCodec(ModelCodec):
     """Any 8-bit grayscale or RGB image, with or without alpha, or 16-bit grayscale, from 1x1 pixel on."""
 
-    id: ClassVar[str] = "image-lossless"
-    suffix: ClassVar[str] = ".png"
+    method: ClassVar[Method] = METHOD
 
     @cached_property
     def raster(self) -> RasterModel:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from obverse.codecs.invariant import METHOD
 from obverse.codecs.invariant.networks import InvariantConfig, make_decoder, make_encoder
 from obverse.codecs.model_codec import ModelCodec
 from obverse.codecs.rounded_codes import family_of, offset_of, tensors_of
@@ -38,6 +39,7 @@ from obverse.errors import (
     InputError,
     UnsupportedInputError,
 )
+from obverse.method import Method
 
 CHUNK = 1000  # items that pass through the networks at once
 CHOSEN = 4096  # items whose clusters are chosen at once
@@ -69,10 +71,7 @@ def state_of(
 class InvariantCodec(ModelCodec):
     """Sets of points (n, d), or of gray images (n, H, W) uint8: of the one kind that the model was trained for."""
 
-    id: ClassVar[str] = "invariant"
-    suffix: ClassVar[str] = ".npy"
-    default_model: ClassVar[str] = "invariant-mnist"
-    takes_folder: ClassVar[bool] = True
+    method: ClassVar[Method] = METHOD
 
     @cached_property
     def config(self) -> InvariantConfig:

@@ -1,0 +1,12 @@
+"""A generative model of the user's own as a codec of every rate: variational Bayesian quantisation."""
+
+from obverse.method import Method
+
+METHOD = Method(
+    id="plug-and-play",
+    package=__name__,
+    summary="what a generative model of yours encodes, or posteriors, lossy, any rate",
+    data="posterior",
+    codec="codec:PlugAndPlayCodec",
+    paper="Yang, Bamler and Mandt, ICML 2020",
+)

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.model_codec import OptionalModelCodec
+from obverse.codecs.plug_and_play import METHOD
 from obverse.codecs.plug_and_play.activity import grow
 from obverse.codecs.plug_and_play.generative_model import GenerativeModel
 from obverse.codecs.plug_and_play.model import MOST_AXES, PlugModel, filled_side, image_batch
@@ -41,6 +42,7 @@ from obverse.container import Container, Limits
 from obverse.data.arrays import check_npy_name, npy_bytes, read_array
 from obverse.data.images import ConversionWarning, Photo, photo_of, read_photo, write_photo
 from obverse.errors import CodingError, DamagedError, InputError, UnsupportedInputError
+from obverse.method import Method
 
 Array = npt.NDArray[Any]
 RUNG, AXIS, SIZE = range(3)  # keys of the header's config
@@ -54,8 +56,7 @@ MOST_PACKED = 1 << 28  # bytes of the tables in a file
 class PlugAndPlayCodec(OptionalModelCodec):
     """What a model's encode takes, or posteriors: a pair of arrays (mean, std), or a .npz file of them."""
 
-    id: ClassVar[str] = "plug-and-play"
-    suffix: ClassVar[str] = ".npy"
+    method: ClassVar[Method] = METHOD
 
     @cached_property
     def plug(self) -> PlugModel | None:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from obverse.codecs.model_codec import ModelCodec
 from obverse.codecs.rounded_codes import tensors_of
+from obverse.codecs.split import METHOD
 from obverse.codecs.split.halves import DeviceHalf, ServerHalf, check_images
 from obverse.codecs.split.networks import SplitConfig
 from obverse.coding import TableFamily
@@ -32,6 +33,7 @@ from obverse.data.image_sets import GZIP, IDX_UINT8, png_archive, read_image_set
 from obverse.data.images import read_photo
 from obverse.data.source import read_bytes
 from obverse.errors import DamagedError, InputError, UnsupportedInputError
+from obverse.method import Method
 
 Array = npt.NDArray[Any]
 
@@ -51,10 +53,7 @@ def state_of(
 class SplitCodec(ModelCodec):
     """Colour images of the one size that the model was trained for: one (S, S, 3), or a set (n, S, S, 3), uint8."""
 
-    id: ClassVar[str] = "split"
-    suffix: ClassVar[str] = ".csv"
-    default_model: ClassVar[str] = "split-cifar"
-    takes_folder: ClassVar[bool] = True
+    method: ClassVar[Method] = METHOD
 
     @cached_property
     def config(self) -> SplitConfig:

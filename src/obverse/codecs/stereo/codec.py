@@ -22,10 +22,12 @@ from torch.nn import functional as F
 
 from obverse.codecs.image.codec import ImageCodec, level_of
 from obverse.codecs.image.networks import ImageNetworks, has_native_bfloat16, quality_of
+from obverse.codecs.stereo import METHOD
 from obverse.codecs.stereo.fusion import ALIGN, StereoConfig, StereoFusion, luma
 from obverse.container import Container, Limits
 from obverse.data.images import Photo, photo_of, write_photo
 from obverse.errors import InputError, SideInformationError, WrongModelError
+from obverse.method import Method
 from obverse.transforms.windows import windows
 from obverse.zoo import find_model, load_model
 
@@ -43,8 +45,7 @@ class StereoCodec(ImageCodec):
     fingerprint stands for both.
     """
 
-    id: ClassVar[str] = "stereo"
-    needs_side_info: ClassVar[bool] = True
+    method: ClassVar[Method] = METHOD
 
     @cached_property
     def networks(self) -> ImageNetworks:

@@ -1,0 +1,15 @@
+"""Sets of small images, lossless: bits back from a latent variable."""
+
+from obverse.method import Method
+
+METHOD = Method(
+    id="vae",
+    package=__name__,
+    summary="sets of small images, lossless, bits back from a latent variable",
+    data="image set",
+    codec="codec:VaeCodec",
+    paper="Townsend, Bird and Barber, ICLR 2019",
+    lossless=True,
+    folder=True,
+    models=("vae-mnist", "vae-mnist-binary", "vae-fashion"),
+)

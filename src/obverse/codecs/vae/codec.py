@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.vae import METHOD
 from obverse.codecs.vae.exact_networks import BIN_BITS, BINS, ExactVae
 from obverse.codecs.vae.lanes import UNIFORM, LanePixels, VaeLanes
 from obverse.codecs.vae.networks import VaeConfig
@@ -40,6 +41,7 @@ from obverse.errors import (
     MessageEmptyError,
     UnsupportedInputError,
 )
+from obverse.method import Method
 
 SEGMENT = 1000  # images of a chain
 AT_ONCE = 64  # chains that advance together
@@ -93,10 +95,7 @@ class VaeCodec(ModelCodec):
     images (n, H, W) ──► chains ──► items of a Container ──► chains ──► images, and the initial bits again
     """
 
-    id: ClassVar[str] = "vae"
-    suffix: ClassVar[str] = ".npy"
-    default_model: ClassVar[str] = "vae-mnist"
-    takes_folder: ClassVar[bool] = True
+    method: ClassVar[Method] = METHOD
 
     @cached_property
     def networks(self) -> ExactVae:

@@ -192,7 +192,7 @@ def packed(trained: Trained, x: np.ndarray) -> tuple[bytes, dict[str, Any], Inde
         for name, value in trained.networks.state_dict().items()
     }
     config = {
-        "codec": WynerZivCodec.id,
+        "codec": WynerZivCodec.method.id,
         "sizes": trained.networks.sizes.as_dict(),
         "recipe": trained.recipe.as_dict(),
     }

@@ -18,8 +18,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
+from obverse.codecs.wyner_ziv import GRID
 from obverse.codecs.wyner_ziv.index import IndexCodec
 from obverse.errors import InputError
+from obverse.method import Method
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class GridTables:
 class WynerZivGridCodec(IndexCodec):
     """x (n,), one index for each sample; squared error; y (n,) numbers or categories."""
 
-    id: ClassVar[str] = "wyner-ziv-grid"
+    method: ClassVar[Method] = GRID
 
     @cached_property
     def tables(self) -> GridTables:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -108,9 +108,6 @@ class IndexModel:
 
 class IndexCodec(ModelCodec):
     """A Wyner-Ziv codec of one index a sample. A subclass says how x becomes u, and what y says."""
-
-    suffix: ClassVar[str] = ".npy"
-    needs_side_info: ClassVar[bool] = True
 
     @cached_property
     def index_model(self) -> IndexModel:

@@ -18,15 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from obverse.codecs.wyner_ziv import LEARNED
 from obverse.codecs.wyner_ziv.index import IndexCodec
 from obverse.codecs.wyner_ziv.networks import WynerZivNetworks, WynerZivSizes
 from obverse.errors import InputError
+from obverse.method import Method
 
 
 class WynerZivCodec(IndexCodec):
     """x (n,) or (n, d), one index for each sample; any distortion that it was trained for."""
 
-    id: ClassVar[str] = "wyner-ziv"
+    method: ClassVar[Method] = LEARNED
 
     @cached_property
     def networks(self) -> WynerZivNetworks:

@@ -121,7 +121,7 @@ def packed(
         "log_q": np.log(q / q.sum(axis=0)).astype(np.float16),
     }
     config = {
-        "codec": WynerZivGridCodec.id,
+        "codec": WynerZivGridCodec.method.id,
         "recipe": asdict(recipe),
         "grid": {"low": float(grid.x[0] - grid.cell / 2), "cell": grid.cell, "scale": deviation},
     }

@@ -236,7 +236,7 @@ def train(
         if attempt == 0:
             step *= 2.0 ** (rate - recipe.rate_bits)
     config = {
-        "codec": WynerZivTrellisCodec.id,
+        "codec": WynerZivTrellisCodec.method.id,
         "recipe": asdict(recipe),
         "prior": {"inputs": prior.inputs, "components": prior.components, "hidden": prior.hidden},
         "dimensions": trellis.dimensions,

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.wyner_ziv import TRELLIS
 from obverse.codecs.wyner_ziv.labels import Labels
 from obverse.codecs.wyner_ziv.mixture import MixturePrior
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
@@ -33,6 +34,7 @@ from obverse.errors import (
     UnrecoverableBlockError,
     UnsupportedInputError,
 )
+from obverse.method import Method
 from obverse.quantization.trellis import LARGEST, Trellis
 
 TYPES = ("<f4", "<f8")
@@ -46,9 +48,7 @@ CHUNK = 8192  # samples that pass through the network at once
 class WynerZivTrellisCodec(ModelCodec):
     """Scalars x (n,), given side information y (n,) or (n, inputs) at the decoder; squared error."""
 
-    id: ClassVar[str] = "wyner-ziv-trellis"
-    suffix: ClassVar[str] = ".npy"
-    needs_side_info: ClassVar[bool] = True
+    method: ClassVar[Method] = TRELLIS
 
     def _number(self, name: str, kind: type, low: float, high: float, group: str | None = None) -> Any:
         """A number of the configuration. Raises InputError: models come from others, too."""

@@ -1,0 +1,73 @@
+"""What a method declares: all that the rest of Obverse knows of it before it is used.
+
+    codecs/flow/__init__.py     METHOD = Method(id="flow", package=__name__, codec="codec:FlowCodec", ...)
+           ▲                                                       │
+           └── the registry scans for these                        └── imported when the codec is opened
+
+A package that declares is light to import: it names its classes and functions, in the form "module:name" with the
+module's place under the package (":name" is in the package itself), and they are imported when they are needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from obverse.errors import DeclarationError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One codec of one method of compression, declared.
+
+    id: the name in the file header and on the command line; it stays as it is for good.
+    package: of the declaration, `__name__`.
+    summary: one line for `obverse list`.
+    data: the kind of data, a key of `obverse.data.kinds.KINDS`.
+    codec: "module:Class".
+    paper: who described the method; "" for one of our own.
+    suffix: what a decoded file is called when nobody says ('.png').
+    lossless: whether the data come back as they were.
+    side_info: whether decoding needs side information; a codec that has no use for it refuses it.
+    folder: whether a folder of files is one piece of data, a set; else each file is one.
+    models: names of the shipped models; the first codes where none is named. None for a codec that needs none.
+    builds_on: ids of the codecs whose code or model this one imports.
+    options: "module:Class", a dataclass of `obverse.fields`; None for a codec without options.
+    facts: "module:function", header -> what `obverse info` says of a file; None for nothing but the header.
+    training: "module:function", the command `obverse train ID`; None for what is not trained.
+    export: "module:function", the command `obverse export ID`; None where training writes the model itself.
+    commands: "module:function" or "module:app", further commands.
+    """
+
+    id: str
+    package: str
+    summary: str
+    data: str
+    codec: str
+    paper: str = ""
+    suffix: str = ".npy"
+    lossless: bool = False
+    side_info: bool = False
+    folder: bool = False
+    models: tuple[str, ...] = ()
+    builds_on: tuple[str, ...] = ()
+    options: str | None = None
+    facts: str | None = None
+    training: str | None = None
+    export: str | None = None
+    commands: tuple[str, ...] = ()
+
+    def resolve(self, reference: str) -> Any:
+        """What "module:name" names, imported. Raises DeclarationError where it is not there."""
+        module, _, name = reference.partition(":")
+        try:
+            return getattr(importlib.import_module(self.where(module)), name)
+        except (ImportError, AttributeError) as error:
+            raise DeclarationError(
+                f"the codec {self.id!r} of {self.package} declares {reference!r}, which cannot be loaded: {error}"
+            ) from error
+
+    def where(self, module: str) -> str:
+        """The whole name of a module of the declaring package."""
+        return f"{self.package}.{module}" if module else self.package
