@@ -267,7 +267,12 @@ def test_a_declaration_is_whole(method: Method) -> None:
     """What it names is there; its models ship, and are its own; what it builds on is declared."""
     codec = registry.open_codec(method.id)
     assert method.summary and codec.method is method
-    for reference in (method.options, method.facts, method.training, method.export, *method.commands):
+    for reference in (
+        method.options,
+        method.facts,
+        method.training,
+        *(command.run for command in method.commands),
+    ):
         if reference is not None:
             method.resolve(reference)
     for name in method.models:

@@ -34,6 +34,8 @@ wrong use of the command line itself, 130 an interruption, 141 a reader of the o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class ObverseError(Exception):
     """Base of all errors raised on purpose by Obverse."""
@@ -202,3 +204,21 @@ class DeclarationError(ObverseError):
     """A package declares a codec wrongly: what it names is missing, or two packages share an id."""
 
     exit_code = 51
+
+
+def exit_codes() -> str:
+    """A sentence for the help of the command line: each branch of the tree with its exit codes."""
+    parts = ["0 done", "2 wrong command line"]
+    for branch in ObverseError.__subclasses__():
+        codes = sorted({kind.exit_code for kind in _with_subclasses(branch)})
+        numbers = str(codes[0]) if len(codes) == 1 else f"{codes[0]} to {codes[-1]}"
+        summary = (branch.__doc__ or "").split(".")[0].split(";")[0].split("\n")[0]
+        parts.append(f"{numbers} {summary[:1].lower()}{summary[1:]}")
+    parts += ["130 interrupted", "1 all else"]
+    return f"Exit codes: {'; '.join(parts)}. Of several files, that of the first failure."
+
+
+def _with_subclasses(kind: type[ObverseError]) -> Iterator[type[ObverseError]]:
+    yield kind
+    for derived in kind.__subclasses__():
+        yield from _with_subclasses(derived)

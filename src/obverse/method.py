@@ -17,6 +17,17 @@ from typing import Any
 from obverse.errors import DeclarationError
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command that a method adds to `obverse`.
+
+    name: on the command line. run: "module:function", whose docstring is the help, or "module:app".
+    """
+
+    name: str
+    run: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """One codec of one method of compression, declared.
@@ -36,8 +47,7 @@ class Method:
     options: "module:Class", a dataclass of `obverse.fields`; None for a codec without options.
     facts: "module:function", header -> what `obverse info` says of a file; None for nothing but the header.
     training: "module:function", the command `obverse train ID`; None for what is not trained.
-    export: "module:function", the command `obverse export ID`; None where training writes the model itself.
-    commands: "module:function" or "module:app", further commands.
+    commands: further commands.
     """
 
     id: str
@@ -55,19 +65,19 @@ class Method:
     options: str | None = None
     facts: str | None = None
     training: str | None = None
-    export: str | None = None
-    commands: tuple[str, ...] = ()
+    commands: tuple[Command, ...] = ()
 
     def resolve(self, reference: str) -> Any:
         """What "module:name" names, imported. Raises DeclarationError where it is not there."""
-        module, _, name = reference.partition(":")
+        module, _, name = self.where(reference).partition(":")
         try:
-            return getattr(importlib.import_module(self.where(module)), name)
+            return getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise DeclarationError(
                 f"the codec {self.id!r} of {self.package} declares {reference!r}, which cannot be loaded: {error}"
             ) from error
 
-    def where(self, module: str) -> str:
-        """The whole name of a module of the declaring package."""
-        return f"{self.package}.{module}" if module else self.package
+    def where(self, reference: str) -> str:
+        """The reference with the whole name of its module."""
+        module, _, name = reference.partition(":")
+        return f"{self.package}.{module}:{name}" if module else f"{self.package}:{name}"

@@ -42,8 +42,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _command(arguments: Sequence[str]) -> int:
-    from obverse.cli.app import app
+    from obverse.cli.app import app, load_commands
 
+    if not set(arguments) - {"train", "--help", "-h"}:
+        load_commands()
     # a lone - is a path here (standard input or output), not an option
     tokens = ["./-" if token == "-" else token for token in arguments]
     try:

@@ -1,6 +1,7 @@
 """The commands. Each is one function; what its help says is its docstring.
 
-torch is imported by the commands that need it, when they run: `--help`, `info` and `list` answer at once.
+Those that a method adds (`obverse train ID`, and what else it declares) are imported when they are asked for. torch is
+imported by the commands that need it, when they run: `--help`, `info` and `list` answer at once.
 """
 
 from __future__ import annotations
@@ -30,14 +31,9 @@ from obverse.cli.console import (
     say,
     to_json,
 )
-from obverse.cli.effort import search_bar
 from obverse.cli.evaluate import evaluate
 from obverse.cli.facts import show_facts
-from obverse.cli.flow import train_flow
-from obverse.cli.image_lossless import train_image_lossless
-from obverse.cli.invariant import train_invariant
 from obverse.cli.limits import limits
-from obverse.cli.models import export, train_image
 from obverse.cli.options import (
     Big,
     Bpp,
@@ -51,19 +47,13 @@ from obverse.cli.options import (
     Output,
     Quality,
 )
+from obverse.cli.progress import search_bar
 from obverse.cli.recovery import recovered
-from obverse.cli.stereo import train_stereo
-from obverse.cli.trellis import train_trellis
-from obverse.cli.vae import train_vae
-from obverse.cli.wyner_ziv import train_wyner_ziv, train_wyner_ziv_grid
 from obverse.codec import Codec
-from obverse.codecs.features.command import compress_features, train_features
-from obverse.codecs.plug_and_play.command import plug_and_play_app
-from obverse.codecs.split.command import split_app, train_split
 from obverse.container import Limits, describe, read, read_header, write, write_atomically
 from obverse.data.suffixes import IMAGE_SUFFIXES
-from obverse.errors import InputError, OutputError
-from obverse.registry import find_method
+from obverse.errors import InputError, OutputError, exit_codes
+from obverse.registry import find_method, list_methods
 
 HELP = """Learned data compression as real codecs: smaller files, decoded exactly anywhere.
 
@@ -73,23 +63,19 @@ For example:
 - `obverse decompress photo.obv` writes photo.png
 - `obverse info photo.obv` shows what it holds
 
-`obverse COMMAND --help` shows more. Exit codes: 0 done, 2 wrong command line, 3 to 8 the input, an
-option or a name cannot be used, 9 a model is damaged, 10 to 16 the file cannot be decoded, 17 over a limit, 18 not decodable with this side information, 23 the
-size asked for cannot be reached, 30 and 31 the output cannot be written, 40 and 41 training, 50 and 51 a package
-is missing or not right, 130 interrupted; 1 all else. Of several files, that of the first failure.
+`obverse COMMAND --help` shows more.
+
 """
 
 app = App(
     name="obverse",
-    help=HELP,
+    help=HELP + exit_codes(),
     version=obverse.__version__,
     help_format="markdown",
     suppress_keyboard_interrupt=False,  # `run` has its own sentence and exit code for it
 )
 train_app = App(name="train", help="Train a codec's model from a folder of data.")
 app.command(train_app)
-app.command(split_app)
-app.command(plug_and_play_app)
 
 
 @contextmanager
@@ -376,18 +362,17 @@ def list_(*, json: Json = False) -> int:
     return 0
 
 
-train_app.command(train_image, name="image")
-train_app.command(train_image_lossless, name="image-lossless")
-train_app.command(train_vae, name="vae")
-train_app.command(train_flow, name="flow")
-train_app.command(train_features, name="features")
-train_app.command(train_invariant, name="invariant")
-train_app.command(train_split, name="split")
-train_app.command(train_stereo, name="stereo")
-train_app.command(train_wyner_ziv, name="wyner-ziv")
-train_app.command(train_wyner_ziv_grid, name="wyner-ziv-grid")
-train_app.command(train_trellis, name="wyner-ziv-trellis")
-app.command(compress_features)
-app.command(export)
 app.command(evaluate)
 app.command(limits)
+for _method in list_methods():
+    if _method.training is not None:
+        train_app.command(_method.where(_method.training), name=_method.id)
+    for _command in _method.commands:
+        app.command(_method.where(_command.run), name=_command.name)
+
+
+def load_commands() -> None:
+    """Import what methods add, so that lists of commands can show the first line of each."""
+    for group in (app, train_app):
+        for name in group:
+            group[name]

@@ -1,4 +1,4 @@
-"""The command that measures codecs beside others. `app.py` registers it."""
+"""The command that measures codecs beside others."""
 
 from __future__ import annotations
 

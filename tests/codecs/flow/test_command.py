@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import obverse
-from obverse.cli.flow import train_flow
+from obverse.codecs.flow.command import train_flow
 from obverse.errors import InputError
 from tests.codecs.flow.models import some_images
 from tests.conftest import smooth_photo

@@ -11,7 +11,7 @@ from PIL import Image
 
 import obverse
 from obverse.cli import run
-from obverse.cli.effort import search_bar
+from obverse.cli.progress import search_bar
 from tests.conftest import smooth_photo
 
 

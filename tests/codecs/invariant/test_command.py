@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from obverse.cli.console import UsageError
-from obverse.cli.invariant import train_invariant
 from obverse.codecs.invariant.codec import InvariantCodec
+from obverse.codecs.invariant.command import train_invariant
 from obverse.errors import InputError, TrainingError
 from obverse.zoo import load_model_from
 from tests.codecs.invariant.models import IMAGES, items_of

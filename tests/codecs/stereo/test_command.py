@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from obverse.cli.stereo import train_stereo
+from obverse.codecs.stereo.command import train_stereo
 from obverse.errors import InputError
 from tests.conftest import smooth_photo
 

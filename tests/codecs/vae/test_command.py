@@ -11,7 +11,7 @@ from PIL import Image
 
 from obverse.cli import run
 from obverse.cli.console import UsageError
-from obverse.cli.vae import train_vae
+from obverse.codecs.vae.command import train_vae
 from obverse.data.image_sets import read_image_set
 from obverse.errors import InputError, UnsupportedInputError
 from obverse.zoo import store_model

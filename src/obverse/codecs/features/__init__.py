@@ -1,6 +1,6 @@
 """Feature vectors of a frozen encoder, lossy: an entropy bottleneck over a linear transform."""
 
-from obverse.method import Method
+from obverse.method import Command, Method
 
 METHOD = Method(
     id="features",
@@ -9,4 +9,6 @@ METHOD = Method(
     data="features",
     codec="codec:FeatureCodec",
     paper="Dubois, Bloem-Reddy, Ullrich and Maddison, NeurIPS 2021",
+    training="command:train_features",
+    commands=(Command("compress-features", "command:compress_features"),),
 )

@@ -1,4 +1,4 @@
-"""The commands on feature vectors: compress-features, and train features. `app.py` registers them."""
+"""The commands on feature vectors: compress-features, and train features."""
 
 from __future__ import annotations
 

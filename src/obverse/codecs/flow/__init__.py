@@ -12,4 +12,5 @@ METHOD = Method(
     lossless=True,
     folder=True,
     models=("flow-cifar",),
+    training="command:train_flow",
 )

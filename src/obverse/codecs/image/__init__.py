@@ -1,6 +1,6 @@
 """Photos, lossy: a variable-rate hyperprior with a four-step context over a learned block transform."""
 
-from obverse.method import Method
+from obverse.method import Command, Method
 
 METHOD = Method(
     id="image",
@@ -11,4 +11,6 @@ METHOD = Method(
     paper="Balle et al., ICLR 2018; Li, Li and Lu, CVPR 2023 (four-step context)",
     suffix=".png",
     models=("image",),
+    training="command:train_image",
+    commands=(Command("export", "command:export"),),
 )

@@ -11,4 +11,5 @@ METHOD = Method(
     suffix=".png",
     lossless=True,
     models=("image-lossless",),
+    training="command:train_image_lossless",
 )

@@ -11,4 +11,5 @@ METHOD = Method(
     paper="Dubois, Bloem-Reddy, Ullrich and Maddison, NeurIPS 2021",
     folder=True,
     models=("invariant-mnist",),
+    training="command:train_invariant",
 )

@@ -1,6 +1,6 @@
 """A generative model of the user's own as a codec of every rate: variational Bayesian quantisation."""
 
-from obverse.method import Method
+from obverse.method import Command, Method
 
 METHOD = Method(
     id="plug-and-play",
@@ -9,4 +9,5 @@ METHOD = Method(
     data="posterior",
     codec="codec:PlugAndPlayCodec",
     paper="Yang, Bamler and Mandt, ICML 2020",
+    commands=(Command("plug-and-play", "command:plug_and_play_app"),),
 )

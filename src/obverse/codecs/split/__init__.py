@@ -1,6 +1,6 @@
 """The half of a classifier on a device, the other half on a server: the Entropic Student."""
 
-from obverse.method import Method
+from obverse.method import Command, Method
 
 METHOD = Method(
     id="split",
@@ -12,4 +12,6 @@ METHOD = Method(
     suffix=".csv",
     folder=True,
     models=("split-cifar",),
+    training="command:train_split",
+    commands=(Command("split", "command:split_app"),),
 )

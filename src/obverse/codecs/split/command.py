@@ -1,4 +1,4 @@
-"""The commands of split computing: split export, and train split. `app.py` registers them."""
+"""The commands of split computing: split export, and train split."""
 
 from __future__ import annotations
 

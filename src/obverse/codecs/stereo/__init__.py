@@ -12,4 +12,5 @@ METHOD = Method(
     side_info=True,
     models=("stereo",),
     builds_on=("image",),
+    training="command:train_stereo",
 )

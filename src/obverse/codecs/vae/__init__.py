@@ -12,4 +12,5 @@ METHOD = Method(
     lossless=True,
     folder=True,
     models=("vae-mnist", "vae-mnist-binary", "vae-fashion"),
+    training="command:train_vae",
 )

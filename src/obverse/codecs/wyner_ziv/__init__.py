@@ -11,6 +11,7 @@ LEARNED = Method(
     paper="Ozyilkan, Balle and Erkip, ISIT 2023",
     side_info=True,
     models=("wyner-ziv",),
+    training="command:train_wyner_ziv",
 )
 GRID = Method(
     id="wyner-ziv-grid",
@@ -20,6 +21,7 @@ GRID = Method(
     codec="grid:WynerZivGridCodec",
     side_info=True,
     models=("wyner-ziv-grid",),
+    training="command:train_wyner_ziv_grid",
 )
 TRELLIS = Method(
     id="wyner-ziv-trellis",
@@ -30,4 +32,5 @@ TRELLIS = Method(
     paper="Pradhan and Ramchandran, IEEE Trans. IT 2003",
     side_info=True,
     models=("wyner-ziv-trellis",),
+    training="command:train_trellis",
 )

@@ -1,4 +1,4 @@
-"""The command that trains the stereo codec. `app.py` registers it."""
+"""The command that trains the stereo codec."""
 
 from __future__ import annotations
 

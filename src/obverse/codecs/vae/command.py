@@ -1,4 +1,4 @@
-"""The command that trains the bits-back codec. `app.py` registers it."""
+"""The command that trains the bits-back codec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that trains codes for tasks. `app.py` registers it."""
+"""The command that trains codes for tasks."""
 
 from __future__ import annotations
 

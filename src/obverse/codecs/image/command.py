@@ -1,4 +1,4 @@
-"""The commands that make the image model: train, export. `app.py` registers them."""
+"""The commands that make the image model: train, export."""
 
 from __future__ import annotations
 

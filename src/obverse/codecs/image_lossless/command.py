@@ -1,4 +1,4 @@
-"""The command that trains the lossless image codec. `app.py` registers it."""
+"""The command that trains the lossless image codec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that trains the integer flow. `app.py` registers it."""
+"""The command that trains the integer flow."""
 
 from __future__ import annotations
 
