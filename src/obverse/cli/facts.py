@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from obverse.cli.console import out, printable
-
-# what key 0 of the config of `image-lossless` says, and the bytes of a pixel
-LOSSLESS_KINDS = (("gray", 1), ("gray, alpha", 2), ("RGB", 3), ("RGBA", 4), ("gray, 16 bits", 2))
+from obverse.errors import CodecNameError, DeclarationError
+from obverse.registry import find_method
 
 
 def show_facts(facts: dict[str, Any]) -> None:
@@ -18,8 +16,8 @@ def show_facts(facts: dict[str, Any]) -> None:
     out(f"{facts['input']}: {size} bytes, format version {facts['version']}, checksums hold")
     out(f"  codec     {printable(facts['codec'])}{model}")
     out(f"  shape     {' x '.join(map(str, shape))}")
-    for line in _of_codec(facts) or [f"config    {printable(facts['config'])}"]:
-        out(f"  {line}")
+    for name, text in (_of_codec(facts) or {"config": facts["config"]}).items():
+        out(f"  {name:9} {printable(text)}")
     if facts["items"] is not None:
         out(f"  items     {facts['items']}, {facts['item_bytes']} bytes")
     for name, length in facts["sections"].items():
@@ -29,24 +27,10 @@ def show_facts(facts: dict[str, Any]) -> None:
     out(f"  overhead  {size - sum(facts['sections'].values()) - (facts['item_bytes'] or 0)} bytes")
 
 
-def _of_codec(facts: dict[str, Any]) -> list[str]:
-    """The lines that a codec's own config gives; none for codecs not known here, or a config that cannot be."""
-    codec, shape, config = facts["codec"], facts["shape"], facts["config"]
-    first = config.get(0)
-    if len(shape) != 2 or min(shape) < 1 or type(first) is not int:
-        return []
-    pixels = math.prod(shape)
-    rate = f"rate      {facts['file_bytes'] * 8 / pixels:.4f} bits per pixel"
-    if codec == "image":
-        return [f"quality   {1 + first / 20:g}, {'gray' if config.get(1) == 1 else 'colour'}", rate]
-    if codec == "image-lossless" and 0 <= first < len(LOSSLESS_KINDS):
-        kind, sample = LOSSLESS_KINDS[first]
-        lines = [
-            f"pixels    {kind}, lossless",
-            f"{rate}, {facts['file_bytes'] / (pixels * sample):.2%} of raw",
-        ]
-        rows = config.get(1)
-        if type(rows) is int and rows > 0:
-            lines.append(f"stripes   {-(-shape[0] // rows)} of {rows} rows")
-        return lines
-    return []
+def _of_codec(facts: dict[str, Any]) -> dict[str, str]:
+    """What the codec's declaration says of its file; nothing for codecs not known here, or a config that cannot be."""
+    try:
+        method = find_method(facts["codec"])
+        return dict(method.resolve(method.facts)(facts)) if method.facts else {}
+    except (CodecNameError, DeclarationError, LookupError, TypeError, ValueError, ArithmeticError):
+        return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from obverse.container.header import VERSION, unpack_header
@@ -48,3 +49,8 @@ def describe(source: SourceLike, limits: Limits | None = None) -> dict[str, Any]
             "items": header.items,
             "item_bytes": item_bytes,
         }
+
+
+def rate(file: Mapping[str, Any], count: int, unit: str) -> str:
+    """The rate of a whole file, as a person reads it. file: what `describe` returns; count: of the units it holds."""
+    return f"{8 * file['file_bytes'] / count:.4f} bits per {unit}"

@@ -18,9 +18,9 @@ from PIL import Image
 import obverse
 from obverse import registry
 from obverse.cli import run
-from obverse.cli.facts import LOSSLESS_KINDS
 from obverse.codec import Codec
 from obverse.codecs.image_lossless import codec as image_lossless
+from obverse.codecs.image_lossless import facts
 from obverse.container import Container, Limits, read
 from obverse.container.recover import recover_items
 from obverse.data.arrays import npy_bytes
@@ -131,7 +131,7 @@ def test_info(folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_kinds_are_those_of_the_codec() -> None:
     """`info` says them without importing the codec."""
-    assert [size for _, size in LOSSLESS_KINDS] == [c * b // 8 for c, b in image_lossless.KINDS]
+    assert [size for _, size in facts.KINDS] == [c * b // 8 for c, b in image_lossless.KINDS]
 
 
 def test_help_and_info_stay_light(folder: Path) -> None:

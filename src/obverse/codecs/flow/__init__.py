@@ -12,5 +12,6 @@ METHOD = Method(
     lossless=True,
     folder=True,
     models=("flow-cifar",),
+    facts="facts:facts",
     training="command:train_flow",
 )

@@ -11,5 +11,6 @@ METHOD = Method(
     suffix=".png",
     lossless=True,
     models=("image-lossless",),
+    facts="facts:facts",
     training="command:train_image_lossless",
 )

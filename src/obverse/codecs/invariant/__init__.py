@@ -11,5 +11,6 @@ METHOD = Method(
     paper="Dubois, Bloem-Reddy, Ullrich and Maddison, NeurIPS 2021",
     folder=True,
     models=("invariant-mnist",),
+    facts="facts:facts",
     training="command:train_invariant",
 )

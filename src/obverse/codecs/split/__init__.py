@@ -12,6 +12,7 @@ METHOD = Method(
     suffix=".csv",
     folder=True,
     models=("split-cifar",),
+    facts="facts:facts",
     training="command:train_split",
     commands=(Command("split", "command:split_app"),),
 )

@@ -12,5 +12,6 @@ METHOD = Method(
     side_info=True,
     models=("stereo",),
     builds_on=("image",),
+    facts="facts:facts",
     training="command:train_stereo",
 )

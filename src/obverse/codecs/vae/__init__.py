@@ -12,5 +12,6 @@ METHOD = Method(
     lossless=True,
     folder=True,
     models=("vae-mnist", "vae-mnist-binary", "vae-fashion"),
+    facts="facts:facts",
     training="command:train_vae",
 )

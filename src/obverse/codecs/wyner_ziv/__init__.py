@@ -11,6 +11,7 @@ LEARNED = Method(
     paper="Ozyilkan, Balle and Erkip, ISIT 2023",
     side_info=True,
     models=("wyner-ziv",),
+    facts="facts:facts",
     training="command:train_wyner_ziv",
 )
 GRID = Method(
@@ -21,6 +22,7 @@ GRID = Method(
     codec="grid:WynerZivGridCodec",
     side_info=True,
     models=("wyner-ziv-grid",),
+    facts="facts:facts",
     training="command:train_wyner_ziv_grid",
 )
 TRELLIS = Method(
@@ -32,5 +34,6 @@ TRELLIS = Method(
     paper="Pradhan and Ramchandran, IEEE Trans. IT 2003",
     side_info=True,
     models=("wyner-ziv-trellis",),
+    facts="facts:facts",
     training="command:train_trellis",
 )

@@ -1,0 +1,15 @@
+"""What `obverse info` says of a photo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from obverse.container.describe import rate
+
+
+def facts(file: Mapping[str, Any]) -> dict[str, str]:
+    """file: what `obverse.container.describe` returns of it."""
+    (height, width), level = file["shape"], int(file["config"][0])
+    colour = {1: "gray", 3: "colour"}[file["config"][1]]
+    return {"quality": f"{1 + level / 20:g}, {colour}", "rate": rate(file, height * width, "pixel")}
