@@ -169,7 +169,7 @@ def ours(name: str, images: np.ndarray) -> dict[str, object]:
         raise SystemExit(f"{model} did not return the images")
     decoded = time.process_time()
     report, elbo = codec.report(images), codec.elbo(images)
-    alone = codec.report(images[:ALONE], segment=1)
+    alone = codec.report(images[:ALONE], codec.options(segment=1))
     each = sum(len(write(codec.encode(image[None]))) for image in images[:ALONE])
     with open(RESULTS / f"chain_{name}.csv", "w", newline="") as file:
         rows = csv.writer(file)

@@ -198,7 +198,7 @@ def ours(
         )
         codec, options = FeatureCodec(stored), {}
         shared = sum(path.stat().st_size for path in out.iterdir() if path.suffix != ".md")
-    files = [write(codec.encode(x, encoder=encoder, **options)) for x in (train, test)]
+    files = [write(codec.encode(x, codec.options(encoder=encoder, **options))) for x in (train, test)]
     decoded = [codec.decode(read(blob)) for blob in files]
     return Coded(*decoded, bytes=len(files[1]), shared=shared)
 

@@ -64,7 +64,9 @@ def encode(
     if method.startswith("effort-"):
         effort = int(method.removeprefix("effort-"))
         search = image_effort.EFFORTS[effort]
-        return write(codec.encode(pixels, quality=quality, effort=effort)), search.iterations if search else 0
+        return write(
+            codec.encode(pixels, codec.options(quality=quality, effort=effort))
+        ), search.iterations if search else 0
     relaxation, lr = OTHERS[method]
     known = image_effort.EFFORTS[EQUAL]
     search = Search(known.iterations, lr=lr)
@@ -74,7 +76,7 @@ def encode(
 
     efforts = (None, search)
     with patch.object(image_codec, "EFFORTS", efforts), patch.object(image_codec, "refine", refine):
-        return write(codec.encode(pixels, quality=quality, effort=1)), search.iterations
+        return write(codec.encode(pixels, codec.options(quality=quality, effort=1))), search.iterations
 
 
 def run(images: Path, out: Path, crop: int, count: int, methods: Sequence[str], step: int) -> None:
@@ -82,7 +84,9 @@ def run(images: Path, out: Path, crop: int, count: int, methods: Sequence[str], 
     table = out / "results.csv"
     done = {(row["image"], float(row["quality"]), row["method"]) for row in rows_of(table)}
     codec = obverse.open_codec("image")
-    codec.encode(np.zeros((64, 64, 3), np.uint8), effort=1)  # the networks are built at first use
+    codec.encode(
+        np.zeros((64, 64, 3), np.uint8), codec.options(effort=1)
+    )  # the networks are built at first use
     for path in sorted(images.glob("*.png"))[::step][:count]:
         pixels = central_crop(np.asarray(Image.open(path).convert("RGB")), crop)
         for method in methods:

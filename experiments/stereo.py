@@ -73,7 +73,7 @@ def measure(pair: Pair, quality: float, image: ImageCodec, stereo: StereoCodec) 
     rows = []
     for codec in (image, stereo):
         start = time.process_time()
-        data = write(codec.encode(right, quality=quality))
+        data = write(codec.encode(right, codec.options(quality=quality)))
         middle = time.process_time()
         decoded = codec.decode(read(data), left if codec is stereo else None)
         seconds = middle - start, time.process_time() - middle
@@ -94,7 +94,7 @@ def measure_joint(
     decoded, _ = fuse_pixels(stereo.fusion, base, left, model.level)
     seconds = middle - start, time.process_time() - middle
     alone = encode_pixels(networks, right, model.level).to_bytes()
-    overhead = len(write(stereo.encode(right, quality=quality))) - len(alone)
+    overhead = len(write(stereo.encode(right, stereo.options(quality=quality)))) - len(alone)
     entry = {
         "image": name,
         "quality": quality,
@@ -111,7 +111,7 @@ def decoder_view(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What a decoder knows that has decoded the image codec's file: the left view, aligned, (H, W, 3) uint8, and a
     class for each block of 16x16 pixels by how far it is from the decoded view, worst first."""
-    base = stereo.decode_photo(stereo.encode(right, quality=quality_of_level(level))).pixels
+    base = stereo.decode_photo(stereo.encode(right, stereo.options(quality=quality_of_level(level)))).pixels
     with torch.inference_mode():
         x, y = to_tensor(base), to_tensor(left)
         aligned = stereo.fusion(x, y, quality_of(level)).aligned[0].permute(1, 2, 0)
@@ -200,7 +200,7 @@ def plot(results: dict[str, list[Row]], path: Path) -> None:
 def plot_views(pair: Pair, quality: float, stereo: StereoCodec, image: ImageCodec, path: Path) -> None:
     """One right view: original, left view, both decoded views from the same bits, their errors, the disparity."""
     name, left, right = pair
-    container = stereo.encode(right, quality=quality)
+    container = stereo.encode(right, stereo.options(quality=quality))
     base = image.decode(container)
     fused = stereo.decode(container, left)
     with torch.inference_mode():
@@ -340,7 +340,7 @@ def run_memory(side: int) -> None:
     small = rng.integers(0, 256, (side // 8, side // 8), dtype=np.uint8)
     right = np.kron(small, np.ones((8, 8), np.uint8))
     codec = StereoCodec()
-    container = codec.encode(right, quality=10)
+    container = codec.encode(right, codec.options(quality=10))
     codec.decode_photo(container)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()

@@ -214,7 +214,7 @@ def measure(mean: Array, std: Array, tasks: dict[str, Any]) -> list[dict[str, An
     rows: list[dict[str, Any]] = []
     for method in METHODS:
         for lmbda in 2.0 ** np.arange(-7, 3.5):
-            blob = write(codec.encode((mean, std), lmbda=float(lmbda), method=method))
+            blob = write(codec.encode((mean, std), codec.options(lmbda=float(lmbda), method=method)))
             z = codec.decode(read(blob))
             rate = 8 * len(blob) / mean.size
             rows.append({"method": method, "lmbda": f"{lmbda:.4g}", "bits_per_dimension": rate}

@@ -10,6 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # workers share the cores; read when torch is first imported
+
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("OBVERSE_DATA", REPOSITORY.parent / "shared" / "data"))
 

@@ -136,7 +136,7 @@ def shipped(crops: list[np.ndarray], area: int) -> list[dict[str, object]]:
     """The image codec on the same crops: its payloads, without its headers."""
     codec, rows = obverse.open_codec("image"), []
     for quality in QUALITIES:
-        containers = [codec.encode(pixels, quality=quality) for pixels in crops]
+        containers = [codec.encode(pixels, codec.options(quality=quality)) for pixels in crops]
         size = sum(len(container.sections["y"]) for container in containers)
         quality_db = [psnr(pixels, codec.decode(c)) for pixels, c in zip(crops, containers, strict=True)]
         rows.append(

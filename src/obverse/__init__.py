@@ -12,6 +12,7 @@ Importing this package imports neither torch nor numba; opening a codec does.
 from obverse.codec import Codec, compress, decompress
 from obverse.container import Container, Limits
 from obverse.errors import ObverseError
+from obverse.fields import Options
 from obverse.method import Method
 from obverse.registry import list_codecs, open_codec
 
@@ -23,6 +24,7 @@ __all__ = [
     "Limits",
     "Method",
     "ObverseError",
+    "Options",
     "__version__",
     "compress",
     "decompress",

@@ -51,9 +51,17 @@ class Codec(ABC):
         """8 bytes that name the trained model, None for a codec without one."""
         return None
 
+    @classmethod
+    def options(cls, **given: Any) -> Any:
+        """What `encode` takes as options, made of names and values. Raises OptionError."""
+        return cls.method.options_class.of(cls.method.id, given)
+
     @abstractmethod
-    def encode(self, data: Any, **options: Any) -> Container:
-        """Data as `load` returns it, or as a user would pass it, to a container. Raises InputError."""
+    def encode(self, data: Any, options: Any = None) -> Container:
+        """Data as `load` returns it, or as a user would pass it, to a container.
+
+        options: what `options` makes; None for the defaults. Raises InputError.
+        """
 
     @abstractmethod
     def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Any:
@@ -79,15 +87,15 @@ def compress(data: Any, codec: str = "image", **options: Any) -> bytes:
     """The bytes of an .obv file.
 
     data: an array, a Pillow image, or the path of a file to read. codec: the id of a codec, or the name or
-    the folder of a trained model. options: those of the codec's `encode` (for images `quality`, `bpp` or
-    `max_bytes`).
+    the folder of a trained model. options: those that the codec declares (for images `quality`, `bpp` or
+    `max_bytes`). Raises InputError, of which OptionError names an option that the codec does not have.
     """
     from obverse.registry import open_codec
 
     chosen = open_codec(codec)
     if isinstance(data, str | Path):
         data = chosen.load(Path(data))
-    return write(chosen.encode(data, **options))
+    return write(chosen.encode(data, chosen.options(**options)))
 
 
 def decompress(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from obverse.errors import DeclarationError
+from obverse.fields import Options
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class Method:
             raise DeclarationError(
                 f"the codec {self.id!r} of {self.package} declares {reference!r}, which cannot be loaded: {error}"
             ) from error
+
+    @property
+    def options_class(self) -> type[Options]:
+        """The class of its options. Raises DeclarationError."""
+        return self.resolve(self.options) if self.options is not None else Options
 
     def where(self, reference: str) -> str:
         """The reference with the whole name of its module."""

@@ -18,7 +18,9 @@ from PIL import Image
 
 import obverse
 from obverse.cli import run
-from obverse.cli.console import UsageError, human, parse_bytes, printable, to_json
+from obverse.cli.console import human, printable, to_json
+from obverse.errors import OptionError
+from obverse.fields import parse_bytes
 from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
@@ -357,7 +359,7 @@ def test_sizes(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "k", "abc", "0", "-5", "nan", "inf", "1e30", "5 apples", "0.2"])
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(repr(text))):
+    with pytest.raises(OptionError, match=re.escape(repr(text))):
         parse_bytes(text)
 
 

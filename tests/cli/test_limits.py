@@ -124,7 +124,7 @@ class Rounding(Codec):
         id="rounding", package=__name__, summary="", data="numbers", codec=":Rounding", side_info=True
     )
 
-    def encode(self, data, **options):
+    def encode(self, data, options=None):
         steps = np.round(2 * np.asarray(data)).astype(np.int8)
         return Container(self.id, {}, steps.shape, {"steps": steps.tobytes()})
 

@@ -58,7 +58,7 @@ class Stored(Codec):
 
     method = Method(id="stored", package=__name__, summary="", data="image set", codec=":Stored", folder=True)
 
-    def encode(self, data: Any, **options: Any) -> Container:
+    def encode(self, data: Any, options: Any = None) -> Container:
         means = np.array([round(float(np.mean(image))) for image in data], np.uint8)
         return Container(self.id, {}, (len(data),), {"means": means.tobytes()}, None, {})
 
@@ -159,7 +159,7 @@ def test_vectors_of_features() -> None:
     assert isinstance(codec, SetCodec)
     rows = evaluate_task(Labelled(vectors, labels, vectors.nbytes), lambda x: x[:, :3], [codec])
     assert len(rows) == 1 + len(codec.settings) and math.isnan(rows[0].bits_per_pixel)
-    assert rows[1].bytes == len(write(FeatureCodec().encode(vectors, loss=0.001)))
+    assert rows[1].bytes == len(write(FeatureCodec().encode(vectors, FeatureCodec.options(loss=0.001))))
     assert rows[1].bytes > rows[-1].bytes and rows[1].agreement > 0.98
     assert "| features | loss 0.001 | one |" in task_table(rows) and "–" in task_table(rows)
     with pytest.raises(InputError, match="vectors: use features"):

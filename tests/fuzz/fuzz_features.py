@@ -27,7 +27,7 @@ DTYPES = (np.int8, np.uint8, np.int16, np.int32, np.int64, np.float16, np.float3
 def genuine(dtype: type, **options: object) -> Container:
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(150, 6)) @ rng.normal(size=(6, 6))).astype(dtype)
-    return CODEC.encode(x, chunk=40, **options)
+    return CODEC.encode(x, CODEC.options(chunk=40, **options))
 
 
 PROTOTYPES = {"a": np.eye(6)[0], "b": np.ones(6)}

@@ -24,7 +24,7 @@ LIMITS = Limits(pixels=40_000, memory=2**26)
 with tempfile.TemporaryDirectory() as folder:
     CODEC = FlowCodec(store_flow(Path(folder) / "small"))
     CODEC.networks  # noqa: B018  while the folder is there
-GENUINE = CODEC.encode(some_images(5), segment=2)
+GENUINE = CODEC.encode(some_images(5), CODEC.options(segment=2))
 
 
 def one_input(data: bytes) -> None:
@@ -59,7 +59,9 @@ def one_input(data: bytes) -> None:
         decoded = CODEC.decode(read(blob, LIMITS), limits=LIMITS)
     except ObverseError:
         return
-    if decoded.shape != shape or CODEC.encode(decoded, segment=config[0]).items != tuple(items):
+    if decoded.shape != shape or CODEC.encode(decoded, CODEC.options(segment=config[0])).items != tuple(
+        items
+    ):
         raise RuntimeError(
             f"decoded {decoded.shape} where {shape} was announced, or to what encodes otherwise"
         )

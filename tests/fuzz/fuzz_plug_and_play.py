@@ -32,7 +32,7 @@ CODECS = [
 ]
 CASES = [
     *(
-        (CODECS[0], CODECS[0].encode(POSTERIOR, method=method, axis=axis))
+        (CODECS[0], CODECS[0].encode(POSTERIOR, CODECS[0].options(method=method, axis=axis)))
         for method in METHODS
         for axis in (None, 1)
     ),

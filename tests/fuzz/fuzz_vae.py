@@ -24,7 +24,7 @@ CASES = []
 for config in (TWO_LAYERS, BINARY):
     codec = VaeCodec(stored_model(config))
     images = images_of(config, 25)
-    CASES.append((codec, images, codec.encode(images, segment=10)))
+    CASES.append((codec, images, codec.encode(images, codec.options(segment=10))))
 
 
 def one_input(data: bytes) -> None:

@@ -38,7 +38,7 @@ def main() -> None:
     HERE.mkdir(exist_ok=True)
     codec = FeatureCodec()
     for name, (features, options) in cases().items():
-        container = codec.encode(features, **options)
+        container = codec.encode(features, codec.options(**options))
         items = container.items or ()
         model = unpack_model(unpack_arrays(items[0], Limits()), Limits())
         first = 1 + ("prototypes" in options)

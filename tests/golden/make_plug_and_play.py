@@ -56,7 +56,7 @@ def main() -> None:
             p = fitted[name]
             model = save_model(build_model(fit(p, 1, [0.25, 1.0], depth=8), p.shape, axis=1), MODELS[name])
         codec = PlugAndPlayCodec(model)
-        container = codec.encode(data, **options)
+        container = codec.encode(data, codec.options(**options))
         write_atomically(HERE / f"{name}.obv", write(container), overwrite=True)
         np.save(HERE / f"{name}.npy", codec.decode(container))
 

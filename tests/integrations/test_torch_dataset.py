@@ -20,7 +20,7 @@ X = (RNG.normal(size=(3, 8))[Y] * 4 + RNG.normal(size=(N, 8))).astype(np.float32
 
 @pytest.fixture
 def path(tmp_path):
-    (tmp_path / "x.obv").write_bytes(write(FeatureCodec().encode(X, chunk=50)))
+    (tmp_path / "x.obv").write_bytes(write(FeatureCodec().encode(X, FeatureCodec.options(chunk=50))))
     return tmp_path / "x.obv"
 
 

@@ -101,7 +101,9 @@ def test_annealing_beats_what_it_is_compared_with():
         assert annealed < min(reached(other, lr) for lr in (0.001, 0.004, 0.02))
 
 
-@pytest.mark.parametrize("relaxation", RELAXATIONS, ids=repr)
+@pytest.mark.parametrize(
+    "relaxation", RELAXATIONS, ids=lambda r: type(r).__name__ + str(getattr(r, "noise", ""))
+)
 def test_a_seed_decides_everything_and_the_start_is_left_alone(relaxation):
     target = torch.linspace(-2, 2, 31)
     start, before = [target], target.clone()

@@ -129,17 +129,3 @@ def human(size: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.2f} GB"
-
-
-def parse_bytes(text: str) -> int:
-    """'40k', '1.5M', '40000' -> bytes (k = 1,000, Ki = 1,024). Raises UsageError."""
-    units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-    body = text.strip().lower().removesuffix("b")
-    number = body.rstrip("kmgi")
-    try:
-        value = float(number) * units[body[len(number) :]]
-    except (ValueError, KeyError):
-        raise UsageError(f"{text!r} is not a number of bytes such as 40000, 40k or 1.5M") from None
-    if not 1 <= value < 2**62:
-        raise UsageError(f"{text!r} is not a number of bytes of at least 1")
-    return int(value)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Group, Parameter, validators
+from cyclopts import Parameter
 
 from obverse.cli.console import UsageError
-
-targets = Group("Rate (one of)", sort_key=1)
 
 Inputs = Annotated[list[Path], Parameter(help="Files, folders, or - for standard input.")]
 Output = Annotated[
@@ -23,25 +21,6 @@ Big = Annotated[
     Parameter(
         name="--unlimited", negative="", help="No limits on pixels and memory: for data that you trust."
     ),
-]
-Quality = Annotated[
-    float | None, Parameter(name=["--quality", "-q"], group=targets, help="1 to 100, default 50.")
-]
-Bpp = Annotated[float | None, Parameter(group=targets, help="Bits per pixel, met from below.")]
-MaxBytes = Annotated[
-    str | None,
-    Parameter(group=targets, help="Size of each file, met from below: 40000, 40k, 1.5M."),
-]
-Effort = Annotated[
-    int | None,
-    Parameter(
-        validator=validators.Number(gte=0, lte=9),
-        help="0 to 9: search for a better file of the same format; 3 takes seconds a photo, 9 minutes. Default 0.",
-    ),
-]
-Lmbda = Annotated[
-    float | None,
-    Parameter(help="What a bit may cost in distortion, for codecs that ask: plug-and-play, features."),
 ]
 Device = Annotated[str, Parameter(help="cpu, cuda, or auto.")]
 Metadata = Annotated[

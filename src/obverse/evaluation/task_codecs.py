@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -122,7 +121,9 @@ class SetCodec:
     def _through_one(self, items: Array, setting: dict[str, float]) -> tuple[int, Array, bool]:
         """Bytes of the file, what came back, and whether that is scores."""
         try:
-            data, size = through_a_file(write(self.codec.encode(items, **setting)), ".obv")
+            data, size = through_a_file(
+                write(self.codec.encode(items, self.codec.options(**setting))), ".obv"
+            )
             container = read(data)
             predict = getattr(self.codec, "predict", None)
             if predict is not None:
@@ -158,7 +159,7 @@ def task_codec(
     codec = open_codec(name)
     if codec.method.side_info:
         raise InputError(f"the codec {name} decodes with side information only, and a task has none to give")
-    options = inspect.signature(codec.encode).parameters
+    options = {option.name for option in codec.method.options_class.described()}
     if hasattr(codec, "predict") or codec.method.folder:
         return SetCodec(codec, name, probe=probe)
     if "loss" in options:
@@ -169,7 +170,7 @@ def task_codec(
 
     def encode(image: Array, quality: float) -> bytes:
         chosen = {"quality": quality} if with_quality else {}
-        return write(codec.encode(image, **chosen))
+        return write(codec.encode(image, codec.options(**chosen)))
 
     settings_ = (qualities or QUALITIES) if with_quality else (NO_QUALITY,)
     return FileCodec(name, ".obv", settings_, encode, lambda data: codec.decode(read(data)))

@@ -51,7 +51,7 @@ def lost(x: np.ndarray, y: np.ndarray) -> float:
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_round_trip(dtype):
     codec, x = FeatureCodec(), vectors(dtype=dtype)
-    blob = write(codec.encode(x, loss=0.02, metadata={"set": "a"}))
+    blob = write(codec.encode(x, codec.options(loss=0.02, metadata={"set": "a"})))
     container = read(blob)
     y = codec.decode(container)
     assert y.shape == x.shape and y.dtype == dtype
@@ -59,12 +59,12 @@ def test_round_trip(dtype):
     assert len(blob) < x.nbytes / 6 * x.itemsize / 2
     assert container.metadata == {"set": "a"} and container.model is None
     np.testing.assert_array_equal(codec.decode(read(blob)), y)
-    assert write(codec.encode(x, loss=0.02, metadata={"set": "a"})) == blob
+    assert write(codec.encode(x, codec.options(loss=0.02, metadata={"set": "a"}))) == blob
 
 
 def test_the_file_weighs_what_the_model_predicts():
     codec, x = FeatureCodec(), vectors(20_000)
-    container = codec.encode(x, loss=0.02)
+    container = codec.encode(x, codec.options(loss=0.02))
     model = fit(x, Target(loss=0.02), copies=len(x))
     predicted = model.rate_bits(model.quantise(x)).sum() / 8
     measured = sum(map(len, container.items[1:]))
@@ -80,10 +80,10 @@ def test_the_default_loses_a_hundredth():
 def test_bits_are_met_by_the_whole_file(distortion):
     x = vectors()
     for bits in (16.0, 50.0):
-        blob = write(FeatureCodec().encode(x, bits=bits, distortion=distortion))
+        blob = write(FeatureCodec().encode(x, FeatureCodec.options(bits=bits, distortion=distortion)))
         assert 0.9 * bits < 8 * len(blob) / len(x) <= bits
     with pytest.raises(RateTargetError, match="cannot be reached"):
-        FeatureCodec().encode(x[:10], bits=4.0)
+        FeatureCodec().encode(x[:10], FeatureCodec.options(bits=4.0))
 
 
 @given(
@@ -99,7 +99,7 @@ def test_any_small_set_comes_back(n, d, chunk, seed, options):
     dtype = rng.choice([np.float32, np.float64])
     codec = FeatureCodec()
     try:
-        y = codec.decode(read(write(codec.encode(x.astype(dtype), chunk=chunk, **options))))
+        y = codec.decode(read(write(codec.encode(x.astype(dtype), codec.options(chunk=chunk, **options)))))
     except RateTargetError:  # half a unit squared a bit is too exact for numbers of a million
         assert options == {"lmbda": 0.5} and np.abs(x).max() > 1000
         return
@@ -113,7 +113,9 @@ def test_any_small_set_comes_back(n, d, chunk, seed, options):
 
 def test_standardised_features():
     x = vectors() * np.geomspace(1, 100, 24).astype(np.float32)
-    y = FeatureCodec().decode(read(write(FeatureCodec().encode(x, loss=0.1, standardise=True))))
+    y = FeatureCodec().decode(
+        read(write(FeatureCodec().encode(x, FeatureCodec.options(loss=0.1, standardise=True))))
+    )
     assert 0.08 < lost(x / x.std(0), y / x.std(0)) <= 0.101
 
 
@@ -121,7 +123,7 @@ def test_half_precision_never_overflows():
     x = np.full((300, 2), 65504, np.float16)
     x[::2] = -65504
     x[::3, 0] = 60000
-    assert np.isfinite(FeatureCodec().decode(FeatureCodec().encode(x, loss=0.3))).all()
+    assert np.isfinite(FeatureCodec().decode(FeatureCodec().encode(x, FeatureCodec.options(loss=0.3)))).all()
 
 
 # -- models -------------------------------------------------------------------------------------------------------
@@ -144,7 +146,7 @@ def test_a_stored_model_makes_small_files(stored):
     assert len(blob) < 0.6 * len(write(FeatureCodec().encode(x)))
     assert read(blob).model == stored.fingerprint and lost(x, codec.decode(read(blob))) < 0.1
     with pytest.raises(InputError, match="fixes how much"):
-        codec.encode(x, loss=0.1)
+        codec.encode(x, codec.options(loss=0.1))
     with pytest.raises(UnsupportedInputError, match="vectors of 24 numbers, these have 23"):
         codec.encode(x[:, :23])
 
@@ -182,11 +184,11 @@ def test_another_encoders_features_are_refused(stored):
     x = vectors(20)
     container = FeatureCodec(stored).encode(x)
     assert container.config[ENCODER] == MINE and container.config[ENCODER_NAME] == "my encoder"
-    assert FeatureCodec(stored).encode(x, encoder=MINE).config == container.config
+    assert FeatureCodec(stored).encode(x, FeatureCodec.options(encoder=MINE)).config == container.config
     with pytest.raises(WrongModelError, match="my encoder"):
-        FeatureCodec(stored).encode(x, encoder=OTHER)
+        FeatureCodec(stored).encode(x, FeatureCodec.options(encoder=OTHER))
     with pytest.raises(InputError, match="SHA-256"):
-        FeatureCodec().encode(x, encoder=b"short")
+        FeatureCodec().encode(x, FeatureCodec.options(encoder=b"short"))
     layout = Layout.of(container.config, container.shape, container.model, len(container.items))
     layout.check_encoder(None)
     layout.check_encoder(MINE)
@@ -203,14 +205,14 @@ def test_prototypes_label_without_images():
     truth = rng.integers(4, size=1500)
     x = (centres[truth] + rng.normal(size=(1500, 24))).astype(np.float32)
     given = {name: centres[i] for i, name in enumerate(["cat", "dog", "éléphant", "日本"])}
-    container = FeatureCodec().encode(x, prototypes=given)
+    container = FeatureCodec().encode(x, FeatureCodec.options(prototypes=given))
     found = Prototypes.unpack(container.items[1], 24, Limits())
     assert found.names == tuple(given)
     np.testing.assert_allclose(found.vectors, centres, rtol=1e-3)
     assert (found.labels(FeatureCodec().decode(container)) == truth).mean() > 0.99
     for bad in ({}, {"a": x[0, :3]}, {"a": np.zeros(24)}, {"a": np.full(24, np.nan)}, {"a": "text"}):
         with pytest.raises(InputError):
-            FeatureCodec().encode(x, prototypes=bad)
+            FeatureCodec().encode(x, FeatureCodec.options(prototypes=bad))
     for payload in (
         b"",
         pack_arrays({"names": np.zeros(3, np.uint8)}),
@@ -245,12 +247,12 @@ def test_bad_input():
         {"distortion": "l7"},
     ):
         with pytest.raises(InputError):
-            FeatureCodec().encode(x, **options)
+            FeatureCodec().encode(x, FeatureCodec.options(**options))
 
 
 def test_headers_are_not_trusted():
     codec = FeatureCodec()
-    good = codec.encode(vectors(600), chunk=100)
+    good = codec.encode(vectors(600), codec.options(chunk=100))
     assert len(good.items) == 7
     changes = [
         ({KIND: 3}, {}), ({KIND: True}, {}), ({PER_ITEM: 0}, {}), ({PER_ITEM: 99}, {}), ({PER_ITEM: 2**40}, {}),
@@ -293,7 +295,7 @@ def test_vectors_must_be_numbers():
 
 def test_cut_and_damaged_files_give_back_what_is_whole():
     codec, x = FeatureCodec(), vectors(1000)
-    container = codec.encode(x, chunk=100)
+    container = codec.encode(x, codec.options(chunk=100))
     blob, whole = write(container), codec.decode(container)
     back, missing = codec.recover(blob)
     np.testing.assert_array_equal(back, whole)

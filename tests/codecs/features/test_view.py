@@ -17,8 +17,8 @@ from obverse.errors import DamagedError, InputError, ItemIndexError, LimitError,
 
 N, D = 530, 10
 X = (np.random.default_rng(0).normal(size=(N, D)) * np.exp(-np.arange(D) / 3)).astype(np.float32)
-BLOB = write(FeatureCodec().encode(X, loss=0.05, chunk=64, encoder=bytes(range(32))))
-WHOLE = FeatureCodec().decode(FeatureCodec().encode(X, loss=0.05, chunk=64))
+BLOB = write(FeatureCodec().encode(X, FeatureCodec.options(loss=0.05, chunk=64, encoder=bytes(range(32)))))
+WHOLE = FeatureCodec().decode(FeatureCodec().encode(X, FeatureCodec.options(loss=0.05, chunk=64)))
 
 
 @pytest.fixture
@@ -117,7 +117,9 @@ def test_stored_models(tmp_path):
 
 def test_labels():
     prototypes = {"first": np.eye(D)[0], "other way": -np.eye(D)[0], "second": np.eye(D)[1]}
-    with FeatureView(write(FeatureCodec().encode(X, loss=0.01, prototypes=prototypes))) as view:
+    with FeatureView(
+        write(FeatureCodec().encode(X, FeatureCodec.options(loss=0.01, prototypes=prototypes)))
+    ) as view:
         expected = np.argmax(np.stack([X[:, 0], -X[:, 0], X[:, 1]], 1), 1)
         assert view.prototypes.names == tuple(prototypes)
         assert (view.labels() == expected).mean() > 0.95

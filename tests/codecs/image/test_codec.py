@@ -88,7 +88,7 @@ def test_metadata_profile_and_exif_survive(codec, photo):
     exif = Image.Exif()
     exif[0x0112] = 6
     image.info["exif"] = exif.tobytes()
-    container = codec.encode(image, metadata={"author": "somebody", "year": 2026})
+    container = codec.encode(image, codec.options(metadata={"author": "somebody", "year": 2026}))
     again = read(write(container))
     decoded = codec.decode_photo(again)
     assert decoded.icc == b"profile" * 50 and decoded.exif == exif.tobytes()

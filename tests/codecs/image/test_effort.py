@@ -15,7 +15,7 @@ from obverse.codecs.image.effort import EFFORTS, lmbda_of_level
 from obverse.codecs.image.rate_control import highest_refined_level
 from obverse.codecs.image.train import LMBDA_MAX, LMBDA_MIN
 from obverse.container import Container, read, write
-from obverse.errors import InputError, RateTargetError
+from obverse.errors import InputError, OptionError, RateTargetError
 from obverse.metrics.distortion import mse
 from obverse.quantization.sga import GumbelAnnealing, Search
 from tests.conftest import REPOSITORY, smooth_photo
@@ -163,7 +163,7 @@ def test_efforts_that_there_are_not(photo, effort):
 
 
 def test_a_codec_without_effort_says_so():
-    with pytest.raises(TypeError, match="effort"):
+    with pytest.raises(OptionError, match="no option 'effort'"):
         obverse.compress(smooth_photo(20, 20), codec="image-lossless", effort=1)
 
 

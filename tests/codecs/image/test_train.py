@@ -78,7 +78,7 @@ def test_an_exported_model_is_a_codec(folder, tmp_path, one_thread, monkeypatch)
     codec = ImageCodec()
     assert codec.fingerprint.hex() == facts["fingerprint"] != shipped
     photo = smooth_photo(100, 90, seed=9)
-    container = codec.encode(photo, quality=80)
+    container = codec.encode(photo, codec.options(quality=80))
     assert codec.decode(container).shape == photo.shape
 
 

@@ -23,6 +23,7 @@ from obverse.errors import (
     InputError,
     LimitError,
     ObverseError,
+    OptionError,
     TruncatedError,
     UnsupportedInputError,
     WrongModelError,
@@ -305,7 +306,9 @@ def test_profile_exif_and_orientation_survive(codec, tmp_path):
     exif[0x0112] = 6  # turned by a quarter
     image = Image.fromarray(np.dstack([smooth_photo(40, 60), smooth_photo(40, 60, seed=4, channels=1)]))
     image.save(tmp_path / "a.png", exif=exif.tobytes(), icc_profile=b"colours" * 40)
-    packed = write(codec.encode(codec.load(tmp_path / "a.png"), metadata={"author": "somebody"}))
+    packed = write(
+        codec.encode(codec.load(tmp_path / "a.png"), codec.options(metadata={"author": "somebody"}))
+    )
     container = read(packed)
     assert container.metadata == {"author": "somebody"} and container.shape == (40, 60)
     (tmp_path / "b.png").write_bytes(codec.save(container, "b.png"))
@@ -313,7 +316,7 @@ def test_profile_exif_and_orientation_survive(codec, tmp_path):
     assert np.array_equal(before.array(), after.array())
     assert before.exif == after.exif == exif.tobytes() and before.icc == after.icc == b"colours" * 40
     # encoded again, it is the same file
-    assert write(codec.encode(tmp_path / "b.png", metadata={"author": "somebody"})) == packed
+    assert write(codec.encode(tmp_path / "b.png", codec.options(metadata={"author": "somebody"}))) == packed
 
 
 @pytest.mark.parametrize("target", ["b.png", "b.tif", "b.webp", "b.npy"])
@@ -377,7 +380,7 @@ def test_missing_and_damaged_files(codec, tmp_path):
 
 
 def test_there_is_no_quality(photo):
-    with pytest.raises(TypeError, match="quality"):
+    with pytest.raises(OptionError, match="no option 'quality'"):
         obverse.compress(photo, codec=NAME, quality=50)
 
 

@@ -167,7 +167,7 @@ class BlocksCodec(Codec):
         id="blocks", package=__name__, summary="rows", data="image set", codec=":BlocksCodec", folder=True
     )
 
-    def encode(self, data: Any, **options: Any) -> Container:
+    def encode(self, data: Any, options: Any = None) -> Container:
         return Container(self.id, {}, data.shape, items=tuple(row.tobytes() for row in data))
 
     def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:

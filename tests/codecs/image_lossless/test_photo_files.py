@@ -138,7 +138,7 @@ def test_a_transparency_key_of_8_bits_becomes_alpha() -> None:
         (Image.new("F", (4, 4)), "F, which|floating"),
         (Image.fromarray(np.array([[-1, 70000]], np.int32)), "32-bit"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "mode", value),
 )
 def test_modes_that_cannot_be_kept_are_refused(image: Image.Image, words: str) -> None:
     with pytest.raises(UnsupportedInputError, match=words):

@@ -48,7 +48,7 @@ PLAIN = CODEC.encode(items_of(POINTS, 50))
 def test_round_trip(config, n):
     """What is decoded is what the encoder rounded to, exactly, plus the model's offset."""
     codec, items = CODECS[config], items_of(config, n, seed=n)
-    data = write(codec.encode(items, metadata={"from": "a test"}))
+    data = write(codec.encode(items, codec.options(metadata={"from": "a test"})))
     codes = codec.decode(read(data))
     assert codes.dtype == np.float32 and codes.shape == (n, config.codes)
     with torch.no_grad():

@@ -52,7 +52,7 @@ def busy_and_calm(seed: int, count: int) -> Posterior:
 @pytest.mark.parametrize("axis", [None, 0, 1])
 def test_round_trip_with_tables_in_the_file(method, axis):
     p = posterior()
-    container = ALONE.encode(p, lmbda=0.5, method=method, axis=axis, metadata={"run": 7})
+    container = ALONE.encode(p, ALONE.options(lmbda=0.5, method=method, axis=axis, metadata={"run": 7}))
     again = read(write(container))
     z = ALONE.decode(again)
     assert z.dtype == np.float32 and z.shape == p.shape
@@ -73,7 +73,7 @@ def test_any_shape_comes_back_in_that_shape(seed, shape, lmbda, method):
     p = posterior(seed, tuple(shape))
     axis = seed % len(shape)
     try:
-        container = ALONE.encode(p, lmbda=lmbda, method=method, axis=axis)
+        container = ALONE.encode(p, ALONE.options(lmbda=lmbda, method=method, axis=axis))
     except InputError as error:
         assert "too small" in str(error)
         return
@@ -82,7 +82,7 @@ def test_any_shape_comes_back_in_that_shape(seed, shape, lmbda, method):
 
 def test_files_shrink_and_errors_grow_with_lmbda():
     p = posterior(shape=(3000, 8))
-    files = [write(ALONE.encode(p, lmbda=lmbda)) for lmbda in (0.01, 0.1, 1.0, 10.0, 100.0)]
+    files = [write(ALONE.encode(p, ALONE.options(lmbda=lmbda))) for lmbda in (0.01, 0.1, 1.0, 10.0, 100.0)]
     sizes, errors = [len(f) for f in files], [excess(ALONE.decode(read(f)), p) for f in files]
     assert sizes == sorted(sizes, reverse=True) and errors == sorted(errors)
     assert errors[0] < 0.02
@@ -91,13 +91,13 @@ def test_files_shrink_and_errors_grow_with_lmbda():
 def test_vbq_beats_uniform_where_certainty_differs():
     p = posterior(shape=(4000, 8))
     for lmbda in (1.0, 5.0):
-        ours = write(ALONE.encode(p, lmbda=lmbda))
+        ours = write(ALONE.encode(p, ALONE.options(lmbda=lmbda)))
         e = excess(ALONE.decode(read(ours)), p)
         # the uniform file with the same error, by bisection of its lmbda
         low, high = 1e-4, 10.0
         for _ in range(15):
             middle = (low * high) ** 0.5
-            theirs = write(ALONE.encode(p, lmbda=middle, method="uniform"))
+            theirs = write(ALONE.encode(p, ALONE.options(lmbda=middle, method="uniform")))
             low, high = (middle, high) if excess(ALONE.decode(read(theirs)), p) < e else (low, middle)
         assert len(ours) < 0.9 * len(theirs)
 
@@ -124,9 +124,9 @@ def test_files_of_the_command_line():
 @pytest.mark.parametrize("lmbda", [0, -2.0, float("nan"), float("inf"), "2"])
 def test_no_price_is_refused(lmbda):
     with pytest.raises(InputError, match="lmbda"):
-        ALONE.encode(posterior(), lmbda=lmbda)
+        ALONE.encode(posterior(), ALONE.options(lmbda=lmbda))
     with pytest.raises(InputError, match="lmbda"):
-        PlugAndPlayCodec(model_of_posterior()).encode(posterior(), lmbda=lmbda)
+        PlugAndPlayCodec(model_of_posterior()).encode(posterior(), PlugAndPlayCodec.options(lmbda=lmbda))
 
 
 @pytest.mark.parametrize(
@@ -137,16 +137,16 @@ def test_no_price_is_refused(lmbda):
         ({"mean": np.zeros(3)}, {}, "mean and std"),
         (np.zeros((3, 4)), {}, "only posteriors"),
         ((np.zeros((1,) * 9), np.ones((1,) * 9)), {}, "at most 8 axes"),
-        (posterior(), {"method": "best"}, "no method"),
+        (posterior(), {"method": "best"}, "method must be one of vbq"),
         (posterior(), {"prior": "flat"}, "prior"),
-        (posterior(), {"depth": 40}, "levels"),
+        (posterior(), {"depth": 40}, "depth must be"),
         (posterior(), {"axis": 2}, "no axis"),
-        (posterior(), {"axis": True}, "no axis"),
+        (posterior(), {"axis": True}, "axis must be"),
     ],
 )
 def test_bad_input_is_refused(data, options, words):
     with pytest.raises(InputError, match=words):
-        ALONE.encode(data, **options)
+        ALONE.encode(data, ALONE.options(**options))
 
 
 # -- with a model -------------------------------------------------------------------------------------------------
@@ -160,17 +160,17 @@ def model_of_posterior() -> StoredModel:
 def test_a_model_takes_the_tables_out_of_the_file():
     p = posterior(1, (400, 8))
     codec = PlugAndPlayCodec(model_of_posterior())
-    with_model = codec.encode(p, lmbda=0.7)
+    with_model = codec.encode(p, codec.options(lmbda=0.7))
     assert with_model.model == codec.fingerprint and set(with_model.sections) == {"symbols"}
     blob = write(with_model)
-    assert len(blob) < len(write(ALONE.encode(p, lmbda=0.7, axis=1)))
+    assert len(blob) < len(write(ALONE.encode(p, ALONE.options(lmbda=0.7, axis=1))))
     assert excess(codec.decode(read(blob)), p) < 3
 
 
 def test_between_two_rungs_lmbda_still_counts():
     p = posterior(1, (2000, 8))
     codec = PlugAndPlayCodec(model_of_posterior())
-    a, b = codec.encode(p, lmbda=0.8), codec.encode(p, lmbda=2.0)
+    a, b = codec.encode(p, codec.options(lmbda=0.8)), codec.encode(p, codec.options(lmbda=2.0))
     assert a.config == b.config == {RUNG: 1}
     assert len(a.sections["symbols"]) > len(b.sections["symbols"])
 
@@ -182,7 +182,7 @@ def test_a_model_is_for_latents_of_its_shape():
     with pytest.raises(UnsupportedInputError, match="no networks"):
         codec.encode(np.zeros((5, 8)))
     with pytest.raises(InputError, match="when it is fitted"):
-        codec.encode(posterior(), method="uniform")
+        codec.encode(posterior(), codec.options(method="uniform"))
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_data_goes_through_the_networks(linear_model):
     ceiling = np.square(of_module(Linear()).decode(of_module(Linear()).encode(x)[0]) - x).mean()
     errors, sizes = [], []
     for lmbda in (0.02, 0.5, 8.0):
-        blob = write(codec.encode(x, lmbda=lmbda))
+        blob = write(codec.encode(x, codec.options(lmbda=lmbda)))
         y = codec.decode(read(blob))
         assert y.shape == x.shape and y.dtype == np.float32
         errors.append(np.square(y - x).mean())
@@ -219,8 +219,8 @@ def test_another_process_reads_the_same(linear_model, tmp_path):
     codec = PlugAndPlayCodec(linear_model)
     x = np.random.default_rng(2).normal(size=(40, 6)).astype(np.float32)
     p = posterior(3)
-    (tmp_path / "x.obv").write_bytes(write(codec.encode(x, lmbda=0.3)))
-    (tmp_path / "p.obv").write_bytes(write(ALONE.encode(p, lmbda=0.3, prior="normal")))
+    (tmp_path / "x.obv").write_bytes(write(codec.encode(x, codec.options(lmbda=0.3))))
+    (tmp_path / "p.obv").write_bytes(write(ALONE.encode(p, ALONE.options(lmbda=0.3, prior="normal"))))
     save_model(linear_model, tmp_path / "model")
     code = """
 import sys, numpy as np
@@ -234,9 +234,13 @@ np.savez("there.npz", z=codec.latents(read(Path("x.obv"))), x=codec.decode(read(
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, check=True)
     with np.load(tmp_path / "there.npz") as there:
-        np.testing.assert_array_equal(there["z"], codec.latents(codec.encode(x, lmbda=0.3)))
-        np.testing.assert_allclose(there["x"], codec.decode(codec.encode(x, lmbda=0.3)), atol=1e-5)
-        np.testing.assert_array_equal(there["p"], ALONE.decode(ALONE.encode(p, lmbda=0.3, prior="normal")))
+        np.testing.assert_array_equal(there["z"], codec.latents(codec.encode(x, codec.options(lmbda=0.3))))
+        np.testing.assert_allclose(
+            there["x"], codec.decode(codec.encode(x, codec.options(lmbda=0.3))), atol=1e-5
+        )
+        np.testing.assert_array_equal(
+            there["p"], ALONE.decode(ALONE.encode(p, ALONE.options(lmbda=0.3, prior="normal")))
+        )
 
 
 @pytest.mark.parametrize(
@@ -269,7 +273,7 @@ def image_codec() -> PlugAndPlayCodec:
 @pytest.mark.parametrize("size", [(1, 1), (3, 50), (64, 36), (61, 83)])
 def test_images_of_any_size_come_back(image_codec, size):
     photo = smooth_photo(*size, seed=9)
-    container = read(write(image_codec.encode(photo, lmbda=0.05)))
+    container = read(write(image_codec.encode(photo, image_codec.options(lmbda=0.05))))
     back = image_codec.decode(container)
     assert back.shape == photo.shape and back.dtype == np.uint8
     assert np.square(back.astype(float) - photo).mean() < 20
@@ -313,7 +317,7 @@ def test_a_file_of_another_image_size_is_damage(image_codec):
 
 
 def test_every_change_of_a_header_is_told():
-    container = ALONE.encode(posterior(), axis=1)
+    container = ALONE.encode(posterior(), ALONE.options(axis=1))
     sections, config, shape = container.sections, container.config, container.shape
     two = pack_ladder(fit(posterior(), 1, [0.1, 1.0]))
     raw = zlib.decompress(sections["model"])
@@ -365,7 +369,7 @@ def test_huge_claims_are_refused_before_memory_is_taken():
 @settings(max_examples=40, deadline=None)
 def test_any_symbols_end_in_a_result_or_an_error_of_ours(seed):
     rng = np.random.default_rng(seed)
-    container = ALONE.encode(posterior(shape=(20, 8)), method=METHODS[seed % 4])
+    container = ALONE.encode(posterior(shape=(20, 8)), ALONE.options(method=METHODS[seed % 4]))
     symbols = bytearray(container.sections["symbols"])
     for _ in range(3):
         symbols[rng.integers(len(symbols))] ^= int(rng.integers(1, 256))
@@ -414,7 +418,7 @@ def test_round_trip_with_contexts(method):
     assert ladder.rungs[0].tables.contexts.count == 8
     codec = PlugAndPlayCodec(build_model(ladder, fitted.shape, axis=1))
     p = busy_and_calm(1, 700)
-    container = codec.encode(p, lmbda=0.5)
+    container = codec.encode(p, codec.options(lmbda=0.5))
     symbols = ladder.rungs[0].quantise(p.grouped(1))
     z = codec.decode(read(write(container)))
     np.testing.assert_array_equal(z, ladder.rungs[0].grid.dequantise(symbols).reshape(p.shape))

@@ -52,7 +52,7 @@ def test_fit_a_module_and_compress_with_it(here, capsys):
     codec = PlugAndPlayCodec(load_model_from(here / "mine"))
     assert codec.fingerprint.hex() == row["fingerprint"]
     x = vectors(100, 1)
-    back = codec.decode(read(write(codec.encode(x, lmbda=0.05))))
+    back = codec.decode(read(write(codec.encode(x, codec.options(lmbda=0.05)))))
     assert back.shape == x.shape
     assert "plug-and-play" in (here / "mine" / "card.md").read_text()
 
@@ -83,7 +83,7 @@ def test_modules_of_the_working_folder(here):
     assert done.returncode == 0, done.stderr
     codec = PlugAndPlayCodec(load_model_from(here / "mine"))  # the module itself is not needed any more
     x = vectors(50, 1)
-    assert np.abs(codec.decode(codec.encode(x, lmbda=0.01)) - x).max() < 0.1
+    assert np.abs(codec.decode(codec.encode(x, codec.options(lmbda=0.01))) - x).max() < 0.1
 
 
 def test_fit_images_of_several_sizes(here, capsys):
@@ -103,7 +103,7 @@ def test_fit_images_of_several_sizes(here, capsys):
     assert "48 grids" in capsys.readouterr().out
     codec = PlugAndPlayCodec(load_model_from(here / "mine"))
     photo = codec.load(here / "photos" / "1.png")
-    back = codec.decode(codec.encode(photo, lmbda=0.01))
+    back = codec.decode(codec.encode(photo, codec.options(lmbda=0.01)))
     assert np.square(back.astype(float) - photo.pixels).mean() < 10
 
 
@@ -120,7 +120,9 @@ def test_fit_and_evaluate_posteriors(here, capsys):
     assert len(rows) == 16 and rows[0]["mse"] == ""
     first = next(row for row in found["rows"] if row["method"] == "vbq" and row["lmbda"] == 1.0)
     p = posteriors()
-    assert first["bytes"] == len(write(PlugAndPlayCodec().encode((p["mean"], p["std"]), lmbda=1.0)))
+    assert first["bytes"] == len(
+        write(PlugAndPlayCodec().encode((p["mean"], p["std"]), PlugAndPlayCodec.options(lmbda=1.0)))
+    )
     with Image.open(here / "report" / "rates.png") as image:
         assert image.size[0] > 500
 

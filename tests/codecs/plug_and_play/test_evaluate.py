@@ -22,7 +22,10 @@ def test_rows_are_of_files():
     items = [TestItem(None, posterior(seed)) for seed in (1, 2)]
     rows = measure({"vbq": None}, items, [1.0, 0.1])
     assert [row.lmbda for row in rows] == [0.1, 1.0]
-    sizes = [len(write(PlugAndPlayCodec().encode(item.posterior, lmbda=0.1))) for item in items]
+    sizes = [
+        len(write(PlugAndPlayCodec().encode(item.posterior, PlugAndPlayCodec.options(lmbda=0.1))))
+        for item in items
+    ]
     assert rows[0].bytes == sum(sizes) and rows[0].latents == 6400
     assert rows[0].bits_per_latent == 8 * sum(sizes) / 6400
     assert rows[0].bpp is None and rows[0].mse is None and rows[0].psnr is None
@@ -41,7 +44,9 @@ def test_decoded_data_is_compared_with_what_it_was():
     rows = measure(models, [TestItem(x, p)], [0.01, 0.09, 0.11, 1.0])
     # between rungs there is something new for vbq only
     assert [row.lmbda for row in rows] == [0.01, 0.09, 0.11, 1.0, 0.01, 0.1, 1.0]
-    back = PlugAndPlayCodec(models["vbq"]).decode(PlugAndPlayCodec(models["vbq"]).encode(x, lmbda=0.09))
+    back = PlugAndPlayCodec(models["vbq"]).decode(
+        PlugAndPlayCodec(models["vbq"]).encode(x, PlugAndPlayCodec.options(lmbda=0.09))
+    )
     assert rows[1].mse == pytest.approx(np.square(np.clip(back, 0, 1) - x).mean(), rel=1e-4)
     assert rows[1].psnr == pytest.approx(-10 * np.log10(rows[1].mse), abs=1e-3)
 

@@ -23,7 +23,7 @@ def test_tables_say_what_files_of_other_data_weigh():
         rung = ladder.rungs[number]
         symbols = rung.quantise(other.grouped(1))
         predicted = rung.tables.bits(symbols).sum() / 8
-        weight = len(codec.encode(other, lmbda=rung.lmbda).sections["symbols"])
+        weight = len(codec.encode(other, codec.options(lmbda=rung.lmbda)).sections["symbols"])
         assert weight == pytest.approx(predicted, rel=0.01, abs=8)
 
 
@@ -62,7 +62,7 @@ def test_values_beyond_the_sample_have_points():
     mean = rng.normal(size=(3_000_000, 1))
     mean[12345] = 50
     p = Posterior.of(mean, np.full(mean.shape, 0.3))
-    z = PlugAndPlayCodec().decode(PlugAndPlayCodec().encode(p, lmbda=0.1))
+    z = PlugAndPlayCodec().decode(PlugAndPlayCodec().encode(p, PlugAndPlayCodec.options(lmbda=0.1)))
     assert z[12345, 0] == pytest.approx(50, abs=1)
 
 

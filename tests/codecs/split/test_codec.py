@@ -41,7 +41,7 @@ PLAIN = CODEC.encode(images_of(SMALL, 20))
 def test_round_trip(config, n):
     """What is decoded is what the encoder rounded to, exactly, plus the model's offset."""
     codec, images = CODECS[config], images_of(config, n, seed=n)
-    data = write(codec.encode(images, metadata={"from": "a test"}))
+    data = write(codec.encode(images, codec.options(metadata={"from": "a test"})))
     latents = codec.decode(read(data))
     assert latents.dtype == np.float32 and latents.shape == (n, *config.latent_shape)
     with torch.no_grad():

@@ -55,7 +55,7 @@ def pair():
 
 @pytest.fixture(scope="module")
 def coded(codec, pair):
-    return codec.encode(pair[1], quality=10)
+    return codec.encode(pair[1], codec.options(quality=10))
 
 
 def test_the_left_view_makes_the_picture_better(codec, pair, coded):
@@ -68,7 +68,7 @@ def test_the_left_view_makes_the_picture_better(codec, pair, coded):
 
 def test_gray_views(codec, pair):
     left, right = (np.asarray(Image.fromarray(view).convert("L")) for view in pair)
-    coded = codec.encode(right, quality=10)
+    coded = codec.encode(right, codec.options(quality=10))
     alone, decoded = ImageCodec().decode(coded), codec.decode(coded, left)
     assert decoded.shape == right.shape
     error = [np.square(view.astype(float) - right).mean() for view in (alone, decoded)]
@@ -77,14 +77,14 @@ def test_gray_views(codec, pair):
 
 def test_files_hold_what_the_image_codec_writes(codec, pair, coded):
     """Same sections, same configuration: parsing never depends on the left view."""
-    image = ImageCodec().encode(pair[1], quality=10)
+    image = ImageCodec().encode(pair[1], ImageCodec.options(quality=10))
     assert coded.sections == image.sections and coded.config == image.config and coded.shape == image.shape
     assert coded.codec == "stereo" and coded.model == codec.fingerprint != image.model
-    assert codec.encode(pair[1], quality=10).sections == coded.sections
+    assert codec.encode(pair[1], codec.options(quality=10)).sections == coded.sections
 
 
 def test_max_bytes_is_met(codec, pair):
-    assert 0.9 * 1500 <= len(write(codec.encode(pair[1], max_bytes=1500))) <= 1500
+    assert 0.9 * 1500 <= len(write(codec.encode(pair[1], codec.options(max_bytes=1500)))) <= 1500
 
 
 def test_one_view_gray_and_the_other_in_colour(codec, pair, coded):
@@ -92,7 +92,7 @@ def test_one_view_gray_and_the_other_in_colour(codec, pair, coded):
     gray = np.asarray(Image.fromarray(left).convert("L"))
     assert codec.decode(coded, gray).shape == right.shape
     gray_right = np.asarray(Image.fromarray(right).convert("L"))
-    decoded = codec.decode(codec.encode(gray_right, quality=10), left)
+    decoded = codec.decode(codec.encode(gray_right, codec.options(quality=10)), left)
     assert decoded.shape == gray_right.shape
     assert like(gray, right).shape == right.shape and like(left, gray_right).shape == gray_right.shape
 
@@ -100,7 +100,7 @@ def test_one_view_gray_and_the_other_in_colour(codec, pair, coded):
 def test_alpha_and_profile_travel_on(codec, pair):
     left, right = pair
     alpha = np.random.default_rng(0).integers(0, 256, right.shape[:2], dtype=np.uint8)
-    coded = codec.encode(Photo(right, alpha, b"profile"), quality=10)
+    coded = codec.encode(Photo(right, alpha, b"profile"), codec.options(quality=10))
     photo = codec.decode_stereo(coded, left)
     assert np.array_equal(photo.alpha, alpha) and photo.icc == b"profile"
     assert codec.decode(coded, left).shape == (*right.shape[:2], 4)
@@ -109,7 +109,7 @@ def test_alpha_and_profile_travel_on(codec, pair):
 @pytest.mark.parametrize("size", [(1, 1), (7, 200), (200, 7), (65, 129)])
 def test_odd_sizes(codec, size):
     view = textured(*size, seed=2)
-    assert codec.decode(codec.encode(view, quality=30), view).shape == view.shape
+    assert codec.decode(codec.encode(view, codec.options(quality=30)), view).shape == view.shape
 
 
 def test_save_writes_the_fused_view(codec, pair, coded, tmp_path):
@@ -164,12 +164,12 @@ def test_swapped_views_do_not_pass_unnoticed(codec):
     """The right view of a pair with much disparity, given for the left one: all matches lie on the wrong side."""
     left, right = made_pair(seed=7)
     with pytest.raises(SideInformationError):
-        codec.decode(codec.encode(left, quality=10), right)
+        codec.decode(codec.encode(left, codec.options(quality=10)), right)
 
 
 def test_a_view_without_detail_can_be_decoded_with_any(codec):
     flat = np.full((64, 96, 3), 120, np.uint8)
-    decoded = codec.decode(codec.encode(flat, quality=20), textured(64, 96, 0))
+    decoded = codec.decode(codec.encode(flat, codec.options(quality=20)), textured(64, 96, 0))
     assert np.abs(decoded.astype(int) - flat).max() < 40
 
 
@@ -214,7 +214,7 @@ def test_real_pairs_gain(codec, data_folder):
     left, right = (
         np.asarray(Image.open(folder / f"000090_{s}.png"))[100:356, 300:812] for s in ("left", "right")
     )
-    coded = codec.encode(right, quality=10)
+    coded = codec.encode(right, codec.options(quality=10))
     alone, decoded = ImageCodec().decode(coded), codec.decode(coded, left)
     error = [np.square(view.astype(float) - right).mean() for view in (alone, decoded)]
     assert 10 * np.log10(error[0] / error[1]) > 0.5

@@ -35,20 +35,20 @@ from tests.codecs.vae.models import BINARY, CONFIGS, TWO_LAYERS, images_of, stor
 CODECS = {config: VaeCodec(stored_model(config)) for config in CONFIGS}
 CODEC = CODECS[TWO_LAYERS]
 IMAGES = images_of(TWO_LAYERS, 25)
-PLAIN = CODEC.encode(IMAGES, segment=10)
+PLAIN = CODEC.encode(IMAGES, CODEC.options(segment=10))
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("segment", [1, 7, 1000])
 def test_round_trip(config, segment):
     images = images_of(config, 15, seed=3)
-    container = CODECS[config].encode(images, segment=segment, seed=5)
+    container = CODECS[config].encode(images, CODECS[config].options(segment=segment, seed=5))
     data = write(container)
     again = CODECS[config].decode(read(data))
     assert again.dtype == np.uint8
     np.testing.assert_array_equal(again, images)
     assert len(read(data).items) == -(-15 // segment)
-    assert data == write(CODECS[config].encode(images, segment=segment, seed=5))
+    assert data == write(CODECS[config].encode(images, CODECS[config].options(segment=segment, seed=5)))
 
 
 @settings(deadline=None, max_examples=25)
@@ -60,14 +60,14 @@ def test_any_images_round_trip(seed, n, kind):
     if kind != "noise":
         images = np.where(rng.random(images.shape) < 0.5, images, 0) if kind == "mixed" else images * 0
         images = images.astype(np.uint8) + np.uint8(255 * (kind == "white"))
-    np.testing.assert_array_equal(CODEC.decode(CODEC.encode(images, segment=4)), images)
+    np.testing.assert_array_equal(CODEC.decode(CODEC.encode(images, CODEC.options(segment=4))), images)
 
 
 def test_chains_together_give_what_each_gives_alone():
     """The networks run on batches, and batches do not change their numbers."""
     for number in range(2):
         part = IMAGES[10 * number : 10 * (number + 1)]
-        alone = CODEC.encode(part, segment=10, initial=PLAIN.config[0])
+        alone = CODEC.encode(part, CODEC.options(segment=10, initial=PLAIN.config[0]))
         if number == 0:  # the initial bits of others depend on their number
             assert alone.items[0] == PLAIN.items[0]
         assert len(alone.items[0]) == pytest.approx(len(PLAIN.items[number]), abs=40)
@@ -78,7 +78,7 @@ def test_the_net_rate_of_real_streams_is_the_negative_elbo(config):
     """Within 1 %, of a set large enough that the choice of z averages out."""
     codec = CODECS[config]
     images = images_of(config, 500, seed=4)
-    report = codec.report(images, segment=250)
+    report = codec.report(images, codec.options(segment=250))
     elbo = codec.elbo(images)
     assert report.net_bits.shape == elbo.shape == (500,)
     assert report.net_bits.sum() == pytest.approx(elbo.sum(), rel=0.01)
@@ -86,14 +86,14 @@ def test_the_net_rate_of_real_streams_is_the_negative_elbo(config):
 
 
 def test_the_report_is_what_the_file_weighs():
-    report = CODEC.report(IMAGES, segment=10)
+    report = CODEC.report(IMAGES, CODEC.options(segment=10))
     data = write(PLAIN)
     assert report.file_bytes == len(data) and report.pixels == IMAGES.size
     assert report.initial_bits == 3 * PLAIN.config[0] * BIN_BITS
     content = report.net_bits.sum() + report.initial_bits
     assert 0 <= 8 * len(data) - content < 8 * (60 + 3 * 12)  # header, lengths, checksums, whole bytes
     assert report.net_rate_bits < report.file_rate_bits
-    single = CODEC.report(IMAGES[24:], initial=PLAIN.config[0])
+    single = CODEC.report(IMAGES[24:], CODEC.options(initial=PLAIN.config[0]))
     assert single.alone_bits == pytest.approx(single.initial_bits + single.net_bits[0])
     assert report.alone_bits > report.net_bits.mean() + 10 * BIN_BITS
 
@@ -124,8 +124,8 @@ def test_other_initial_bits_than_announced_are_damage():
 
 def test_not_enough_initial_bits():
     with pytest.raises(InputError, match="not enough initial bits: 3 symbols"):
-        CODEC.encode(IMAGES, initial=3)
-    enough = CODEC.encode(IMAGES, initial=500)
+        CODEC.encode(IMAGES, CODEC.options(initial=3))
+    enough = CODEC.encode(IMAGES, CODEC.options(initial=500))
     np.testing.assert_array_equal(CODEC.decode(enough), IMAGES)
 
 
@@ -158,7 +158,7 @@ def test_a_binary_model_refuses_gray_images():
                                      {"initial": -1}, {"initial": 2**20}])  # fmt: skip
 def test_bad_options(options):
     with pytest.raises(InputError):
-        CODEC.encode(IMAGES, **options)
+        CODEC.encode(IMAGES, CODEC.options(**options))
 
 
 def test_a_file_cut_anywhere_gives_every_whole_segment():
@@ -295,9 +295,9 @@ def test_shipped_models_on_real_images(model, images, most, data_folder):
     x = read_image_set(data_folder / images / "t10k-images-idx3-ubyte.gz")[:400]
     if model == "vae-mnist-binary":
         x = binarise(x, np.random.default_rng(0))
-    container = codec.encode(x, segment=50)
+    container = codec.encode(x, codec.options(segment=50))
     np.testing.assert_array_equal(codec.decode(read(write(container))), x)
-    report = codec.report(x, segment=50)
+    report = codec.report(x, codec.options(segment=50))
     assert report.net_rate_bits < most
     assert report.net_bits.sum() == pytest.approx(codec.elbo(x).sum(), rel=0.01)
 

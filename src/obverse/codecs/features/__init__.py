@@ -9,6 +9,7 @@ METHOD = Method(
     data="features",
     codec="codec:FeatureCodec",
     paper="Dubois, Bloem-Reddy, Ullrich and Maddison, NeurIPS 2021",
+    options="options:FeatureOptions",
     facts="facts:facts",
     training="command:train_features",
     commands=(Command("compress-features", "command:compress_features"),),

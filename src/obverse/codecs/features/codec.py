@@ -12,7 +12,6 @@ The encoder itself is not in the file, but its fingerprint is: features of anoth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -29,12 +28,10 @@ from obverse.codecs.features.items import (
     ENCODER_NAME,
     FINGERPRINT,
     KIND,
-    MOST_CHUNK,
     OWN_MODEL,
     PER_ITEM,
     PROTOTYPES,
     TYPES,
-    EncoderId,
     Layout,
     Prototypes,
     check_encoder,
@@ -45,6 +42,7 @@ from obverse.codecs.features.items import (
     unpack_arrays,
     unpack_model,
 )  # fmt: skip
+from obverse.codecs.features.options import FeatureOptions
 from obverse.codecs.model_codec import OptionalModelCodec
 from obverse.container import Container, Limits, write
 from obverse.container.recover import recover_items
@@ -91,30 +89,16 @@ class FeatureCodec(OptionalModelCodec):
     def encode(
         self,
         data: Any,
-        *,
-        lmbda: float | None = None,
-        bits: float | None = None,
-        loss: float | None = None,
-        distortion: str | None = None,
-        transform: str | None = None,
-        standardise: bool = False,
-        chunk: int = CHUNK,
-        encoder: EncoderId | bytes | None = None,
-        prototypes: Mapping[str, npt.ArrayLike] | None = None,
-        metadata: dict[str, Any] | None = None,
+        options: FeatureOptions | None = None,
     ) -> Container:
         """(n, d) floats to a container.
 
-        Without a stored model one is fitted to the data and put into the file; then one of lmbda, bits (a vector, of
-        the whole file, met from below) and loss (part of the variance, default 0.01) says how much is kept, and
-        distortion (l2, l1), transform (auto, klt, identity) and standardise (distortion counts in units of each
-        feature's deviation) how (`fit.py`). chunk: vectors that are read together. encoder: whose features
-        these are. prototypes: a vector for each class name, kept in the file.
+        Without a stored model one is fitted to the data and put into the file (`fit.py`).
         Raises InputError, UnsupportedInputError, WrongModelError (another encoder's), RateTargetError.
         """
+        options = options or FeatureOptions()
+        chunk, encoder, prototypes = int(options.chunk), options.encoder, options.prototypes
         features = check_features(data, self.bottleneck.dimensions if self.bottleneck else None)
-        if type(chunk) is not int or not 1 <= chunk <= MOST_CHUNK:
-            raise InputError(f"a chunk has 1 to {MOST_CHUNK} vectors, not {chunk!r}")
         config: dict[Any, Any] = {
             KIND: [t.itemsize for t in TYPES].index(features.dtype.itemsize),
             PER_ITEM: chunk,
@@ -134,16 +118,17 @@ class FeatureCodec(OptionalModelCodec):
         if prototypes is not None:
             config[PROTOTYPES] = True
             front.append(Prototypes.of(prototypes, features.shape[1]).pack())
-        fields = (config, front, features, metadata or {})
+        fields = (config, front, features, options.kept)
+        targets = (options.lmbda, options.bits, options.loss)
+        how = {"distortion": options.distortion, "transform": options.transform}
         if self.bottleneck is not None:
-            if standardise or any(value is not None for value in (lmbda, bits, loss, distortion, transform)):
+            if options.standardise or any(value is not None for value in (*targets, *how.values())):
                 raise InputError(
                     "the model fixes how much is kept: give lmbda, bits or loss when it is trained, or use no model"
                 )
             return self._container(self.bottleneck, *fields)
-        how = {"distortion": distortion, "transform": transform}
         given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
-        return self._fitted(fields, lmbda, bits, loss, given | {"standardise": standardise})
+        return self._fitted(fields, *targets, given | {"standardise": options.standardise})
 
     def _fitted(
         self,

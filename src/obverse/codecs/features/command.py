@@ -132,9 +132,9 @@ def compress_features(
     frozen = _encoder(encoder, size, mean, std)
     features, before = _features(source, key, frozen, batch)
     container = codec.encode(
-        features, loss=loss, bits=bits, lmbda=lmbda, distortion=distortion, standardise=standardise,
+        features, codec.options(loss=loss, bits=bits, lmbda=lmbda, distortion=distortion, standardise=standardise,
         chunk=chunk, encoder=frozen,
-        prototypes=_prototypes(prototypes, classes, encoder, template), metadata=_pairs(metadata),
+        prototypes=_prototypes(prototypes, classes, encoder, template), metadata=_pairs(metadata)),
     )  # fmt: skip
     packed = write(container)
     lost = _lost(features, codec.decode(container))

@@ -6,7 +6,7 @@ view[i] ──► chunk of 256 vectors ──► z, kept in a small cache ──
 >>> from obverse.codecs.features.codec import FeatureCodec
 >>> from obverse.container import write
 >>> features = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
->>> view = FeatureView(write(FeatureCodec().encode(features, loss=0.01)))
+>>> view = FeatureView(write(FeatureCodec().encode(features, FeatureCodec.options(loss=0.01))))
 >>> view
 FeatureView(1000 vectors of 8 float32)
 >>> view[999].shape, view[[3, 1, 3]].shape, bool(np.abs(view[:] - features).mean() < 0.1)

@@ -12,6 +12,7 @@ METHOD = Method(
     lossless=True,
     folder=True,
     models=("flow-cifar",),
+    options="options:FlowOptions",
     facts="facts:facts",
     training="command:train_flow",
 )

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from obverse.codecs.flow import METHOD
 from obverse.codecs.flow.exact_networks import ExactIntegerFlow
 from obverse.codecs.flow.networks import FlowConfig
+from obverse.codecs.flow.options import FlowOptions
 from obverse.codecs.model_codec import ModelCodec
 from obverse.coding import Message
 from obverse.coding.logistic_mixture import LogisticMixtures
@@ -63,17 +64,14 @@ class FlowCodec(ModelCodec):
                 f"the model {self.model.name} is damaged or of another codec ({error}); make or install it again"
             ) from error
 
-    def encode(
-        self, data: Any, *, segment: int = SEGMENT, metadata: dict[str, Any] | None = None
-    ) -> Container:
+    def encode(self, data: Any, options: FlowOptions | None = None) -> Container:
         """(n, 32, 32, 3) uint8 to a container, one item for each segment.
 
-        segment: images of a message, 1 to 1000; fewer lose less when a file is damaged, and cost a few bytes more
-        for each. Raises InputError, UnsupportedInputError (shape, type).
+        Raises InputError, UnsupportedInputError (shape, type).
         """
         images = _checked(data)
-        if type(segment) is not int or not 1 <= segment <= LARGEST_SEGMENT:
-            raise InputError(f"a segment must have 1 to {LARGEST_SEGMENT} images, not {segment!r}")
+        options = options or FlowOptions()
+        segment = int(options.segment)
         items = []
         for first in range(0, len(images), segment):
             message = Message()
@@ -81,7 +79,7 @@ class FlowCodec(ModelCodec):
                 message.push_mixtures(symbols, mixtures)
             items.append(message.to_bytes())
         return Container(
-            self.id, {0: segment}, images.shape, {}, self.fingerprint, metadata or {}, tuple(items)
+            self.id, {0: segment}, images.shape, {}, self.fingerprint, options.kept, tuple(items)
         )
 
     def symbols(self, images: Images) -> Iterator[tuple[Symbols, LogisticMixtures]]:

@@ -11,6 +11,7 @@ METHOD = Method(
     paper="Balle et al., ICLR 2018; Li, Li and Lu, CVPR 2023 (four-step context)",
     suffix=".png",
     models=("image",),
+    options="options:ImageOptions",
     facts="facts:facts",
     training="command:train_image",
     commands=(Command("export", "command:export"),),

@@ -14,7 +14,6 @@ that the decoder pops z, 0, 1, 2, 3.
 
 from __future__ import annotations
 
-import math
 import zlib
 from functools import cached_property
 from pathlib import Path
@@ -25,9 +24,10 @@ import torch
 from torch import Tensor
 
 from obverse.codecs.image import METHOD
-from obverse.codecs.image.effort import EFFORTS, Latents, Progress, check_effort, lmbda_of_level, refine
+from obverse.codecs.image.effort import EFFORTS, Latents, Progress, lmbda_of_level, refine
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX
 from obverse.codecs.image.networks import ImageNetworks
+from obverse.codecs.image.options import ImageOptions
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.rate_control import highest_level, highest_refined_level
 from obverse.codecs.model_codec import ModelCodec
@@ -54,41 +54,27 @@ class ImageCodec(ModelCodec):
     def encode(
         self,
         data: Any,
-        *,
-        quality: float | None = None,
-        bpp: float | None = None,
-        max_bytes: int | None = None,
-        effort: int = 0,
-        metadata: dict[str, Any] | None = None,
-        limits: Limits | None = None,
-        progress: Progress | None = None,
+        options: ImageOptions | None = None,
     ) -> Container:
         """A Photo, a Pillow image, or a uint8 array (H, W), (H, W, 1 to 4), to a container.
 
-        quality: 1 to 100, continuous (steps of 0.05), default 50. Or one of bpp, bits per pixel of the whole
-        file, and max_bytes, its bytes: the highest quality that does not exceed it.
-        effort: 0 to 9, how long to search for latents that cost fewer bits (image_effort.py); any decoder reads the
-        file. progress(step, steps, cost in bits a pixel) is called as the search goes on.
         Raises InputError, LimitError, RateTargetError.
         """
-        if sum(target is not None for target in (quality, bpp, max_bytes)) > 1:
-            raise InputError("give one of quality, bpp and max_bytes")
-        check_effort(effort)
+        options = options or ImageOptions()
+        effort, max_bytes, progress = int(options.effort), options.max_bytes, options.progress
         photo = photo_of(data)
         height, width = photo.size
-        (limits or Limits()).check_pixels(height * width)
-        if bpp is not None:
-            if not 0 < bpp < math.inf:
-                raise InputError(f"bpp must be a number above 0, not {bpp}")
-            max_bytes = max(1, int(bpp * height * width / 8))
-        level = level_of(50.0 if quality is None else quality)
+        (options.limits or Limits()).check_pixels(height * width)
+        if options.bpp is not None:
+            max_bytes = max(1, int(options.bpp * height * width / 8))
+        level = level_of(50.0 if options.quality is None else options.quality)
         lossless = lossless_sections(photo)
 
         def at(level: int, effort: int = 0) -> Container:
             message = encode_pixels(self.networks, photo.pixels, level, effort, progress)
             sections = {"y": message.to_bytes()} | lossless
             config = {0: level, 1: 1 if photo.pixels.ndim == 2 else 3}
-            return Container(self.id, config, photo.size, sections, self.fingerprint, metadata or {})
+            return Container(self.id, config, photo.size, sections, self.fingerprint, options.kept)
 
         if max_bytes is None:
             return at(level, effort)

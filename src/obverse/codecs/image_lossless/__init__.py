@@ -11,6 +11,7 @@ METHOD = Method(
     suffix=".png",
     lossless=True,
     models=("image-lossless",),
+    options="options:ImageLosslessOptions",
     facts="facts:facts",
     training="command:train_image_lossless",
 )

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple
 import numpy as np
 
 from obverse.codecs.image_lossless import METHOD, methods
+from obverse.codecs.image_lossless.options import ImageLosslessOptions
 from obverse.codecs.model_codec import ModelCodec
 from obverse.container import Container, ItemReader, Limits, read_header
 from obverse.container.inflate import inflate
@@ -80,9 +81,7 @@ class ImageLosslessCodec(ModelCodec):
 
         return RasterModel.load(self.model)
 
-    def encode(
-        self, data: Any, *, metadata: dict[str, Any] | None = None, limits: Limits | None = None
-    ) -> Container:
+    def encode(self, data: Any, options: ImageLosslessOptions | None = None) -> Container:
         """A Photo, a Pillow image, a path, a uint8 array (H, W), (H, W, 1 to 4) or a uint16 array (H, W).
 
         EXIF data and profile are kept as they are, and pixels as they lie in the file: an orientation in the
@@ -94,7 +93,8 @@ class ImageLosslessCodec(ModelCodec):
         array = photo_of(photo.array(), exact=True).array()
         pixels = array if array.ndim == 3 else array[:, :, None]
         height, width, channels = pixels.shape
-        (limits or Limits()).check_pixels(height * width)
+        options = options or ImageLosslessOptions()
+        (options.limits or Limits()).check_pixels(height * width)
         extras = {
             name: zlib.compress(value, 9)
             for name, value in zip(EXTRAS, (photo.icc, photo.exif), strict=True)
@@ -109,7 +109,7 @@ class ImageLosslessCodec(ModelCodec):
         if len(stripes) > 1 and weight >= pixels.nbytes:  # noise: one stripe has less around it
             stripes = [bytes([methods.RAW]) + pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()]
         config: dict[Any, Any] = {0: KINDS.index((channels, 8 * pixels.itemsize))}
-        shape, metadata = (height, width), metadata or {}
+        shape, metadata = (height, width), options.kept
         if len(stripes) == 1:
             sections = {STRIPE: stripes[0]} | extras
             return Container(self.id, config, shape, sections, self.fingerprint, metadata)

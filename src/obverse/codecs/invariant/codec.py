@@ -39,6 +39,7 @@ from obverse.errors import (
     InputError,
     UnsupportedInputError,
 )
+from obverse.fields import Options
 from obverse.method import Method
 
 CHUNK = 1000  # items that pass through the networks at once
@@ -124,7 +125,7 @@ class InvariantCodec(ModelCodec):
 
     # -- the contract --------------------------------------------------------------------------------
 
-    def encode(self, data: Any, *, metadata: dict[str, Any] | None = None) -> Container:
+    def encode(self, data: Any, options: Options | None = None) -> Container:
         """(n, d) numbers or (n, H, W) uint8, as the model has it. Raises InputError, UnsupportedInputError."""
         items = self._items(data)
         message = Message()
@@ -134,7 +135,12 @@ class InvariantCodec(ModelCodec):
         if self.config.clusters > 1:
             message.push(h, self.clusters)
         return Container(
-            self.id, {}, items.shape, {"codes": message.to_bytes()}, self.fingerprint, metadata or {}
+            self.id,
+            {},
+            items.shape,
+            {"codes": message.to_bytes()},
+            self.fingerprint,
+            (options or Options()).kept,
         )
 
     def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Array:

@@ -9,6 +9,7 @@ METHOD = Method(
     data="posterior",
     codec="codec:PlugAndPlayCodec",
     paper="Yang, Bamler and Mandt, ICML 2020",
+    options="options:PlugAndPlayOptions",
     facts="facts:facts",
     commands=(Command("plug-and-play", "command:plug_and_play_app"),),
 )

@@ -27,6 +27,7 @@ from obverse.codecs.plug_and_play import METHOD
 from obverse.codecs.plug_and_play.activity import grow
 from obverse.codecs.plug_and_play.generative_model import GenerativeModel
 from obverse.codecs.plug_and_play.model import MOST_AXES, PlugModel, filled_side, image_batch
+from obverse.codecs.plug_and_play.options import PlugAndPlayOptions
 from obverse.codecs.plug_and_play.point_grid import EMPIRICAL, NORMAL
 from obverse.codecs.plug_and_play.posterior import Posterior, grouped
 from obverse.codecs.plug_and_play.posterior_files import is_archive, read_posterior
@@ -68,23 +69,18 @@ class PlugAndPlayCodec(OptionalModelCodec):
     def encode(
         self,
         data: Any,
-        *,
-        lmbda: float = 1.0,
-        method: str | None = None,
-        prior: str | None = None,
-        depth: int | None = None,
-        axis: int | None = None,
-        metadata: dict[str, Any] | None = None,
+        options: PlugAndPlayOptions | None = None,
     ) -> Container:
         """A posterior, or what the model's encode takes, to a container.
 
         data: `Posterior`, (mean, std), {"mean": ..., "std": ...}; with a model that has networks also an array (N,
-        ...) of what its encode takes, or an image. lmbda: what a bit may cost, in units of (z - mean)^2 / (2 std^2);
-        near ln 2, half of what the ELBO counts as distortion is lost. method, prior, depth, axis: without a model, as
-        for `obverse.codecs.plug_and_play.fit.fit`; by default vbq, None, one grid and table for all latents, and where
-        they are few whichever prior and depth cost least, else empirical and 12. Raises InputError.
+        ...) of what its encode takes, or an image. With lmbda near ln 2, half of what the ELBO counts as distortion is
+        lost. Without a model, and without method, prior, depth and axis: vbq, one grid and table for all latents, and
+        where they are few whichever prior and depth cost least, else empirical and 12. Raises InputError.
         """
-        how = {"method": method, "prior": prior, "depth": depth}
+        options = options or PlugAndPlayOptions()
+        lmbda, axis = float(options.lmbda), options.axis
+        how = {"method": options.method, "prior": options.prior, "depth": options.depth}
         given = {name: value for name, value in how.items() if value is not None}
         posterior, size = self._posterior(data)
         if self.plug is None:
@@ -106,7 +102,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
             if size is not None:
                 config[SIZE] = list(size)
         sections["symbols"] = _push(symbols, rung)
-        return Container(self.id, config, posterior.shape, sections, self.fingerprint, metadata or {})
+        return Container(self.id, config, posterior.shape, sections, self.fingerprint, options.kept)
 
     def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Array:
         """ẑ float32; with a model that has networks, x̂: float32, or of an image uint8 (H, W) or (H, W, 3).

@@ -109,7 +109,7 @@ def _row(
     excess = squares = 0.0
     count, psnr = 0, []
     for item in items:
-        container = codec.encode(item.posterior, lmbda=lmbda, **options)
+        container = codec.encode(item.posterior, codec.options(lmbda=lmbda, **options))
         blob = write(container)
         size += len(blob)
         latents += item.posterior.mean.size

@@ -33,6 +33,7 @@ from obverse.data.image_sets import GZIP, IDX_UINT8, png_archive, read_image_set
 from obverse.data.images import read_photo
 from obverse.data.source import read_bytes
 from obverse.errors import DamagedError, InputError, UnsupportedInputError
+from obverse.fields import Options
 from obverse.method import Method
 
 Array = npt.NDArray[Any]
@@ -71,12 +72,14 @@ class SplitCodec(ModelCodec):
 
     # -- the contract --------------------------------------------------------------------------------
 
-    def encode(self, data: Any, *, metadata: dict[str, Any] | None = None) -> Container:
+    def encode(self, data: Any, options: Options | None = None) -> Container:
         """Raises InputError, UnsupportedInputError for what is not of the model's size."""
         images = check_images(data, self.config)
         shape = self.config.image_shape if np.ndim(data) == 3 else images.shape
         payload = self.device.code.pack(self.device.symbols_of(images))
-        return Container(self.id, {}, shape, {"codes": payload}, self.fingerprint, metadata or {})
+        return Container(
+            self.id, {}, shape, {"codes": payload}, self.fingerprint, (options or Options()).kept
+        )
 
     def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Array:
         """ŷ, (n, C, h, w) float32, or (C, h, w) of one image. Raises DamagedError, LimitError."""

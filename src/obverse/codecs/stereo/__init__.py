@@ -12,6 +12,7 @@ METHOD = Method(
     side_info=True,
     models=("stereo",),
     builds_on=("image",),
+    options="options:StereoOptions",
     facts="facts:facts",
     training="command:train_stereo",
 )

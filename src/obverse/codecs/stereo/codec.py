@@ -122,7 +122,7 @@ def like(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def image_decoder(codec: ImageCodec | None = None) -> Callable[[np.ndarray, float], np.ndarray]:
     """(image, quality) -> the image after the image codec: what a fusion network is trained on."""
     codec = codec or ImageCodec()
-    return lambda pixels, quality: codec.decode(codec.encode(pixels, quality=float(quality)))
+    return lambda pixels, quality: codec.decode(codec.encode(pixels, codec.options(quality=float(quality))))
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:

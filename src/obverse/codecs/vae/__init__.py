@@ -12,6 +12,7 @@ METHOD = Method(
     lossless=True,
     folder=True,
     models=("vae-mnist", "vae-mnist-binary", "vae-fashion"),
+    options="options:VaeOptions",
     facts="facts:facts",
     training="command:train_vae",
 )

@@ -27,6 +27,7 @@ from obverse.codecs.vae import METHOD
 from obverse.codecs.vae.exact_networks import BIN_BITS, BINS, ExactVae
 from obverse.codecs.vae.lanes import UNIFORM, LanePixels, VaeLanes
 from obverse.codecs.vae.networks import VaeConfig
+from obverse.codecs.vae.options import VaeOptions
 from obverse.coding import Message
 from obverse.coding.bits_back import pop_item, push_item
 from obverse.container import Container, Limits, write
@@ -108,28 +109,21 @@ class VaeCodec(ModelCodec):
     def encode(
         self,
         data: Any,
-        *,
-        seed: int = 0,
-        segment: int = SEGMENT,
-        initial: int | None = None,
-        metadata: dict[str, Any] | None = None,
+        options: VaeOptions | None = None,
     ) -> Container:
         """(n, H, W) uint8 to a container, one item for each segment.
 
-        segment: images of a chain; fewer lose less when a file is damaged, and cost more initial bits. seed: of the
-        initial bits. initial: how many symbols of 10 bits of them a chain has; by default as few as suffice.
         Raises InputError (also when `initial` is too few), UnsupportedInputError.
         """
         images = self._images(data)
-        return self._encode(images, seed, segment, initial, metadata or {})[0]
+        return self._encode(images, options or VaeOptions())[0]
 
-    def report(
-        self, data: Any, *, seed: int = 0, segment: int = SEGMENT, initial: int | None = None
-    ) -> ChainReport:
+    def report(self, data: Any, options: VaeOptions | None = None) -> ChainReport:
         """What the set costs, measured on the messages that `encode` makes."""
         images = self._images(data)
-        container, growth = self._encode(images, seed, segment, initial, {})
-        count = container.config[0]
+        options = options or VaeOptions()
+        container, growth = self._encode(images, options)
+        count, segment = container.config[0], options.segment
         ends = np.minimum(np.arange(segment, len(images) + segment, segment), len(images)) - 1
         alone = growth[ends] + count * BIN_BITS
         return ChainReport(
@@ -233,16 +227,9 @@ class VaeCodec(ModelCodec):
             )
         return images
 
-    def _encode(
-        self, images: Array, seed: int, segment: int, initial: int | None, metadata: dict[str, Any]
-    ) -> tuple[Container, npt.NDArray[np.float64]]:
+    def _encode(self, images: Array, options: VaeOptions) -> tuple[Container, npt.NDArray[np.float64]]:
         """The container, and by how many bits each image made its message longer."""
-        if type(seed) is not int or not 0 <= seed < 2**63:
-            raise InputError(f"the seed must be a whole number from 0 to 2**63 - 1, not {seed!r}")
-        if type(segment) is not int or not 1 <= segment < 2**31:
-            raise InputError(f"a segment must have at least 1 image, not {segment!r}")
-        if initial is not None and (type(initial) is not int or not 0 <= initial <= MOST_INITIAL):
-            raise InputError(f"initial bits come as 0 to {MOST_INITIAL} symbols, not {initial!r}")
+        seed, segment, initial = int(options.seed), int(options.segment), options.initial
         chains = -(-len(images) // segment)
         count = initial if initial is not None else self._enough(images, seed, segment)
         while True:
@@ -260,7 +247,7 @@ class VaeCodec(ModelCodec):
                     ) from error
                 count = min(MOST_INITIAL, count + max(2, count // 50))
         config = {0: count, 1: seed, 2: segment}
-        container = Container(self.id, config, images.shape, {}, self.fingerprint, metadata, tuple(items))
+        container = Container(self.id, config, images.shape, {}, self.fingerprint, options.kept, tuple(items))
         return container, growth
 
     def _enough(self, images: Array, seed: int, segment: int) -> int:

@@ -34,6 +34,7 @@ from obverse.errors import (
     SideInformationError,
     UnsupportedInputError,
 )
+from obverse.fields import Options
 
 CHUNK = 8192  # samples that pass through the networks at once
 TYPES = ("<f4", "<f8")
@@ -143,7 +144,7 @@ class IndexCodec(ModelCodec):
 
     # -- the contract --------------------------------------------------------------------------------
 
-    def encode(self, data: Any, *, metadata: dict[str, Any] | None = None) -> Container:
+    def encode(self, data: Any, options: Options | None = None) -> Container:
         """(n,) or (n, d) float32 or float64, d as in training. Raises InputError; never sees y."""
         x = self._samples(data)
         u = self.indices_of(x)
@@ -154,7 +155,9 @@ class IndexCodec(ModelCodec):
             message.push(u.astype(np.int32), self.table)
             coded = message.to_bytes()
         kind = 0 if x.dtype == np.float32 else 1
-        return Container(self.id, {0: kind}, x.shape, {"u": coded}, self.fingerprint, metadata or {})
+        return Container(
+            self.id, {0: kind}, x.shape, {"u": coded}, self.fingerprint, (options or Options()).kept
+        )
 
     def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
         """x̂ in the shape and type that were encoded.

@@ -34,6 +34,7 @@ from obverse.errors import (
     UnrecoverableBlockError,
     UnsupportedInputError,
 )
+from obverse.fields import Options
 from obverse.method import Method
 from obverse.quantization.trellis import LARGEST, Trellis
 
@@ -76,7 +77,7 @@ class WynerZivTrellisCodec(ModelCodec):
         prior = MixturePrior(*(self._number(name, int, low, high, "prior") for name, low, high in sizes))
         return self.network(prior).double()
 
-    def encode(self, data: Any, *, metadata: dict[str, Any] | None = None) -> Container:
+    def encode(self, data: Any, options: Options | None = None) -> Container:
         """(n,) float32 or float64. Raises InputError; never sees side information."""
         x = scalars_of(data)
         kind = "<f4" if x.dtype == np.float32 else "<f8"
@@ -102,7 +103,12 @@ class WynerZivTrellisCodec(ModelCodec):
             "checks": np.array(checks, "<u4").tobytes(),
         }
         return Container(
-            self.id, {0: TYPES.index(kind)}, (x.size,), sections, self.fingerprint, metadata or {}
+            self.id,
+            {0: TYPES.index(kind)},
+            (x.size,),
+            sections,
+            self.fingerprint,
+            (options or Options()).kept,
         )
 
     def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:

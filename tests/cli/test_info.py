@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from obverse.cli import run
-from obverse.cli.facts import show_facts
+from obverse.cli.info import show_facts
 from obverse.container import Container, describe, write
 from obverse.registry import built_in_methods
 from tests.conftest import REPOSITORY

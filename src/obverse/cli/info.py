@@ -1,12 +1,47 @@
-"""What `obverse info` prints of a file. Light: no codec and no NumPy is imported for it."""
+"""`obverse info`: what is in a file. Light: no codec and no NumPy is imported for it."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from obverse.cli.console import out, printable
+from cyclopts import Parameter
+
+from obverse.cli.batch import STDIN, Job, Row, run_jobs
+from obverse.cli.console import out, printable, to_json
+from obverse.cli.files import read_stdin
+from obverse.cli.options import Json
+from obverse.container import describe
 from obverse.errors import CodecNameError, DeclarationError
 from obverse.registry import find_method
+
+
+def info(
+    inputs: Annotated[list[Path], Parameter(help="Files, or - for standard input.")],
+    /,
+    *,
+    json: Json = False,
+) -> int:
+    """Show what .obv files hold, and check their checksums; nothing is decoded.
+
+    For example:
+
+    - `obverse info photo.obv`
+    - `obverse info --json packed/*.obv`
+    """
+
+    def work(job: Job) -> Row:
+        facts = describe(read_stdin() if job.source == STDIN else job.source)
+        return {"input": str(job.source)} | facts
+
+    rows, code = run_jobs([Job(path, STDIN) for path in inputs], "reading", work, force=True)
+    if json:
+        out(to_json(rows))
+        return code
+    for facts in rows:
+        if "error" not in facts:
+            show_facts(facts)
+    return code
 
 
 def show_facts(facts: dict[str, Any]) -> None:

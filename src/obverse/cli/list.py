@@ -1,0 +1,27 @@
+"""`obverse list`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import obverse
+from obverse.cli.console import out, printable, to_json
+from obverse.cli.options import Json
+from obverse.zoo import own_models
+
+
+def list_(*, json: Json = False) -> int:
+    """List the codecs that can be used here.
+
+    For example: `obverse list --json`
+    """
+    entries, own = obverse.list_codecs(), own_models()
+    if json:
+        models = [{"model": name, "codec": codec} for name, codec in own.items()]
+        out(to_json([asdict(entry) for entry in entries] + models))
+    else:
+        for entry in entries:
+            out(f"{entry.id:16} {printable(entry.summary)} ({entry.package})")
+        for name, codec in own.items():
+            out(f"{printable(name):16} a model of yours for codec {printable(codec)}")
+    return 0

@@ -1,0 +1,36 @@
+"""Options of the image codec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from obverse.fields import LimitedOptions, option, parse_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions(LimitedOptions):
+    """quality, or one of bpp and max_bytes: the highest quality that does not exceed it.
+
+    progress: called as a search goes on, with step, steps and cost in bits a pixel.
+    """
+
+    one_of: ClassVar[tuple[str, ...]] = ("quality", "bpp", "max_bytes")
+
+    quality: float | None = option(
+        None, "1 to 100, in steps of .05, default 50.", low=1, high=100, short="-q"
+    )
+    bpp: float | None = option(None, "Bits per pixel of the whole file, met from below.", above=0)
+    max_bytes: int | None = option(
+        None, "Size of the file, met from below: 40000, 40k, 1.5M.", low=1, parse=parse_bytes
+    )
+    effort: int = option(
+        0,
+        "0 to 9: search for a better file of the same format; 3 takes seconds a photo, 9 minutes. Default 0.",
+        low=0,
+        high=9,
+    )
+    progress: Callable[[int, int, float], None] | None = option(
+        None, "Called as a search goes on.", flag=False
+    )

@@ -1,0 +1,182 @@
+"""Options said once: a dataclass whose fields know their help and range. Flags, checks, errors and docs come from it.
+
+class FlowOptions(Options):
+    segment: int = option(250, "Images of a message.", low=1, high=1000)
+
+FlowOptions(segment=0)                     OptionError: segment must be a whole number from 1 to 1000, not 0
+FlowOptions.of("flow", {"segmnt": 5})      OptionError: the codec 'flow' has no option 'segmnt'; did you mean 'segment'?
+obverse compress --codec flow --segment 5  the same field, as a flag
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, ClassVar, Self
+
+from obverse.container.limits import Limits
+from obverse.errors import OptionError
+
+
+@dataclass(frozen=True)
+class About:
+    """What a field says of itself; the arguments of `option`."""
+
+    help: str
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] | None = None
+    short: str | None = None
+    parse: Callable[[str], Any] | None = None
+    flag: bool = True
+
+
+def option(default: Any, help: str, **about: Any) -> Any:
+    """A field of an options class.
+
+    help: one sentence, as `--help` shows it. low, high: the smallest and largest value; above, below: bounds that are
+    excluded. choices: the values of a text. short: a short flag, "-q". parse: what makes a value of the text of a
+    flag, where that is more than its type says. flag: whether the command line has it.
+    """
+    return field(default=default, metadata={"about": About(help, **about)})
+
+
+@dataclass(frozen=True)
+class OptionField:
+    """A field as readers of the declaration see it. kind: int, float, str, bool, or None for what is not checked."""
+
+    name: str
+    kind: type | None
+    default: Any
+    about: About
+
+    def check(self, value: Any) -> None:
+        """Raises OptionError for a value of another kind, or out of range."""
+        if self.kind is None or (value is None and self.default is None):
+            return
+        if not self._fits(value):
+            raise OptionError(f"{self.name} must be {self.expected}, not {value!r}")
+
+    def _fits(self, value: Any) -> bool:
+        about = self.about
+        if self.kind is bool or self.kind is str:
+            return isinstance(value, self.kind) and (about.choices is None or value in about.choices)
+        number = numbers.Integral if self.kind is int else numbers.Real
+        if isinstance(value, bool) or not isinstance(value, number):
+            return False
+        size = (
+            int(value) if isinstance(value, numbers.Integral) else float(value)
+        )  # whole numbers compare exactly
+        return (
+            abs(size) < math.inf
+            and (about.low is None or size >= about.low)
+            and (about.high is None or size <= about.high)
+            and (about.above is None or size > about.above)
+            and (about.below is None or size < about.below)
+        )
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, in words."""
+        about = self.about
+        if about.choices is not None:
+            return "one of " + ", ".join(about.choices)
+        if self.kind is bool:
+            return "True or False"
+        if self.kind is str:
+            return "a text"
+        parts = {"from": about.low, "to": about.high, "above": about.above, "below": about.below}
+        limits = " ".join(f"{word} {value}" for word, value in parts.items() if value is not None)
+        return f"a {'whole ' if self.kind is int else ''}number {limits}".strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every codec takes.
+
+    metadata: plain values under names, kept in the file.
+    """
+
+    metadata: Mapping[str, Any] | None = option(None, "KEY=TEXT to store in the file.", flag=False)
+
+    one_of: ClassVar[tuple[str, ...]] = ()  # of these options at most one may be given
+
+    def __post_init__(self) -> None:
+        for about in self.described():
+            about.check(getattr(self, about.name))
+        given = [name for name in self.one_of if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise OptionError(
+                f"give one of {', '.join(self.one_of[:-1])} and {self.one_of[-1]}, not {len(given)}"
+            )
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """The metadata as a container takes them."""
+        return dict(self.metadata or {})
+
+    @classmethod
+    def of(cls, codec: str, given: Mapping[str, Any]) -> Self:
+        """The options of these names and values. codec: id, for errors. Raises OptionError."""
+        known = [about.name for about in cls.described()]
+        for name in given:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
+                raise OptionError(f"the codec {codec!r} has no option {name!r}; {hint}")
+        return cls(**given)
+
+    @classmethod
+    def described(cls) -> tuple[OptionField, ...]:
+        """Its fields, in order."""
+        return _described(cls)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitedOptions(Options):
+    """For codecs that check the size of what they are given.
+
+    limits: what may be coded; `Limits.unlimited()` for data that you trust.
+    """
+
+    limits: Limits | None = option(None, "What may be coded.", flag=False)
+
+
+@cache
+def _described(options: type[Options]) -> tuple[OptionField, ...]:
+    return tuple(_fields(options))
+
+
+def _fields(options: type[Options]) -> Iterator[OptionField]:
+    hints = typing.get_type_hints(options)
+    for entry in fields(options):
+        kinds = [kind for kind in _members(hints[entry.name]) if kind is not types.NoneType]
+        kind = kinds[0] if len(kinds) == 1 and kinds[0] in (int, float, str, bool) else None
+        about = entry.metadata["about"]
+        yield OptionField(entry.name, kind, entry.default, about)
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def parse_bytes(text: str) -> int:
+    """'40k', '1.5M', '40000' -> bytes (k = 1,000, Ki = 1,024). Raises OptionError."""
+    units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+    body = text.strip().lower().removesuffix("b")
+    number = body.rstrip("kmgi")
+    try:
+        value = float(number) * units[body[len(number) :]]
+    except (ValueError, KeyError):
+        raise OptionError(f"{text!r} is not a number of bytes such as 40000, 40k or 1.5M") from None
+    if not 1 <= value < 2**62:
+        raise OptionError(f"{text!r} is not a number of bytes of at least 1")
+    return int(value)
