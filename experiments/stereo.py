@@ -24,6 +24,7 @@ import stereo_joint as joint
 import torch
 from matplotlib.figure import Figure
 
+from obverse.codec import side_of
 from obverse.codecs.image.codec import ImageCodec, encode_pixels, level_of, quality_of_level
 from obverse.codecs.image.model import lmbda_of
 from obverse.codecs.image.networks import quality_of
@@ -75,7 +76,7 @@ def measure(pair: Pair, quality: float, image: ImageCodec, stereo: StereoCodec) 
         start = time.process_time()
         data = write(codec.encode(right, codec.options(quality=quality)))
         middle = time.process_time()
-        decoded = codec.decode(read(data), left if codec is stereo else None)
+        decoded = codec.decode(read(data), **side_of(codec, left if codec is stereo else None))
         seconds = middle - start, time.process_time() - middle
         rows.append(row(name, codec.id, quality, len(data), right, decoded, seconds))
     return rows
@@ -111,7 +112,9 @@ def decoder_view(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What a decoder knows that has decoded the image codec's file: the left view, aligned, (H, W, 3) uint8, and a
     class for each block of 16x16 pixels by how far it is from the decoded view, worst first."""
-    base = stereo.decode_photo(stereo.encode(right, stereo.options(quality=quality_of_level(level)))).pixels
+    base = ImageCodec.decode_photo(
+        stereo, stereo.encode(right, stereo.options(quality=quality_of_level(level)))
+    ).pixels
     with torch.inference_mode():
         x, y = to_tensor(base), to_tensor(left)
         aligned = stereo.fusion(x, y, quality_of(level)).aligned[0].permute(1, 2, 0)
@@ -202,7 +205,7 @@ def plot_views(pair: Pair, quality: float, stereo: StereoCodec, image: ImageCode
     name, left, right = pair
     container = stereo.encode(right, stereo.options(quality=quality))
     base = image.decode(container)
-    fused = stereo.decode(container, left)
+    fused = stereo.decode(container, side_info=left)
     with torch.inference_mode():
         found = stereo.fusion(to_tensor(base), to_tensor(like(left, right)), quality_of(container.config[0]))
     disparity = found.disparity[0, 0, : right.shape[0], : right.shape[1]].numpy()
@@ -341,10 +344,10 @@ def run_memory(side: int) -> None:
     right = np.kron(small, np.ones((8, 8), np.uint8))
     codec = StereoCodec()
     container = codec.encode(right, codec.options(quality=10))
-    codec.decode_photo(container)
+    ImageCodec.decode_photo(codec, container)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()
-    codec.decode(container, right)
+    codec.decode(container, side_info=right)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sys.stdout.write(
         f"{side}x{side}: {time.process_time() - start:.1f} CPU s, {(peak - before) / 1024:.0f} MiB more than the "

@@ -93,13 +93,13 @@ def run(case: str, rate: float, options: argparse.Namespace) -> dict[str, object
         samples += x.size
         start = time.process_time()
         try:
-            good = [(codec.decode(read(data), y), x)]
+            good = [(codec.decode(read(data), side_info=y), x)]
         except UnrecoverableBlockError:  # which of its blocks, and all others measured
             good = []
             for first in range(0, x.size, BLOCK):
                 part, side = x[first : first + BLOCK], y[first : first + BLOCK]
                 try:
-                    good.append((codec.decode(codec.encode(part), side), part))
+                    good.append((codec.decode(codec.encode(part), side_info=side), part))
                 except UnrecoverableBlockError:
                     failures += 1
         decode_s += time.process_time() - start

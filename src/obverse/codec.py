@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from obverse.container import Container, Limits, read, write
+from obverse.data.kinds import Kind
 from obverse.errors import (
     CodecNameError,
     ModelError,
@@ -25,19 +26,31 @@ from obverse.errors import (
 from obverse.method import Method
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from obverse.container.source import SourceLike
+    from obverse.data.images import Photo
     from obverse.zoo import StoredModel
 
 
 class Codec(ABC):
     """One method of compression, as a value without state.
 
-    method: its declaration, which says what it is called, what it codes and what it needs.
+    Attributes:
+        method: its declaration, which says what it is called, what it codes and what it needs.
     """
 
     method: ClassVar[Method]
 
     def __init__(self, model: StoredModel | None = None):
-        """model: the trained model to code with; the shipped one by default. Raises ModelError."""
+        """
+        Args:
+            model: the trained model to code with; the shipped one by default.
+
+        Raises:
+            ModelError: where the codec has no models.
+        """
         if model is not None:
             raise ModelError(f"the codec {self.id!r} has no trained models: {model.name} cannot be used")
 
@@ -47,54 +60,132 @@ class Codec(ABC):
         return self.method.id
 
     @property
+    def kind(self) -> Kind:
+        """How files become what `encode` takes, and what `decode` gives becomes a file."""
+        return self.method.kind
+
+    @property
     def fingerprint(self) -> bytes | None:
         """8 bytes that name the trained model, None for a codec without one."""
         return None
 
     @classmethod
     def options(cls, **given: Any) -> Any:
-        """What `encode` takes as options, made of names and values. Raises OptionError."""
+        """What `encode` takes as options, made of names and values.
+
+        Raises:
+            OptionError: for an option that the codec does not have, or a value that it cannot have.
+        """
         return cls.method.options_class.of(cls.method.id, given)
 
     @abstractmethod
     def encode(self, data: Any, options: Any = None) -> Container:
-        """Data as `load` returns it, or as a user would pass it, to a container.
+        """Data to a container.
 
-        options: what `options` makes; None for the defaults. Raises InputError.
+        Args:
+            data: what `kind.load` returns, or what a user would pass.
+            options: what `options` makes; None for the defaults.
+
+        Raises:
+            InputError: for data that the codec does not code.
         """
 
     @abstractmethod
-    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Any:
-        """The data again, as an array. Raises DecodeError; never trusts the container."""
+    def decode(self, container: Container, limits: Limits | None = None) -> Any:
+        """The data again, as an array. Never trusts the container.
 
-    @abstractmethod
-    def load(self, source: Path | BinaryIO) -> Any:
-        """Read a file of the kind that this codec codes. Raises InputError."""
+        Args:
+            container: of this codec and model.
+            limits: what it may ask for.
 
-    def load_side_info(self, source: Path | BinaryIO) -> Any:
-        """Read a file of side information; the kind that `load` reads unless a codec says otherwise."""
-        return self.load(source)
-
-    @abstractmethod
-    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
-        """Decode to the bytes of a file whose name ends in `target`'s suffix.
-
-        A codec that needs side information is given it as the keyword `side_info`, others are not.
+        Raises:
+            DecodeError: for what no encoder wrote.
         """
+
+
+class SideInformed(Codec):
+    """A codec whose receiver has something that belongs to the data, which the sender never sees."""
+
+    @abstractmethod
+    def decode(self, container: Container, limits: Limits | None = None, *, side_info: Any = None) -> Any:
+        """As `Codec.decode`, with the side information.
+
+        Raises:
+            SideInformationError: where it is missing, or does not belong to the file.
+        """
+
+
+# -- what a codec can do beyond the contract -----------------------------------------------------------------
+
+
+@runtime_checkable
+class Rated(Protocol):
+    """Tells what its model predicts that data cost."""
+
+    def rate_bits(self, data: Any, options: Any = None) -> npt.NDArray[np.float64]:
+        """(n,) bits for each item of the data; one image is one item. A file's payload is their sum."""
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """Answers a task from the codes, without the data."""
+
+    def predict(self, container: Container, limits: Limits | None = None) -> npt.NDArray[np.float32]:
+        """(n, classes) scores, the largest at the class that is predicted."""
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """Decodes to codes, and makes of them what they stand for."""
+
+    def reconstruct(self, container: Container, limits: Limits | None = None) -> npt.NDArray[Any]:
+        """What was coded, as far as the codes tell, in its shape and range.
+
+        Raises:
+            InputError: for a model that cannot.
+        """
+
+
+@runtime_checkable
+class Recovers(Protocol):
+    """Reads what is whole of a file that was cut or damaged."""
+
+    def recover(self, source: SourceLike, limits: Limits | None = None) -> tuple[npt.NDArray[Any], list[str]]:
+        """What is whole, in order, and sentences that say what is missing, and why.
+
+        Raises:
+            DecodeError: where nothing can be found.
+        """
+
+
+@runtime_checkable
+class DecodesPhotos(Protocol):
+    """Keeps what belongs to an image beside its pixels."""
+
+    def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
+        """`decode`, with ICC profile and EXIF data."""
+
+
+# -- the two sentences that everybody uses -------------------------------------------------------------------
 
 
 def compress(data: Any, codec: str = "image", **options: Any) -> bytes:
     """The bytes of an .obv file.
 
-    data: an array, a Pillow image, or the path of a file to read. codec: the id of a codec, or the name or
-    the folder of a trained model. options: those that the codec declares (for images `quality`, `bpp` or
-    `max_bytes`). Raises InputError, of which OptionError names an option that the codec does not have.
+    Args:
+        data: an array, a Pillow image, or the path of a file to read.
+        codec: the id of a codec, or the name or the folder of a trained model.
+        **options: those that the codec declares (for images `quality`, `bpp` or `max_bytes`).
+
+    Raises:
+        InputError: for data that the codec does not code; OptionError among them names an option that it does not
+            have.
     """
     from obverse.registry import open_codec
 
     chosen = open_codec(codec)
     if isinstance(data, str | Path):
-        data = chosen.load(Path(data))
+        data = chosen.kind.load(Path(data))
     return write(chosen.encode(data, chosen.options(**options)))
 
 
@@ -104,20 +195,64 @@ def decompress(
     limits: Limits | None = None,
     model: str | Path | None = None,
 ) -> Any:
-    """The data in an .obv file, given as its bytes or its path.
+    """The data in an .obv file.
 
-    side_info: what the codec decodes with, as an array or the path of a file, if it needs that. limits: what
-    a file may ask for; pass Limits.unlimited() for files that you trust. model: name or folder of the model
-    that wrote the file; by default it is looked for among those that are installed.
-    Raises DecodeError for what cannot be decoded, SideInformationError when side information is missing or
-    not wanted, WrongModelError when another model wrote the file.
+    Args:
+        source: its bytes or its path.
+        side_info: what the codec decodes with, as an array or the path of a file, if it needs that.
+        limits: what a file may ask for; pass Limits.unlimited() for files that you trust.
+        model: name or folder of the model that wrote the file; by default it is looked for among those that are
+            installed.
+
+    Raises:
+        DecodeError: for what cannot be decoded.
+        SideInformationError: when side information is missing or not wanted.
+        WrongModelError: when another model wrote the file.
     """
     limits = limits or Limits()
     container = read(Path(source) if isinstance(source, str) else source, limits)
     codec = codec_of(container, side_info is not None, model)
+    return codec.decode(container, limits, **side_of(codec, side_info))
+
+
+def decoded_file(
+    codec: Codec, container: Container, target: str, limits: Limits | None = None, side_info: Any = None
+) -> bytes:
+    """Decode to the bytes of a file, of the kind that the suffix of its name says.
+
+    .csv is what the codec predicts, .zip what it reconstructs, where it does; else what it decodes.
+
+    Args:
+        codec: what `codec_of` found.
+        container: what is decoded.
+        target: the name of the file.
+        limits: what the container may ask for.
+        side_info: as for `decompress`.
+
+    Raises:
+        InputError: for a name of a file that the codec's kind of data is not written to.
+        DecodeError: for what cannot be decoded.
+    """
+    codec.kind.check(target)
+    suffix = Path(target).suffix.lower()
+    decoded: Any
+    if suffix == ".csv" and isinstance(codec, Predicts):
+        decoded = codec.predict(container, limits)
+    elif suffix == ".zip" and isinstance(codec, Reconstructs):
+        decoded = codec.reconstruct(container, limits)
+    else:
+        decode = codec.decode_photo if isinstance(codec, DecodesPhotos) else codec.decode
+        decoded = decode(container, limits, **side_of(codec, side_info))
+    return codec.kind.save(decoded, target)
+
+
+def side_of(codec: Codec, side_info: Any) -> dict[str, Any]:
+    """Side information, given as data or as the path of a file, as a keyword of `decode`; none where none is given."""
+    if side_info is None:
+        return {}
     if isinstance(side_info, str | Path):
-        side_info = codec.load_side_info(Path(side_info))
-    return codec.decode(container, side_info, limits)
+        side_info = codec.kind.load(Path(side_info), "side information")
+    return {"side_info": side_info}
 
 
 def codec_of(container: Container, has_side_info: bool = False, model: str | Path | None = None) -> Codec:

@@ -14,6 +14,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
+from obverse.data.kinds import KINDS, Kind
 from obverse.errors import DeclarationError
 from obverse.fields import Options
 
@@ -36,13 +37,12 @@ class Method:
     id: the name in the file header and on the command line; it stays as it is for good.
     package: of the declaration, `__name__`.
     summary: one line for `obverse list`.
-    data: the kind of data, a key of `obverse.data.kinds.KINDS`.
+    data: the kind of data, a key of `obverse.data.kinds.KINDS`, or "module:KIND" for one of the package's own.
     codec: "module:Class".
     paper: who described the method; "" for one of our own.
     suffix: what a decoded file is called when nobody says ('.png').
     lossless: whether the data come back as they were.
     side_info: whether decoding needs side information; a codec that has no use for it refuses it.
-    folder: whether a folder of files is one piece of data, a set; else each file is one.
     models: names of the shipped models; the first codes where none is named. None for a codec that needs none.
     builds_on: ids of the codecs whose code or model this one imports.
     options: "module:Class", a dataclass of `obverse.fields`; None for a codec without options.
@@ -60,7 +60,6 @@ class Method:
     suffix: str = ".npy"
     lossless: bool = False
     side_info: bool = False
-    folder: bool = False
     models: tuple[str, ...] = ()
     builds_on: tuple[str, ...] = ()
     options: str | None = None
@@ -77,6 +76,17 @@ class Method:
             raise DeclarationError(
                 f"the codec {self.id!r} of {self.package} declares {reference!r}, which cannot be loaded: {error}"
             ) from error
+
+    @property
+    def kind(self) -> Kind:
+        """How files of its data are read and written. Raises DeclarationError."""
+        kind = KINDS.get(self.data) or (self.resolve(self.data) if ":" in self.data else None)
+        if not isinstance(kind, Kind):
+            raise DeclarationError(
+                f"the codec {self.id!r} of {self.package} declares the kind of data {self.data!r}, which there is not: "
+                f"there are {', '.join(KINDS)}"
+            )
+        return kind
 
     @property
     def options_class(self) -> type[Options]:

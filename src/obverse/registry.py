@@ -16,7 +16,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from obverse.codec import Codec
+from obverse.codec import Codec, SideInformed
 from obverse.errors import CodecNameError, DeclarationError
 from obverse.method import Method
 
@@ -126,6 +126,11 @@ def _open(codec_id: str) -> Codec:
     if getattr(codec, "method", None) is not method:
         raise DeclarationError(
             f"the class {codec.__name__} of the codec {codec_id!r} must say `method = ` its declaration"
+        )
+    if issubclass(codec, SideInformed) != method.side_info:
+        raise DeclarationError(
+            f"the codec {codec_id!r} of {method.package} declares side_info={method.side_info}, but "
+            f"{codec.__name__} {'is no' if method.side_info else 'is a'} SideInformed: change the one or the other"
         )
     try:
         return codec()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from obverse.cli import run
-from obverse.codec import Codec
+from obverse.codec import SideInformed
 from obverse.container import Container, Limits
 from obverse.method import Method
 from obverse.theory import gaussian_rate_bits, gaussian_wyner_ziv_rate_bits
@@ -117,26 +117,20 @@ def test_points_are_measured_against_the_limit(folder: Path, capsys: Capture) ->
     assert curves(printed.out)["mine"] == [(0.0625, 2.5)]
 
 
-class Rounding(Codec):
+class Rounding(SideInformed):
     """Rounds (x - y) to multiples of a half; a real file, decoded with y."""
 
     method = Method(
-        id="rounding", package=__name__, summary="", data="numbers", codec=":Rounding", side_info=True
+        id="rounding", package=__name__, summary="", data="array", codec=":Rounding", side_info=True
     )
 
     def encode(self, data, options=None):
         steps = np.round(2 * np.asarray(data)).astype(np.int8)
         return Container(self.id, {}, steps.shape, {"steps": steps.tobytes()})
 
-    def decode(self, container, side_info=None, limits: Limits | None = None):
+    def decode(self, container, limits: Limits | None = None, *, side_info=None):
         assert side_info is not None
         return np.frombuffer(container.sections["steps"], np.int8) / 2
-
-    def load(self, source):
-        raise NotImplementedError
-
-    def save(self, container, target, limits=None, **side):
-        raise NotImplementedError
 
 
 def test_a_codec_is_run_for_real(folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,24 +56,18 @@ def raw(image: np.ndarray, quality: float) -> bytes:
 class Stored(Codec):
     """A set as it is; decodes to its means, and predicts from them."""
 
-    method = Method(id="stored", package=__name__, summary="", data="image set", codec=":Stored", folder=True)
+    method = Method(id="stored", package=__name__, summary="", data="image set", codec=":Stored")
 
     def encode(self, data: Any, options: Any = None) -> Container:
         means = np.array([round(float(np.mean(image))) for image in data], np.uint8)
         return Container(self.id, {}, (len(data),), {"means": means.tobytes()}, None, {})
 
-    def decode(self, container: Container, side_info: Any = None, limits: Any = None) -> np.ndarray:
+    def decode(self, container: Container, limits: Any = None) -> np.ndarray:
         return np.frombuffer(container.sections["means"], np.uint8)[:, None].astype(np.float32)
-
-    def load(self, source: Any) -> Any:
-        raise NotImplementedError
-
-    def save(self, container: Container, target: str, limits: Any = None, **side: Any) -> bytes:
-        raise NotImplementedError
 
 
 class Predicting(Stored):
-    def predict(self, container: Container) -> np.ndarray:
+    def predict(self, container: Container, limits: Any = None) -> np.ndarray:
         return brightness(self.decode(container))
 
 

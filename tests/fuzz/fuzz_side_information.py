@@ -54,7 +54,7 @@ def one_input(data: bytes) -> None:
         side = side[: shape[0]]
     try:
         blob = write(Container(codec.id, config, shape, sections, codec.fingerprint, {}))
-        decoded = codec.decode(read(blob, LIMITS), side, LIMITS)
+        decoded = codec.decode(read(blob, LIMITS), LIMITS, side_info=side)
     except ObverseError:
         return
     if decoded.shape != shape or not np.isfinite(decoded).all():

@@ -33,7 +33,7 @@ class Job:
 def plan(
     inputs: Sequence[Path],
     output: str | None,
-    suffixes: set[str],
+    suffixes: frozenset[str],
     rename: Callable[[Path], str],
     whole_folders: bool = False,
 ) -> list[Job]:

@@ -21,7 +21,6 @@ from obverse.cli.flags import NO_FLAGS, CodecFlags, given_options
 from obverse.cli.options import Big, Force, Inputs, Json, Metadata, Output
 from obverse.cli.progress import search_bar
 from obverse.container import Limits, write
-from obverse.data.suffixes import IMAGE_SUFFIXES
 
 
 def compress(
@@ -74,9 +73,9 @@ def compress(
         started = time.perf_counter()
         if job.source == STDIN:
             raw = read_stdin()
-            before, data = len(raw), chosen.load(BytesIO(raw))
+            before, data = len(raw), chosen.kind.load(BytesIO(raw))
         else:
-            data = chosen.load(job.source)
+            data = chosen.kind.load(job.source)
             before = _bytes_under(job.source)
         with search_bar(shown=searches and len(jobs) == 1) as progress:
             now = replace(options, progress=progress) if progress else options
@@ -88,8 +87,7 @@ def compress(
             row["bpp"] = len(packed) * 8 / (size[0] * size[1])
         return row | {"seconds": round(time.perf_counter() - started, 3)}
 
-    suffixes = IMAGE_SUFFIXES if chosen.method.suffix in IMAGE_SUFFIXES else {chosen.method.suffix}
-    jobs = plan(inputs, output, suffixes, _obv_name, whole_folders=chosen.method.folder)
+    jobs = plan(inputs, output, chosen.kind.read, _obv_name, whole_folders=chosen.kind.folder)
     with _no_pixel_limit(unlimited):
         rows, code = run_jobs(jobs, "compressing", work, force)
     report(rows, json, any(job.target == STDIN for job in jobs))

@@ -48,7 +48,7 @@ def decompress(
     - `obverse decompress x.obv --side-info y.npy`
     - `obverse decompress cut.obv --recover`
     """
-    from obverse.codec import codec_of
+    from obverse.codec import codec_of, decoded_file
 
     limits = Limits.unlimited() if unlimited else Limits()
     if recover and side_info is not None:
@@ -66,8 +66,7 @@ def decompress(
         container = read(source, limits)
         chosen = codec_of(container, side_info is not None, model)
         name = str(job.target) if job.target.suffix else f"x{chosen.method.suffix}"
-        side = {} if side_info is None else {"side_info": chosen.load_side_info(side_info)}
-        unpacked = chosen.save(container, name, limits, **side)
+        unpacked = decoded_file(chosen, container, name, limits, side_info)
         write_output(job.target, unpacked, force)
         return row_of(job, length_of(job.source, data), len(unpacked))
 
@@ -78,7 +77,7 @@ def decompress(
             suffix = ".png"  # the job itself will say what is wrong
         return path.stem + suffix
 
-    jobs = plan(inputs, output, {".obv"}, rename)
+    jobs = plan(inputs, output, frozenset({".obv"}), rename)
     rows, code = run_jobs(jobs, "decompressing", work, force)
     report(rows, json, any(job.target == STDIN for job in jobs))
     return code

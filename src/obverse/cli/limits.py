@@ -162,6 +162,7 @@ def _run_codec(name: str, x: np.ndarray, y: np.ndarray | None, distortion: str) 
     """Code the samples for real: bits of the file per sample, distortion of what comes back."""
     import numpy as np
 
+    from obverse.codec import side_of
     from obverse.container import read, write
     from obverse.registry import open_codec
     from obverse.theory import Measured
@@ -169,7 +170,7 @@ def _run_codec(name: str, x: np.ndarray, y: np.ndarray | None, distortion: str) 
     codec = open_codec(name)
     say(f"coding the samples with {name}")
     packed = write(codec.encode(x))
-    back = np.asarray(codec.decode(read(packed), y if codec.method.side_info else None))
+    back = np.asarray(codec.decode(read(packed), **side_of(codec, y if codec.method.side_info else None)))
     if back.shape != x.shape:
         raise UnsupportedInputError(f"codec {name!r} gave an array {back.shape} back for samples {x.shape}")
     error = x.reshape(len(x), -1).astype(np.float64) - back.reshape(len(x), -1)

@@ -160,7 +160,7 @@ def task_codec(
     if codec.method.side_info:
         raise InputError(f"the codec {name} decodes with side information only, and a task has none to give")
     options = {option.name for option in codec.method.options_class.described()}
-    if hasattr(codec, "predict") or codec.method.folder:
+    if hasattr(codec, "predict") or codec.kind.folder:
         return SetCodec(codec, name, probe=probe)
     if "loss" in options:
         # a model fixes how much is lost

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from obverse.codec import decoded_file
 from obverse.codecs.features.codec import FeatureCodec, features_codec
 from obverse.codecs.features.export import fit_model
 from obverse.codecs.features.fit import Target, fit
@@ -331,7 +332,7 @@ def test_save_and_load(tmp_path):
     codec, x = FeatureCodec(), vectors(50)
     container = codec.encode(x)
     for name in ("a.npy", "a.safetensors"):
-        (tmp_path / name).write_bytes(codec.save(container, name))
-        np.testing.assert_array_equal(codec.load(tmp_path / name), codec.decode(container))
+        (tmp_path / name).write_bytes(decoded_file(codec, container, name))
+        np.testing.assert_array_equal(codec.kind.load(tmp_path / name), codec.decode(container))
     with pytest.raises(ObverseError, match=r"\.npy or \.safetensors"):
-        codec.save(container, "a.png")
+        decoded_file(codec, container, "a.png")

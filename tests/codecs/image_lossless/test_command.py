@@ -23,7 +23,7 @@ from obverse.codecs.image_lossless import codec as image_lossless
 from obverse.codecs.image_lossless import facts
 from obverse.container import Container, Limits, read
 from obverse.container.recover import recover_items
-from obverse.data.arrays import npy_bytes
+from obverse.data.kinds import KINDS, Kind
 from obverse.method import Method
 from tests.conftest import smooth_photo
 
@@ -160,17 +160,32 @@ def test_no_torch_is_imported_for_lossless_images(folder: Path) -> None:
 # -- a folder that is one set, and recovery ---------------------------------------------------------------
 
 
+def load_rows(source: Any, what: str) -> np.ndarray:
+    files = sorted(source.glob("*.npy")) if isinstance(source, Path) and source.is_dir() else [source]
+    return np.concatenate([np.load(file) for file in files])
+
+
+ROWS = Kind(
+    load=load_rows,
+    save=KINDS["image set"].save,
+    read=frozenset({".npy"}),
+    written=frozenset({".npy", ".zip"}),
+    how="rows are written as .npy, or as .zip of PNG files",
+    folder=True,
+)
+
+
 class BlocksCodec(Codec):
     """Byte arrays (n, m) as they are, an item for each row; a folder of .npy files is one array."""
 
     method: ClassVar[Method] = Method(
-        id="blocks", package=__name__, summary="rows", data="image set", codec=":BlocksCodec", folder=True
+        id="blocks", package=__name__, summary="rows", data=":ROWS", codec=":BlocksCodec"
     )
 
     def encode(self, data: Any, options: Any = None) -> Container:
         return Container(self.id, {}, data.shape, items=tuple(row.tobytes() for row in data))
 
-    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
+    def decode(self, container: Container, limits: Limits | None = None) -> np.ndarray:
         rows = [np.frombuffer(item, np.uint8) for item in container.items or ()]
         return np.stack(rows).reshape(container.shape)
 
@@ -178,13 +193,6 @@ class BlocksCodec(Codec):
         header, items, missing = recover_items(source, limits)
         rows = [np.frombuffer(item, np.uint8) for item in items if item is not None]
         return np.array(rows, np.uint8).reshape(-1, *header.shape[1:]), missing
-
-    def load(self, source: Any) -> np.ndarray:
-        files = sorted(source.glob("*.npy")) if isinstance(source, Path) and source.is_dir() else [source]
-        return np.concatenate([np.load(file) for file in files])
-
-    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
-        return npy_bytes(self.decode(container, limits=limits))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
+from obverse.codec import decoded_file
 from obverse.codecs.invariant.codec import InvariantCodec
 from obverse.codecs.invariant.networks import InvariantConfig
 from obverse.coding import TableFamily
@@ -286,23 +287,23 @@ def test_configurations_with_impossible_clusters(clusters):
 def test_files_to_load_and_save(tmp_path):
     points = items_of(POINTS, 4)
     np.save(tmp_path / "points.npy", points)
-    np.testing.assert_array_equal(CODEC.load(tmp_path / "points.npy"), points)
+    np.testing.assert_array_equal(CODEC.kind.load(tmp_path / "points.npy"), points)
     with pytest.raises(InputError, match="folder"):
-        CODEC.load(tmp_path)
-    codes = np.load(io.BytesIO(CODEC.save(PLAIN, "codes.npy")))
+        CODEC.kind.load(tmp_path)
+    codes = np.load(io.BytesIO(decoded_file(CODEC, PLAIN, "codes.npy")))
     np.testing.assert_array_equal(codes, CODEC.decode(PLAIN))
     for name in ("codes.png", "codes", "codes.zip"):
         with pytest.raises(InputError, match="npy"):
-            CODEC.save(PLAIN, name)
+            decoded_file(CODEC, PLAIN, name)
 
 
 def test_image_sets_to_load_and_save(tmp_path):
     codec, images = CODECS[IMAGES], items_of(IMAGES, 3)
     for i, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
-    np.testing.assert_array_equal(codec.load(tmp_path), images)
-    container = codec.encode(codec.load(tmp_path))
-    with zipfile.ZipFile(io.BytesIO(codec.save(container, "all.zip"))) as archive:
+    np.testing.assert_array_equal(codec.kind.load(tmp_path), images)
+    container = codec.encode(codec.kind.load(tmp_path))
+    with zipfile.ZipFile(io.BytesIO(decoded_file(codec, container, "all.zip"))) as archive:
         first = np.asarray(Image.open(archive.open("00000.png")))
     np.testing.assert_array_equal(first, codec.reconstruct(container)[0])
 

@@ -102,7 +102,7 @@ def test_fit_images_of_several_sizes(here, capsys):
     )
     assert "48 grids" in capsys.readouterr().out
     codec = PlugAndPlayCodec(load_model_from(here / "mine"))
-    photo = codec.load(here / "photos" / "1.png")
+    photo = codec.kind.load(here / "photos" / "1.png")
     back = codec.decode(codec.encode(photo, codec.options(lmbda=0.01)))
     assert np.square(back.astype(float) - photo.pixels).mean() < 10
 

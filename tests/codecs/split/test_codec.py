@@ -16,7 +16,8 @@ from PIL import Image
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from obverse.codecs.split.codec import SplitCodec, csv_bytes
+from obverse.codec import decoded_file
+from obverse.codecs.split.codec import SplitCodec
 from obverse.codecs.split.halves import as_tensor
 from obverse.codecs.split.networks import standardised
 from obverse.container import Limits, read, write
@@ -222,46 +223,46 @@ def test_damaged_models(change):
 def test_files_to_load(tmp_path):
     images = images_of(SMALL, 3)
     np.save(tmp_path / "set.npy", images)
-    np.testing.assert_array_equal(CODEC.load(tmp_path / "set.npy"), images)
+    np.testing.assert_array_equal(CODEC.kind.load(tmp_path / "set.npy"), images)
     folder = tmp_path / "folder"
     folder.mkdir()
     for i, image in enumerate(images):
         Image.fromarray(image).save(folder / f"{i}.png")
-    np.testing.assert_array_equal(CODEC.load(folder), images)
-    np.testing.assert_array_equal(CODEC.load(folder / "1.png"), images[1])
+    np.testing.assert_array_equal(CODEC.kind.load(folder), images)
+    np.testing.assert_array_equal(CODEC.kind.load(folder / "1.png"), images[1])
     with open(folder / "2.png", "rb") as file:
-        np.testing.assert_array_equal(CODEC.load(file), images[2])
+        np.testing.assert_array_equal(CODEC.kind.load(file), images[2])
     Image.fromarray(images[0][..., 0]).save(tmp_path / "gray.png")
-    assert CODEC.load(tmp_path / "gray.png").shape == (16, 16, 3)
+    assert CODEC.kind.load(tmp_path / "gray.png").shape == (16, 16, 3)
     Image.fromarray(images[0]).convert("RGBA").save(tmp_path / "alpha.png")
     with pytest.raises(UnsupportedInputError, match="alpha"):
-        CODEC.load(tmp_path / "alpha.png")
+        CODEC.kind.load(tmp_path / "alpha.png")
     (tmp_path / "text.png").write_text("no image")
     for name, sentence in (("text.png", "image"), ("absent.png", "no file .*absent.png")):
         with pytest.raises(InputError, match=sentence):
-            CODEC.load(tmp_path / name)
+            CODEC.kind.load(tmp_path / name)
 
 
 def test_files_to_save():
     codec = CODECS[PAINTS]
     container = codec.encode(images_of(PAINTS, 4))
-    lines = list(csv.DictReader(io.StringIO(codec.save(container, "classes.csv").decode())))
+    lines = list(csv.DictReader(io.StringIO(decoded_file(codec, container, "classes.csv").decode())))
     logits = codec.predict(container)
     assert [int(line["class"]) for line in lines] == logits.argmax(1).tolist()
     assert sum(float(lines[0][f"p{i}"]) for i in range(4)) == pytest.approx(1, abs=1e-5)
     np.testing.assert_array_equal(
-        np.load(io.BytesIO(codec.save(container, "codes.npy"))), codec.decode(container)
+        np.load(io.BytesIO(decoded_file(codec, container, "codes.npy"))), codec.decode(container)
     )
-    with zipfile.ZipFile(io.BytesIO(codec.save(container, "all.zip"))) as archive:
+    with zipfile.ZipFile(io.BytesIO(decoded_file(codec, container, "all.zip"))) as archive:
         first = np.asarray(Image.open(archive.open("00000.png")))
     np.testing.assert_array_equal(first, codec.reconstruct(container)[0])
     for name in ("classes.png", "classes"):
         with pytest.raises(InputError, match="csv"):
-            codec.save(container, name)
+            decoded_file(codec, container, name)
     with pytest.raises(InputError, match="no synthesis"):
-        CODEC.save(PLAIN, "all.zip")
+        decoded_file(CODEC, PLAIN, "all.zip")
 
 
 def test_probabilities_of_large_logits():
-    lines = csv_bytes(np.array([[1e4, 0.0], [-1e30, 1e30]], np.float32)).decode().splitlines()
+    lines = CODEC.kind.save(np.array([[1e4, 0.0], [-1e30, 1e30]], np.float32), "x.csv").decode().splitlines()
     assert lines == ["image,class,p0,p1", "0,0,1.000000,0.000000", "1,1,0.000000,1.000000"]

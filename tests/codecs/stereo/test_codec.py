@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from obverse.codec import decoded_file
 from obverse.codecs.image.codec import ImageCodec
 from obverse.codecs.stereo import codec as stereo
 from obverse.codecs.stereo.codec import StereoCodec, fuse_pixels, like
@@ -61,7 +62,7 @@ def coded(codec, pair):
 def test_the_left_view_makes_the_picture_better(codec, pair, coded):
     left, right = pair
     alone = ImageCodec().decode(coded)
-    decoded = codec.decode(read(write(coded)), left)
+    decoded = codec.decode(read(write(coded)), side_info=left)
     assert decoded.shape == right.shape and decoded.dtype == np.uint8
     assert psnr(decoded, right) > psnr(alone, right) + 0.5
 
@@ -69,7 +70,7 @@ def test_the_left_view_makes_the_picture_better(codec, pair, coded):
 def test_gray_views(codec, pair):
     left, right = (np.asarray(Image.fromarray(view).convert("L")) for view in pair)
     coded = codec.encode(right, codec.options(quality=10))
-    alone, decoded = ImageCodec().decode(coded), codec.decode(coded, left)
+    alone, decoded = ImageCodec().decode(coded), codec.decode(coded, side_info=left)
     assert decoded.shape == right.shape
     error = [np.square(view.astype(float) - right).mean() for view in (alone, decoded)]
     assert error[1] < 0.9 * error[0]
@@ -90,9 +91,9 @@ def test_max_bytes_is_met(codec, pair):
 def test_one_view_gray_and_the_other_in_colour(codec, pair, coded):
     left, right = pair
     gray = np.asarray(Image.fromarray(left).convert("L"))
-    assert codec.decode(coded, gray).shape == right.shape
+    assert codec.decode(coded, side_info=gray).shape == right.shape
     gray_right = np.asarray(Image.fromarray(right).convert("L"))
-    decoded = codec.decode(codec.encode(gray_right, codec.options(quality=10)), left)
+    decoded = codec.decode(codec.encode(gray_right, codec.options(quality=10)), side_info=left)
     assert decoded.shape == gray_right.shape
     assert like(gray, right).shape == right.shape and like(left, gray_right).shape == gray_right.shape
 
@@ -101,23 +102,23 @@ def test_alpha_and_profile_travel_on(codec, pair):
     left, right = pair
     alpha = np.random.default_rng(0).integers(0, 256, right.shape[:2], dtype=np.uint8)
     coded = codec.encode(Photo(right, alpha, b"profile"), codec.options(quality=10))
-    photo = codec.decode_stereo(coded, left)
+    photo = codec.decode_photo(coded, side_info=left)
     assert np.array_equal(photo.alpha, alpha) and photo.icc == b"profile"
-    assert codec.decode(coded, left).shape == (*right.shape[:2], 4)
+    assert codec.decode(coded, side_info=left).shape == (*right.shape[:2], 4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 200), (200, 7), (65, 129)])
 def test_odd_sizes(codec, size):
     view = textured(*size, seed=2)
-    assert codec.decode(codec.encode(view, codec.options(quality=30)), view).shape == view.shape
+    assert codec.decode(codec.encode(view, codec.options(quality=30)), side_info=view).shape == view.shape
 
 
 def test_save_writes_the_fused_view(codec, pair, coded, tmp_path):
     path = tmp_path / "right.png"
-    path.write_bytes(codec.save(coded, "right.png", side_info=pair[0]))
-    assert np.array_equal(np.asarray(Image.open(path)), codec.decode(coded, pair[0]))
+    path.write_bytes(decoded_file(codec, coded, "right.png", side_info=pair[0]))
+    assert np.array_equal(np.asarray(Image.open(path)), codec.decode(coded, side_info=pair[0]))
     with pytest.raises(SideInformationError):
-        codec.save(coded, "right.png")
+        decoded_file(codec, coded, "right.png")
 
 
 def test_windows_give_nearly_the_whole_image(codec, pair, monkeypatch):
@@ -157,19 +158,19 @@ def test_no_left_view(codec, coded):
 )
 def test_wrong_left_views_are_refused(codec, pair, coded, change, match):
     with pytest.raises(SideInformationError, match=match):
-        codec.decode(coded, np.ascontiguousarray(change(pair[0])))
+        codec.decode(coded, side_info=np.ascontiguousarray(change(pair[0])))
 
 
 def test_swapped_views_do_not_pass_unnoticed(codec):
     """The right view of a pair with much disparity, given for the left one: all matches lie on the wrong side."""
     left, right = made_pair(seed=7)
     with pytest.raises(SideInformationError):
-        codec.decode(codec.encode(left, codec.options(quality=10)), right)
+        codec.decode(codec.encode(left, codec.options(quality=10)), side_info=right)
 
 
 def test_a_view_without_detail_can_be_decoded_with_any(codec):
     flat = np.full((64, 96, 3), 120, np.uint8)
-    decoded = codec.decode(codec.encode(flat, codec.options(quality=20)), textured(64, 96, 0))
+    decoded = codec.decode(codec.encode(flat, codec.options(quality=20)), side_info=textured(64, 96, 0))
     assert np.abs(decoded.astype(int) - flat).max() < 40
 
 
@@ -179,14 +180,14 @@ def test_a_view_without_detail_can_be_decoded_with_any(codec):
 def test_damaged_headers_are_refused(codec, pair, coded):
     for change in ({"config": {0: 5}}, {"sections": {"y": b"\x01"}}, {"config": {0: -1, 1: 3}}):
         with pytest.raises(DamagedError):
-            codec.decode(replace(coded, **change), pair[0])
+            codec.decode(replace(coded, **change), side_info=pair[0])
 
 
 def test_limits_hold(codec, pair, coded):
     with pytest.raises(LimitError):
-        codec.decode(coded, pair[0], Limits(pixels=100))
+        codec.decode(coded, side_info=pair[0], limits=Limits(pixels=100))
     with pytest.raises(LimitError):
-        codec.decode(coded, pair[0], Limits(memory=10**6))
+        codec.decode(coded, side_info=pair[0], limits=Limits(memory=10**6))
 
 
 def test_the_fingerprint_stands_for_the_image_model_too(coded, pair):
@@ -194,7 +195,7 @@ def test_the_fingerprint_stands_for_the_image_model_too(coded, pair):
     assert bytes.fromhex(model.config["image_model"]) == load_model("image").fingerprint
     stranger = StereoCodec(replace(model, config=model.config | {"image_model": "00" * 8}))
     with pytest.raises(WrongModelError, match="0000000000000000"):
-        stranger.decode(coded, pair[0])
+        stranger.decode(coded, side_info=pair[0])
 
 
 def test_input_that_is_no_image(codec):
@@ -215,6 +216,6 @@ def test_real_pairs_gain(codec, data_folder):
         np.asarray(Image.open(folder / f"000090_{s}.png"))[100:356, 300:812] for s in ("left", "right")
     )
     coded = codec.encode(right, codec.options(quality=10))
-    alone, decoded = ImageCodec().decode(coded), codec.decode(coded, left)
+    alone, decoded = ImageCodec().decode(coded), codec.decode(coded, side_info=left)
     error = [np.square(view.astype(float) - right).mean() for view in (alone, decoded)]
     assert 10 * np.log10(error[0] / error[1]) > 0.5

@@ -43,14 +43,14 @@ def test_marginal_design_from_samples_is_the_known_one(marginal):
     x, y = gaussian_pairs(60_000, 2)
     container = read(write(marginal.encode(x)))
     assert len(write(container)) * 8 / len(x) < 2.03
-    assert np.mean((marginal.decode(container, y) - x) ** 2) == pytest.approx(0.0244, rel=0.05)
+    assert np.mean((marginal.decode(container, side_info=y) - x) ** 2) == pytest.approx(0.0244, rel=0.05)
     assert np.bincount(marginal.tables.labels[1:] != marginal.tables.labels[:-1])[1] > 8  # binning
 
 
 def test_conditional_design_from_samples(conditional):
     x, y = gaussian_pairs(32_768, 3)
     container = read(write(conditional.encode(x)))
-    error = np.mean((conditional.decode(container, y) - x) ** 2)
+    error = np.mean((conditional.decode(container, side_info=y) - x) ** 2)
     bits = len(write(container)) * 8 / len(x)
     assert 0.5 * math.log2(0.1 / error) < bits < 0.5 * math.log2(0.1 / error) + 0.6
     assert bits < 0.5 * math.log2(1.1 / error)
@@ -60,16 +60,16 @@ def test_conditional_design_from_samples(conditional):
 def test_every_length_comes_back(marginal, conditional, n):
     x, y = gaussian_pairs(n, 4)
     for codec in (marginal, conditional):
-        assert codec.decode(codec.encode(x), y).shape == x.shape
+        assert codec.decode(codec.encode(x), side_info=y).shape == x.shape
 
 
 def test_unrelated_side_information_is_an_error(marginal, conditional):
     x, _ = gaussian_pairs(8192, 5)
     _, other = gaussian_pairs(8192, 6)
     with pytest.raises(SideInformationError):
-        marginal.decode(marginal.encode(x), other)
+        marginal.decode(marginal.encode(x), side_info=other)
     with pytest.raises(UnrecoverableBlockError):
-        conditional.decode(conditional.encode(x), other)
+        conditional.decode(conditional.encode(x), side_info=other)
 
 
 def test_discrete_side_information(tmp_path):
@@ -78,9 +78,9 @@ def test_discrete_side_information(tmp_path):
     x = np.array([0.0, 5.0, 2.0])[y] + 0.3 * rng.normal(size=y.size)
     codec = designed(tmp_path / "labels", x, y, GridRecipe("marginal", 4, **SMALL))
     assert codec.tables.y.tolist() == [0, 1, 2]
-    assert np.mean((codec.decode(codec.encode(x), y) - x) ** 2) < 0.3 * 0.09
+    assert np.mean((codec.decode(codec.encode(x), side_info=y) - x) ** 2) < 0.3 * 0.09
     with pytest.raises(SideInformationError, match="value 3"):
-        codec.decode(codec.encode(x[:1]), np.array([3]))
+        codec.decode(codec.encode(x[:1]), side_info=np.array([3]))
 
 
 def test_vectors_and_side_information_that_tells_everything_are_refused(tmp_path):

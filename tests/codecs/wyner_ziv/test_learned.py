@@ -56,7 +56,7 @@ def conditional(tmp_path_factory) -> WynerZivCodec:
 
 
 def error_of(codec: WynerZivCodec, x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.mean((codec.decode(read(write(codec.encode(x))), y) - x) ** 2))
+    return float(np.mean((codec.decode(read(write(codec.encode(x))), side_info=y) - x) ** 2))
 
 
 def test_marginal_files_are_near_the_best_scalar_design(marginal):
@@ -79,7 +79,7 @@ def test_conditional_files_beat_coding_without_side_information(conditional):
 def test_every_length_comes_back(marginal, conditional, n):
     for codec in (marginal, conditional):
         x, y = gaussian_pairs(n, 10 + n)
-        again = codec.decode(read(write(codec.encode(x))), y)
+        again = codec.decode(read(write(codec.encode(x))), side_info=y)
         assert again.shape == x.shape
         assert np.median(np.abs(again - x)) < 0.5
 
@@ -88,7 +88,7 @@ def test_every_length_comes_back(marginal, conditional, n):
 @pytest.mark.parametrize("shape", [(300,), (300, 1)])
 def test_type_and_shape_come_back(marginal, dtype, shape):
     x, y = gaussian_pairs(300, 3)
-    again = marginal.decode(marginal.encode(x.reshape(shape).astype(dtype)), y)
+    again = marginal.decode(marginal.encode(x.reshape(shape).astype(dtype)), side_info=y)
     assert again.dtype == dtype and again.shape == shape
 
 
@@ -105,19 +105,19 @@ def test_unrelated_side_information_is_an_error(marginal, conditional):
     x, _ = gaussian_pairs(8192, 5)
     _, other = gaussian_pairs(8192, 6)
     with pytest.raises(SideInformationError, match="does not belong"):
-        marginal.decode(marginal.encode(x), other)
+        marginal.decode(marginal.encode(x), side_info=other)
     with pytest.raises(UnrecoverableBlockError, match="block 0"):
-        conditional.decode(conditional.encode(x), other)
+        conditional.decode(conditional.encode(x), side_info=other)
 
 
 def test_much_noisier_side_information_is_an_error_and_slightly_noisier_is_not(marginal, conditional):
     x, y = gaussian_pairs(8192, 7)
     noise = np.random.default_rng(8).normal(size=x.size)
-    assert np.mean((marginal.decode(marginal.encode(x), y + 0.02 * noise) - x) ** 2) < 0.03
+    assert np.mean((marginal.decode(marginal.encode(x), side_info=y + 0.02 * noise) - x) ** 2) < 0.03
     with pytest.raises(SideInformationError):
-        marginal.decode(marginal.encode(x), y + 1.5 * noise)
+        marginal.decode(marginal.encode(x), side_info=y + 1.5 * noise)
     with pytest.raises(UnrecoverableBlockError):
-        conditional.decode(conditional.encode(x), y + noise)
+        conditional.decode(conditional.encode(x), side_info=y + noise)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_side_information_of_another_kind_is_refused(marginal, conditional, wron
     x, _ = gaussian_pairs(100, 9)
     for codec in (marginal, conditional):
         with pytest.raises(SideInformationError):
-            codec.decode(codec.encode(x), wrong)
+            codec.decode(codec.encode(x), side_info=wrong)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_cannot_be_coded_is_refused(marginal, data, error):
 
 def test_whole_numbers_are_coded_as_numbers(marginal):
     x = np.array([0, 1, -1, 2])
-    assert np.abs(marginal.decode(marginal.encode(x), x.astype(float)) - x).max() < 1
+    assert np.abs(marginal.decode(marginal.encode(x), side_info=x.astype(float)) - x).max() < 1
 
 
 def test_damage_is_noticed_or_harmless(marginal, conditional):
@@ -176,10 +176,10 @@ def test_damage_is_noticed_or_harmless(marginal, conditional):
             raw = bytearray(good.sections["u"])
             raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
             with suppress(ObverseError):  # never another kind of error
-                codec.decode(replace(good, sections={"u": bytes(raw)}), y)
+                codec.decode(replace(good, sections={"u": bytes(raw)}), side_info=y)
         for cut in (0, 1, 4, len(good.sections["u"]) // 2):
             with pytest.raises(ObverseError):
-                codec.decode(replace(good, sections={"u": good.sections["u"][:cut]}), y)
+                codec.decode(replace(good, sections={"u": good.sections["u"][:cut]}), side_info=y)
 
 
 @pytest.mark.parametrize(
@@ -202,15 +202,15 @@ def test_damage_is_noticed_or_harmless(marginal, conditional):
 def test_a_header_of_another_kind_is_damage(marginal, change):
     x, y = gaussian_pairs(50, 13)
     with pytest.raises(DamagedError):
-        marginal.decode(replace(marginal.encode(x), **change), y)
+        marginal.decode(replace(marginal.encode(x), **change), side_info=y)
 
 
 def test_a_hostile_length_is_refused_before_anything_is_allocated(marginal):
     container = Container(marginal.id, {0: 0}, (2**50,), {"u": b""}, marginal.fingerprint)
     with pytest.raises(LimitError):
-        marginal.decode(container, np.zeros(10))
+        marginal.decode(container, side_info=np.zeros(10))
     with pytest.raises(SideInformationError):  # whatever the limits say, y is as long as x
-        marginal.decode(container, np.zeros(10), Limits.unlimited())
+        marginal.decode(container, side_info=np.zeros(10), limits=Limits.unlimited())
 
 
 def test_vectors_of_a_nonlinear_source(tmp_path):
@@ -220,7 +220,7 @@ def test_vectors_of_a_nonlinear_source(tmp_path):
     codec = trained(
         tmp_path / "vectors", x[:25_000], y[:25_000], objective="marginal", indices=16, lmbda=60.0
     )
-    again = codec.decode(codec.encode(x[25_000:]), y[25_000:])
+    again = codec.decode(codec.encode(x[25_000:]), side_info=y[25_000:])
     assert again.shape == (5000, 2)
     assert np.mean((again - x[25_000:]) ** 2) < 0.6 * 0.04  # the noise that y leaves
     with pytest.raises(UnsupportedInputError):
@@ -232,9 +232,9 @@ def test_discrete_side_information(tmp_path):
     y = rng.integers(4, size=20_000)
     x = np.array([0.0, 3.0, 1.0, 7.0])[y] + 0.3 * rng.normal(size=y.size)
     codec = trained(tmp_path / "labels", x, y, objective="marginal", indices=4, steps=200)
-    assert np.mean((codec.decode(codec.encode(x[:5000]), y[:5000]) - x[:5000]) ** 2) < 0.4 * 0.09
+    assert np.mean((codec.decode(codec.encode(x[:5000]), side_info=y[:5000]) - x[:5000]) ** 2) < 0.4 * 0.09
     with pytest.raises(SideInformationError, match="value 4"):
-        codec.decode(codec.encode(x[:3]), np.array([0, 1, 4]))
+        codec.decode(codec.encode(x[:3]), side_info=np.array([0, 1, 4]))
 
 
 def test_models_that_are_damaged_are_refused(marginal):

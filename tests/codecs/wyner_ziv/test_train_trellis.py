@@ -52,7 +52,7 @@ def test_rate_asked_for_is_met_on_a_mixture(tmp_path, rate):
     x, y = x[50_000 : 50_000 + 16_384], y[50_000 : 50_000 + 16_384]
     container = codec.encode(x)
     assert len(write(container)) * 8 / x.size == pytest.approx(rate, abs=0.08)
-    assert np.mean((codec.decode(container, y) - x) ** 2) < 0.045  # of 0.085 without any bits
+    assert np.mean((codec.decode(container, side_info=y) - x) ** 2) < 0.045  # of 0.085 without any bits
     assert (tmp_path / "mixture" / "card.md").read_text().startswith("# mixture")
 
 

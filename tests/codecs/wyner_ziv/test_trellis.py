@@ -47,7 +47,7 @@ def coded(codec):
 def test_rate_and_error_lie_near_the_limit(codec, coded):
     x, y, container = coded
     rate = len(write(container)) * 8 / x.size
-    error = np.mean((codec.decode(container, y) - x) ** 2)
+    error = np.mean((codec.decode(container, side_info=y) - x) ** 2)
     limit = 0.5 * math.log2(0.1 / error)
     assert limit < rate < limit + 0.35  # blocks of 4,096 and 16 states; experiments/ has the real figures
     assert rate < 0.5 * math.log2(1.1 / error)  # less than R(D) of x without side information
@@ -56,7 +56,7 @@ def test_rate_and_error_lie_near_the_limit(codec, coded):
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 1023, 1024, 4096, 5001, 66_001])
 def test_every_length_comes_back(codec, n):
     x, y = gaussian_pairs(n, 3 + n)
-    again = codec.decode(read(write(codec.encode(x))), y)
+    again = codec.decode(read(write(codec.encode(x))), side_info=y)
     assert again.shape == x.shape
     assert np.abs(again - x).max() < 3 * codec.model.config["step"] * codec.trellis.modulus
 
@@ -64,7 +64,7 @@ def test_every_length_comes_back(codec, n):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_type_comes_back(codec, dtype):
     x, y = gaussian_pairs(3000, 4)
-    assert codec.decode(codec.encode(x.astype(dtype)), y).dtype == dtype
+    assert codec.decode(codec.encode(x.astype(dtype)), side_info=y).dtype == dtype
 
 
 def test_it_is_deterministic(codec, coded):
@@ -74,16 +74,16 @@ def test_it_is_deterministic(codec, coded):
 
 def test_nearly_right_side_information_is_enough_and_wrong_one_is_an_error(codec, coded):
     _, y, container = coded
-    exact = codec.decode(container, y)
-    near = codec.decode(container, y + 1e-6)
+    exact = codec.decode(container, side_info=y)
+    near = codec.decode(container, side_info=y + 1e-6)
     assert np.abs(near - exact).max() < 1e-3
     rng = np.random.default_rng(5)
     with pytest.raises(UnrecoverableBlockError) as caught:
-        codec.decode(container, rng.permutation(y))
+        codec.decode(container, side_info=rng.permutation(y))
     assert caught.value.block == 0
     late = np.concatenate([y[:20_480], rng.normal(size=y.size - 20_480)])
     with pytest.raises(UnrecoverableBlockError, match="block 5"):
-        codec.decode(container, late)
+        codec.decode(container, side_info=late)
 
 
 def test_an_outlier_that_labels_alone_cannot_tell_is_an_error(codec):
@@ -92,7 +92,7 @@ def test_an_outlier_that_labels_alone_cannot_tell_is_an_error(codec):
     config = codec.model.config
     x[100] += codec.code.alphabet * codec.trellis.modulus * config["step"]
     with pytest.raises(UnrecoverableBlockError, match="block 0"):
-        codec.decode(codec.encode(x), y)
+        codec.decode(codec.encode(x), side_info=y)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_an_outlier_that_labels_alone_cannot_tell_is_an_error(codec):
 )
 def test_side_information_that_does_not_fit(codec, coded, side, sentence):
     with pytest.raises(SideInformationError, match=sentence):
-        codec.decode(coded[2], side)
+        codec.decode(coded[2], side_info=side)
 
 
 @pytest.mark.parametrize(
@@ -146,23 +146,23 @@ def test_containers_that_nobody_encoded(codec, coded):
     for container in bad:
         size = container.shape[0]
         with pytest.raises((DamagedError, UnrecoverableBlockError)):
-            codec.decode(container, y[:size])
+            codec.decode(container, side_info=y[:size])
     with pytest.raises(LimitError):
-        codec.decode(changed(good, shape=(2**40,)), y, Limits())
+        codec.decode(changed(good, shape=(2**40,)), side_info=y, limits=Limits())
 
 
 @pytest.mark.parametrize("name", ["branches", "labels", "checks"])
 def test_changed_bits_are_an_error_or_change_nothing(codec, coded, name):
     """Behind valid checksums of the container, as an attacker would write them."""
     _, y, good = coded
-    expected = codec.decode(good, y)
+    expected = codec.decode(good, side_info=y)
     rng = np.random.default_rng(7)
     for _ in range(4):
         data = bytearray(good.sections[name])
         data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
         container = changed(good, sections={**good.sections, name: bytes(data)})
         with suppress(UnrecoverableBlockError):
-            assert np.array_equal(codec.decode(container, y), expected)
+            assert np.array_equal(codec.decode(container, side_info=y), expected)
 
 
 @pytest.mark.parametrize(
@@ -178,13 +178,13 @@ def test_a_damaged_model_is_an_error_of_ours(codec, coded, name, value):
     _, y, container = coded
     broken = WynerZivTrellisCodec(replace(codec.model, config=codec.model.config | {name: value}))
     with pytest.raises(InputError):
-        broken.decode(container, y)
+        broken.decode(container, side_info=y)
 
 
 def test_memory_counts_every_gaussian(codec, coded):
     x, y, container = coded
     with pytest.raises(LimitError):
-        codec.decode(container, y, Limits(memory=x.size * 300))
+        codec.decode(container, side_info=y, limits=Limits(memory=x.size * 300))
 
 
 def test_numbers_in_other_units_are_told(codec):
@@ -197,4 +197,4 @@ def test_numbers_in_other_units_are_told(codec):
 def test_an_empty_shape_is_no_file_of_ours(codec):
     empty = dict.fromkeys(("states", "branches", "labels", "checks"), b"")
     with pytest.raises(DamagedError):
-        codec.decode(Container(codec.id, {0: 0}, (0,), empty, codec.fingerprint, {}), np.zeros(0))
+        codec.decode(Container(codec.id, {0: 0}, (0,), empty, codec.fingerprint, {}), side_info=np.zeros(0))

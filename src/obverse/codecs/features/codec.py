@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ from obverse.codecs.model_codec import OptionalModelCodec
 from obverse.container import Container, Limits, write
 from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
-from obverse.data.features import check_feature_name, check_features, feature_bytes, read_features
+from obverse.data.features import check_features
 from obverse.errors import DamagedError, DecodeError, InputError, RateTargetError, WrongModelError
 from obverse.method import Method
 from obverse.zoo import CONFIG, find_model, load_model, load_model_from
@@ -173,7 +173,7 @@ class FeatureCodec(OptionalModelCodec):
             items.append(encode_chunk(model, features[first : first + chunk]))
         return Container(self.id, config, features.shape, {}, self.fingerprint, metadata, tuple(items))
 
-    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Array:
+    def decode(self, container: Container, limits: Limits | None = None) -> Array:
         """x̂ (n, d) in the type that was encoded. Raises DamagedError, LimitError."""
         limits = limits or Limits()
         items = container.items or ()
@@ -230,15 +230,6 @@ class FeatureCodec(OptionalModelCodec):
             except DecodeError as error:
                 missing.append(f"vectors {first} to {first + count - 1} are missing: {error}")
         return np.concatenate(parts), missing
-
-    def load(self, source: Path | BinaryIO) -> Array:
-        """A .npy, safetensors or Parquet file with one array of features."""
-        return read_features(source)
-
-    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
-        """As .npy or .safetensors."""
-        check_feature_name(target)
-        return feature_bytes(self.decode(container, limits=limits), target)
 
 
 def features_codec(model: str | Path | None = None, wanted: bytes | None = None) -> FeatureCodec:

@@ -10,7 +10,6 @@ METHOD = Method(
     codec="codec:FlowCodec",
     paper="Hoogeboom, Peters, van den Berg and Welling, NeurIPS 2019",
     lossless=True,
-    folder=True,
     models=("flow-cifar",),
     options="options:FlowOptions",
     facts="facts:facts",

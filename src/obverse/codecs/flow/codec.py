@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +27,7 @@ from obverse.coding.logistic_mixture import LogisticMixtures
 from obverse.container import Container, Limits
 from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
-from obverse.data.arrays import npy_bytes
-from obverse.data.image_sets import check_image_set, png_archive, read_image_set
+from obverse.data.image_sets import check_image_set
 from obverse.errors import (
     DamagedError,
     DecodeError,
@@ -105,7 +103,7 @@ class FlowCodec(ModelCodec):
                 rates[here] += mixtures.bits(symbols).sum(axis=(1, 2))
         return rates
 
-    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Images:
+    def decode(self, container: Container, limits: Limits | None = None) -> Images:
         """(n, 32, 32, 3) uint8. Raises DamagedError, LimitError."""
         segment = self._plan(container.config, container.shape, container.items, limits or Limits())
         images = np.empty(container.shape, np.uint8)
@@ -136,20 +134,6 @@ class FlowCodec(ModelCodec):
                     why = f"damaged: {error}"
             missing.append(f"images {first} to {end - 1} are missing: segment {number} is {why}")
         return np.concatenate(kept), missing
-
-    def load(self, source: Path | BinaryIO) -> Images:
-        """A .npy array, or a folder of image files in the order of their names."""
-        return read_image_set(source)
-
-    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
-        """As .npy, or as a .zip of PNG files."""
-        kind = Path(target).suffix.lower()
-        if kind not in (".npy", ".zip"):
-            raise InputError(
-                f"{target}: a set of images is written as .npy, or as .zip of PNG files; name it so"
-            )
-        images = self.decode(container, limits=limits)
-        return npy_bytes(images) if kind == ".npy" else png_archive(images)
 
     def _plan(self, config: dict[Any, Any], shape: tuple[int, ...], items: Any, limits: Limits) -> int:
         """Images of a segment, from a header that is checked. Raises DamagedError, LimitError."""

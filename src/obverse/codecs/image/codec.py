@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import zlib
 from functools import cached_property
-from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ from obverse.codecs.model_codec import ModelCodec
 from obverse.coding import Message
 from obverse.container import Container, Limits
 from obverse.container.inflate import inflate
-from obverse.data.images import Photo, photo_of, read_photo, write_photo
+from obverse.data.images import Photo, photo_of
 from obverse.errors import DamagedError, InputError, MessageEmptyError
 from obverse.method import Method
 
@@ -82,7 +81,7 @@ class ImageCodec(ModelCodec):
             return highest_level(at, max_bytes, LEVELS)
         return highest_refined_level(at, lambda level: at(level, effort), max_bytes, LEVELS)
 
-    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
+    def decode(self, container: Container, limits: Limits | None = None) -> np.ndarray:
         """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8."""
         return self.decode_photo(container, limits).array()
 
@@ -119,12 +118,6 @@ class ImageCodec(ModelCodec):
         if channels == 1:
             pixels = pixels.mean(axis=2, dtype=np.float32).round().astype(np.uint8)
         return Photo(pixels, alpha, icc, exif)
-
-    def load(self, source: Path | BinaryIO) -> Photo:
-        return read_photo(source)
-
-    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
-        return write_photo(self.decode_photo(container, limits), target)
 
 
 def level_of(quality: float) -> int:

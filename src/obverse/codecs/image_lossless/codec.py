@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from obverse.container import Container, ItemReader, Limits, read_header
 from obverse.container.inflate import inflate
 from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
-from obverse.data.images import Photo, photo_of, read_photo, write_photo
+from obverse.data.images import Photo, photo_of
 from obverse.errors import DamagedError, InputError
 from obverse.method import Method
 
@@ -82,14 +82,12 @@ class ImageLosslessCodec(ModelCodec):
         return RasterModel.load(self.model)
 
     def encode(self, data: Any, options: ImageLosslessOptions | None = None) -> Container:
-        """A Photo, a Pillow image, a path, a uint8 array (H, W), (H, W, 1 to 4) or a uint16 array (H, W).
+        """A Photo, a Pillow image, a uint8 array (H, W), (H, W, 1 to 4) or a uint16 array (H, W).
 
         EXIF data and profile are kept as they are, and pixels as they lie in the file: an orientation in the
         EXIF data stays an instruction to the viewer. Raises InputError, LimitError.
         """
-        photo = (
-            read_photo(Path(data), exact=True) if isinstance(data, str | Path) else photo_of(data, exact=True)
-        )
+        photo = photo_of(data, exact=True)
         array = photo_of(photo.array(), exact=True).array()
         pixels = array if array.ndim == 3 else array[:, :, None]
         height, width, channels = pixels.shape
@@ -119,7 +117,7 @@ class ImageLosslessCodec(ModelCodec):
         items = (*stripes, *extras.values())
         return Container(self.id, config, shape, {}, self.fingerprint, metadata, items)
 
-    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
+    def decode(self, container: Container, limits: Limits | None = None) -> np.ndarray:
         """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8; or (H, W), uint16."""
         return self.decode_photo(container, limits).array()
 
@@ -233,12 +231,6 @@ class ImageLosslessCodec(ModelCodec):
 
         _in_threads(decode, range(len(stripes)), threads)
         return pixels
-
-    def load(self, source: Path | BinaryIO) -> Photo:
-        return read_photo(source, exact=True)
-
-    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
-        return write_photo(self.decode_photo(container, limits), target, exact=True)
 
 
 def stripe_rows(pixels: np.ndarray) -> int:

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +30,8 @@ from obverse.codecs.model_codec import ModelCodec
 from obverse.codecs.rounded_codes import family_of, offset_of, tensors_of
 from obverse.coding import Message, TableFamily
 from obverse.container import Container, Limits
-from obverse.data.arrays import npy_bytes, read_array
-from obverse.data.image_sets import check_image_set, png_archive, read_image_set
+from obverse.data.image_sets import check_image_set
+from obverse.data.kinds import KINDS, Kind
 from obverse.errors import (
     CodingError,
     DamagedError,
@@ -77,6 +76,11 @@ class InvariantCodec(ModelCodec):
     @cached_property
     def config(self) -> InvariantConfig:
         return InvariantConfig.from_dict(self.model.config.get("model"))
+
+    @property
+    def kind(self) -> Kind:
+        """Of the model's items: images or points."""
+        return KINDS["image set" if self.config.images else "points"]
 
     @cached_property
     def encoder(self) -> nn.Module:
@@ -143,7 +147,7 @@ class InvariantCodec(ModelCodec):
             (options or Options()).kept,
         )
 
-    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Array:
+    def decode(self, container: Container, limits: Limits | None = None) -> Array:
         """ẑ, (n, k) float32: what tasks read. Raises DamagedError, LimitError."""
         return (self._symbols(container, limits or Limits()) + self.offset).astype(np.float32)
 
@@ -153,7 +157,7 @@ class InvariantCodec(ModelCodec):
         For VIC the item without its change, for VC what was put in. Raises InputError for a model without decoder.
         """
         decoder = self.decoder
-        codes = self.decode(container, limits=limits)
+        codes = self.decode(container, limits)
         out = np.empty((len(codes), *self.config.shape), np.uint8 if self.config.images else np.float32)
         for here in _chunks(len(codes)):
             decoded = decoder(torch.from_numpy(codes[here]))
@@ -200,30 +204,6 @@ class InvariantCodec(ModelCodec):
                 bits += self.tables.bits(pairs, np.broadcast_to(every * k + j, pairs.shape))[which]
             h[here] = bits.argmin(1)
         return h
-
-    def load(self, source: Path | BinaryIO) -> Array:
-        """Points: a .npy array. Images: a .npy array (n, H, W), an IDX file, or a folder of image files."""
-        if self.config.images:
-            return read_image_set(source)
-        if isinstance(source, Path) and source.is_dir():
-            raise InputError(f"{source} is a folder: this model codes points, in one .npy array (n, d)")
-        return read_array(source)
-
-    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
-        """.npy: the decoded codes, (n, k) float32. .zip: the reconstructed images as PNG files."""
-        kind = Path(target).suffix.lower()
-        if kind not in (".npy", ".zip") or (kind == ".zip" and not self.config.images):
-            raise InputError(
-                f"{target}: decoded codes are written as .npy"
-                + (
-                    ", reconstructed images as .zip of PNG files; name it so"
-                    if self.config.images
-                    else " only"
-                )
-            )
-        if kind == ".npy":
-            return npy_bytes(self.decode(container, limits=limits))
-        return png_archive(self.reconstruct(container, limits))
 
     # -- parts ---------------------------------------------------------------------------------------
 

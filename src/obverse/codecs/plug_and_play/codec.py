@@ -11,13 +11,11 @@ what comes back: exact to the last bit on every machine.
 
 from __future__ import annotations
 
-import io
 import math
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +28,6 @@ from obverse.codecs.plug_and_play.model import MOST_AXES, PlugModel, filled_side
 from obverse.codecs.plug_and_play.options import PlugAndPlayOptions
 from obverse.codecs.plug_and_play.point_grid import EMPIRICAL, NORMAL
 from obverse.codecs.plug_and_play.posterior import Posterior, grouped
-from obverse.codecs.plug_and_play.posterior_files import is_archive, read_posterior
 from obverse.codecs.plug_and_play.rate_ladder import (
     RateLadder,
     Rung,
@@ -40,8 +37,8 @@ from obverse.codecs.plug_and_play.rate_ladder import (
 )
 from obverse.coding import Message
 from obverse.container import Container, Limits
-from obverse.data.arrays import check_npy_name, npy_bytes, read_array
-from obverse.data.images import ConversionWarning, Photo, photo_of, read_photo, write_photo
+from obverse.data.images import ConversionWarning, Photo, photo_of
+from obverse.data.kinds import KINDS, Kind
 from obverse.errors import CodingError, DamagedError, InputError, UnsupportedInputError
 from obverse.method import Method
 
@@ -63,6 +60,12 @@ class PlugAndPlayCodec(OptionalModelCodec):
     def plug(self) -> PlugModel | None:
         """The stored model, read. Raises InputError."""
         return PlugModel.of(self.model) if self.model else None
+
+    @property
+    def kind(self) -> Kind:
+        """What the model codes, or posteriors."""
+        coded = self.plug.data if self.plug else "posterior"
+        return KINDS[coded if coded == "posterior" else f"posterior or {coded}"]
 
     # -- the contract -------------------------------------------------------------------------------------------
 
@@ -104,7 +107,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
         sections["symbols"] = _push(symbols, rung)
         return Container(self.id, config, posterior.shape, sections, self.fingerprint, options.kept)
 
-    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Array:
+    def decode(self, container: Container, limits: Limits | None = None) -> Array:
         """ẑ float32; with a model that has networks, x̂: float32, or of an image uint8 (H, W) or (H, W, 3).
 
         Raises DamagedError, LimitError.
@@ -167,29 +170,6 @@ class PlugAndPlayCodec(OptionalModelCodec):
         return rung.grid.dequantise(symbols).reshape(shape)
 
     # -- files ---------------------------------------------------------------------------------------------------
-
-    def load(self, source: Path | BinaryIO) -> Any:
-        """A .npz posterior; with a model that has networks, an image file, or a .npy array of what encode takes."""
-        kind = self.plug.data if self.plug else "posterior"
-        if isinstance(source, Path):
-            try:
-                with source.open("rb") as file:
-                    start = file.read(8)
-            except OSError as error:
-                raise InputError(f"{source} cannot be read: {error.strerror}") from error
-        else:
-            raw = source.read()
-            start, source = raw[:8], io.BytesIO(raw)
-        if kind == "posterior" or is_archive(start):
-            return read_posterior(source)
-        return read_photo(source) if kind == "image" else read_array(source)
-
-    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
-        """As .npy; an image as any image file."""
-        if SIZE in container.config and Path(target).suffix.lower() != ".npy":
-            return write_photo(Photo(self.decode(container, limits=limits)), target)
-        check_npy_name(target)
-        return npy_bytes(self.decode(container, limits=limits))
 
     # -- parts ---------------------------------------------------------------------------------------------------
 

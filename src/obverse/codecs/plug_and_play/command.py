@@ -252,9 +252,9 @@ def _posteriors(paths: list[Path]) -> Posterior:
     import numpy as np
 
     from obverse.codecs.plug_and_play.posterior import Posterior
-    from obverse.codecs.plug_and_play.posterior_files import read_posterior
+    from obverse.data.posteriors import read_posterior
 
-    found = [read_posterior(path) for path in paths]
+    found = [Posterior.of(**read_posterior(path)) for path in paths]
     if len({one.shape[1:] for one in found}) > 1:
         raise InputError("the posteriors differ in shape beyond their first axis: fit to those of one model")
     return Posterior(*(np.concatenate([getattr(one, name) for one in found]) for name in ("mean", "std")))

@@ -10,7 +10,6 @@ METHOD = Method(
     codec="codec:SplitCodec",
     paper="Matsubara, Yang, Levorato and Mandt, WACV 2022",
     suffix=".csv",
-    folder=True,
     models=("split-cifar",),
     facts="facts:facts",
     training="command:train_split",

@@ -12,10 +12,8 @@ sides and what they exchange; this codec is both sides in one, for files.
 
 from __future__ import annotations
 
-import io
 from functools import cached_property
-from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +26,7 @@ from obverse.codecs.split.halves import DeviceHalf, ServerHalf, check_images
 from obverse.codecs.split.networks import SplitConfig
 from obverse.coding import TableFamily
 from obverse.container import Container, Limits
-from obverse.data.arrays import NPY, npy_bytes
-from obverse.data.image_sets import GZIP, IDX_UINT8, png_archive, read_image_set
-from obverse.data.images import read_photo
-from obverse.data.source import read_bytes
-from obverse.errors import DamagedError, InputError, UnsupportedInputError
+from obverse.errors import DamagedError
 from obverse.fields import Options
 from obverse.method import Method
 
@@ -81,7 +75,7 @@ class SplitCodec(ModelCodec):
             self.id, {}, shape, {"codes": payload}, self.fingerprint, (options or Options()).kept
         )
 
-    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Array:
+    def decode(self, container: Container, limits: Limits | None = None) -> Array:
         """ŷ, (n, C, h, w) float32, or (C, h, w) of one image. Raises DamagedError, LimitError."""
         latents = self._latents(container, limits)
         return latents[0] if len(container.shape) == 3 else latents
@@ -99,35 +93,6 @@ class SplitCodec(ModelCodec):
         """(n,) bits that the model gives to each image: the payload holds their sum."""
         return self.device.code.bits(self.device.symbols_of(check_images(data, self.config)))
 
-    def load(self, source: Path | BinaryIO) -> Array:
-        """A set: a .npy array (n, S, S, 3) or a folder of image files. One image: an image file."""
-        if isinstance(source, Path) and source.is_dir():
-            return read_image_set(source)
-        raw = read_bytes(source)
-        if raw.startswith((NPY, GZIP, IDX_UINT8)):
-            return read_image_set(io.BytesIO(raw))
-        photo = read_photo(io.BytesIO(raw))
-        if photo.alpha is not None or photo.pixels.dtype != np.uint8:
-            raise UnsupportedInputError(
-                "split models code RGB images of 8 bits without alpha: convert it first"
-            )
-        pixels = photo.pixels
-        return np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels
-
-    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
-        """.csv: the class of each image and the probabilities of all. .npy: ŷ. .zip: x̂ as PNG files."""
-        kind = Path(target).suffix.lower()
-        if kind == ".csv":
-            return csv_bytes(self.predict(container, limits))
-        if kind == ".npy":
-            return npy_bytes(self.decode(container, limits=limits))
-        if kind == ".zip":
-            return png_archive(self.server.images(self._latents(container, limits)))
-        raise InputError(
-            f"{target}: predictions are written as .csv, codes as .npy, reconstructed images as .zip of PNG files; "
-            "name it so"
-        )
-
     def _latents(self, container: Container, limits: Limits | None) -> npt.NDArray[np.float32]:
         """ŷ (n, C, h, w), one image too."""
         shape, sections = container.shape, container.sections
@@ -137,13 +102,3 @@ class SplitCodec(ModelCodec):
         ):  # fmt: skip
             raise DamagedError("not the header of an image or a set of images of this model")
         return self.server.latents(sections["codes"], shape[0] if len(shape) == 4 else 1, limits)
-
-
-def csv_bytes(logits: Array) -> bytes:
-    """A line an image: its number, its class, and the probability of each class."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    shares = powers / powers.sum(1, keepdims=True)
-    lines = ["image,class," + ",".join(f"p{i}" for i in range(logits.shape[1]))]
-    for number, row in enumerate(shares):
-        lines.append(f"{number},{int(row.argmax())}," + ",".join(f"{p:.6f}" for p in row))
-    return ("\n".join(lines) + "\n").encode()

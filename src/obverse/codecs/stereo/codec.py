@@ -20,12 +20,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from obverse.codec import SideInformed
 from obverse.codecs.image.codec import ImageCodec, level_of
 from obverse.codecs.image.networks import ImageNetworks, has_native_bfloat16, quality_of
 from obverse.codecs.stereo import METHOD
 from obverse.codecs.stereo.fusion import ALIGN, StereoConfig, StereoFusion, luma
 from obverse.container import Container, Limits
-from obverse.data.images import Photo, photo_of, write_photo
+from obverse.data.images import Photo, photo_of
 from obverse.errors import InputError, SideInformationError, WrongModelError
 from obverse.method import Method
 from obverse.transforms.windows import windows
@@ -38,7 +39,7 @@ DETAIL = 16  # pixels: structure finer than this decides whether the views match
 FLAT = 1.0  # grey levels: views with less structure than this cannot be told apart, and need not be
 
 
-class StereoCodec(ImageCodec):
+class StereoCodec(ImageCodec, SideInformed):
     """Any image that the image codec codes; decoding takes the left view of the same size as side information.
 
     The model is the fusion network. Its configuration names the image model that it was trained for, so that the
@@ -67,16 +68,20 @@ class StereoCodec(ImageCodec):
         network = StereoFusion(StereoConfig(**self.model.config["model"]))
         return self.network(network).to(memory_format=torch.channels_last)
 
-    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
+    def decode(
+        self, container: Container, limits: Limits | None = None, *, side_info: Any = None
+    ) -> np.ndarray:
         """side_info: the left view, as `encode` takes images, of the same height and width. Returns (H, W),
         (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8.
 
         Raises SideInformationError where the left view is missing, has another size or dtype, or does not match
         what was decoded, and all that the image codec raises.
         """
-        return self.decode_stereo(container, side_info, limits).array()
+        return self.decode_photo(container, limits, side_info=side_info).array()
 
-    def decode_stereo(self, container: Container, side_info: Any, limits: Limits | None = None) -> Photo:
+    def decode_photo(
+        self, container: Container, limits: Limits | None = None, *, side_info: Any = None
+    ) -> Photo:
         """`decode`, with ICC profile and EXIF data."""
         limits = limits or Limits()
         if side_info is None:
@@ -94,7 +99,7 @@ class StereoCodec(ImageCodec):
         limits.check_memory(
             min(left.size[0], WINDOW * 5 // 4) * min(left.size[1], WINDOW * 5 // 4) * WINDOW_BYTES
         )
-        photo = self.decode_photo(container, limits)
+        photo = super().decode_photo(container, limits)
         pixels, match = fuse_pixels(
             self.fusion, photo.pixels, like(left.pixels, photo.pixels), container.config[0]
         )
@@ -105,9 +110,6 @@ class StereoCodec(ImageCodec):
                 f"{least:.2f} needed): pass the view taken with it, the left one, unmirrored"
             )
         return Photo(pixels, photo.alpha, photo.icc, photo.exif)
-
-    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
-        return write_photo(self.decode_stereo(container, side.get("side_info"), limits), target)
 
 
 def like(left: np.ndarray, right: np.ndarray) -> np.ndarray:

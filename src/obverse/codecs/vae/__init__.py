@@ -10,7 +10,6 @@ METHOD = Method(
     codec="codec:VaeCodec",
     paper="Townsend, Bird and Barber, ICLR 2019",
     lossless=True,
-    folder=True,
     models=("vae-mnist", "vae-mnist-binary", "vae-fashion"),
     options="options:VaeOptions",
     facts="facts:facts",

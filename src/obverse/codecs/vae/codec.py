@@ -16,8 +16,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +32,7 @@ from obverse.coding.bits_back import pop_item, push_item
 from obverse.container import Container, Limits, write
 from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
-from obverse.data.arrays import npy_bytes
-from obverse.data.image_sets import check_image_set, png_archive, read_image_set
+from obverse.data.image_sets import check_image_set
 from obverse.errors import (
     DamagedError,
     DecodeError,
@@ -157,7 +155,7 @@ class VaeCodec(ModelCodec):
             rates[first : first + AT_ONCE] = bits + self.networks.config.top * BIN_BITS
         return rates
 
-    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> Array:
+    def decode(self, container: Container, limits: Limits | None = None) -> Array:
         """(n, H, W) uint8. Raises DamagedError, also when the initial bits do not come back as they were."""
         plan = self._plan(container.config, container.shape, container.items, limits or Limits())
         images = np.empty(container.shape, np.uint8)
@@ -193,20 +191,6 @@ class VaeCodec(ModelCodec):
             kept[first:end] = False
             missing.append(f"images {first} to {end - 1} are missing: segment {i} is {why}")
         return images[kept], missing
-
-    def load(self, source: Path | BinaryIO) -> Array:
-        """A .npy array, an IDX file (.gz or not), or a folder of image files in the order of their names."""
-        return read_image_set(source)
-
-    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
-        """As .npy, or as a .zip of PNG files."""
-        kind = Path(target).suffix.lower()
-        if kind not in (".npy", ".zip"):
-            raise InputError(
-                f"{target}: a set of images is written as .npy, or as .zip of PNG files; name it so"
-            )
-        images = self.decode(container, limits=limits)
-        return npy_bytes(images) if kind == ".npy" else png_archive(images)
 
     # -- chains ------------------------------------------------------------------------------------------------
 

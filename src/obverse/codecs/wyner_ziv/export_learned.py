@@ -140,7 +140,7 @@ def measure(codec: IndexCodec, u: np.ndarray, likely: np.ndarray, x: np.ndarray,
     facts["gap_bits"] = ideal / model.dimensions - limit
     facts["file_gap_bits"] = facts["file_bits"] / model.dimensions - limit
     try:
-        again = codec.decode(container, y)
+        again = codec.decode(container, side_info=y)
         facts["decoded_mse"] = float(((again.reshape(x.shape) - x) ** 2).mean())
     except UnrecoverableBlockError:  # as rare as the code was designed for
         facts["unrecoverable_blocks"] = 1.0

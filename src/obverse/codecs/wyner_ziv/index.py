@@ -16,17 +16,16 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from obverse.codec import SideInformed
 from obverse.codecs.model_codec import ModelCodec
 from obverse.codecs.wyner_ziv.side_information import FAR, SideInformation
 from obverse.coding import Message, TableFamily
 from obverse.coding.slepian_wolf import SlepianWolfCode
 from obverse.container import Container, Limits
-from obverse.data.arrays import check_npy_name, npy_bytes, read_array
 from obverse.errors import (
     DamagedError,
     InputError,
@@ -107,7 +106,7 @@ class IndexModel:
         return model
 
 
-class IndexCodec(ModelCodec):
+class IndexCodec(ModelCodec, SideInformed):
     """A Wyner-Ziv codec of one index a sample. A subclass says how x becomes u, and what y says."""
 
     @cached_property
@@ -159,7 +158,9 @@ class IndexCodec(ModelCodec):
             self.id, {0: kind}, x.shape, {"u": coded}, self.fingerprint, (options or Options()).kept
         )
 
-    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
+    def decode(
+        self, container: Container, limits: Limits | None = None, *, side_info: Any = None
+    ) -> np.ndarray:
         """x̂ in the shape and type that were encoded.
 
         side_info: y of the same samples, (n,) or (n, c). Raises SideInformationError if it does not fit the file,
@@ -237,16 +238,6 @@ class IndexCodec(ModelCodec):
                 "the data lies far outside of what the model was trained with: other units, or another model's data?"
             )
         return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
-
-    def load(self, source: Path | BinaryIO) -> np.ndarray:
-        return read_array(source)
-
-    def load_side_info(self, source: Path | BinaryIO) -> np.ndarray:
-        return read_array(source, "side information")
-
-    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
-        check_npy_name(target)
-        return npy_bytes(self.decode(container, side.get("side_info"), limits))
 
 
 def chunks(n: int) -> Iterator[slice]:

@@ -267,7 +267,7 @@ def measure(
     container = codec.encode(x)
     rate = len(write(container)) * 8 / len(x)
     try:
-        error = float(np.mean((codec.decode(container, y) - x) ** 2))
+        error = float(np.mean((codec.decode(container, side_info=y) - x) ** 2))
     except UnrecoverableBlockError:  # as rare as the recipe allows
         return {"rate_bits": rate}
     bound = entropy - 0.5 * math.log2(2 * math.pi * math.e * error)

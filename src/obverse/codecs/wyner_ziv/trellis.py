@@ -14,19 +14,18 @@ from __future__ import annotations
 
 import zlib
 from functools import cached_property
-from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from obverse.codec import SideInformed
 from obverse.codecs.model_codec import ModelCodec
 from obverse.codecs.wyner_ziv import TRELLIS
 from obverse.codecs.wyner_ziv.labels import Labels
 from obverse.codecs.wyner_ziv.mixture import MixturePrior
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import Container, Limits
-from obverse.data.arrays import check_npy_name, npy_bytes, read_array
 from obverse.errors import (
     DamagedError,
     InputError,
@@ -46,7 +45,7 @@ SAMPLE_BYTES, COMPONENT_BYTES = (
 CHUNK = 8192  # samples that pass through the network at once
 
 
-class WynerZivTrellisCodec(ModelCodec):
+class WynerZivTrellisCodec(ModelCodec, SideInformed):
     """Scalars x (n,), given side information y (n,) or (n, inputs) at the decoder; squared error."""
 
     method: ClassVar[Method] = TRELLIS
@@ -111,7 +110,9 @@ class WynerZivTrellisCodec(ModelCodec):
             (options or Options()).kept,
         )
 
-    def decode(self, container: Container, side_info: Any = None, limits: Limits | None = None) -> np.ndarray:
+    def decode(
+        self, container: Container, limits: Limits | None = None, *, side_info: Any = None
+    ) -> np.ndarray:
         """(n,) of the type that was encoded: E[x | j, y], the best guess in squared error.
 
         side_info: (n,) or (n, inputs) numbers. Raises SideInformationError if it does not fit the file,
@@ -174,16 +175,6 @@ class WynerZivTrellisCodec(ModelCodec):
         found = self.code.decode(coded, len(low), labels.log_q)
         points = labels.points(found)
         return points, labels.expectation(points)
-
-    def load(self, source: Path | BinaryIO) -> np.ndarray:
-        return read_array(source)
-
-    def load_side_info(self, source: Path | BinaryIO) -> np.ndarray:
-        return read_array(source, "side information")
-
-    def save(self, container: Container, target: str, limits: Limits | None = None, **side: Any) -> bytes:
-        check_npy_name(target)
-        return npy_bytes(self.decode(container, side.get("side_info"), limits))
 
 
 def check_of(points: np.ndarray) -> int:

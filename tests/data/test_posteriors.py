@@ -5,7 +5,8 @@ import io
 import numpy as np
 import pytest
 
-from obverse.codecs.plug_and_play.posterior_files import read_posterior
+from obverse.codecs.plug_and_play.posterior import Posterior
+from obverse.data.posteriors import read_posterior
 from obverse.errors import InputError
 
 
@@ -15,11 +16,11 @@ def archive(**arrays: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def test_read_from_bytes_file_and_path(tmp_path):
+def test_read_from_file_and_path(tmp_path):
     raw = archive(mean=np.zeros((2, 3)), std=np.ones((2, 3)))
     (tmp_path / "p.npz").write_bytes(raw)
-    for source in (raw, io.BytesIO(raw), tmp_path / "p.npz"):
-        assert read_posterior(source).shape == (2, 3)
+    for source in (io.BytesIO(raw), tmp_path / "p.npz"):
+        assert Posterior.of(**read_posterior(source)).shape == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_read_from_bytes_file_and_path(tmp_path):
 )
 def test_refused(raw, words):
     with pytest.raises(InputError, match=words):
-        read_posterior(raw)
+        Posterior.of(**read_posterior(io.BytesIO(raw)))
 
 
 def test_a_missing_file_is_named(tmp_path):
