@@ -17,7 +17,13 @@ import pytest
 
 from obverse import registry, zoo
 from obverse.codec import Codec, compress, decompress
-from obverse.errors import CodecNameError, DeclarationError, InputError, UnknownCodecError, WrongModelError
+from obverse.errors import (
+    CodecNameError,
+    DeclarationError,
+    ModelError,
+    UnknownCodecError,
+    WrongModelError,
+)
 from obverse.method import Method
 from obverse.zoo import load_model, store_model
 from tests.conftest import REPOSITORY
@@ -255,7 +261,7 @@ def test_files_find_the_model_that_wrote_them(own_model: Path, tmp_path: Path) -
 def test_a_damaged_model_is_told(own_model: Path) -> None:
     weights = own_model / "model.safetensors.xz"
     weights.write_bytes(weights.read_bytes()[:-9])
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(ModelError, match="damaged"):
         registry.open_codec("mine")
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from obverse.codecs.model_codec import ModelCodec, OptionalModelCodec
 from obverse.container.header import Header
-from obverse.errors import InputError, WrongModelError
+from obverse.errors import ModelError, WrongModelError
 from obverse.method import Method
 from obverse.registry import open_codec
 from obverse.zoo import StoredModel
@@ -42,19 +42,19 @@ def test_a_part_is_the_tensors_under_its_name() -> None:
     assert set(codec.tensors("head")) == {"weight", "bias"}
     x = torch.randn(5, 3)
     torch.testing.assert_close(codec.network(nn.Linear(3, 2), "head")(x), x @ weight.T + bias)
-    with pytest.raises(InputError, match="mine has no whole head"):
+    with pytest.raises(ModelError, match="mine has no whole head"):
         codec.network(nn.Linear(3, 4), "head")
-    with pytest.raises(InputError, match="mine has no whole tail"):
+    with pytest.raises(ModelError, match="mine has no whole tail"):
         codec.network(nn.Linear(3, 2), "tail")
 
 
 def test_damaged_weights_are_named() -> None:
-    with pytest.raises(InputError, match="weights of the model mine are damaged"):
+    with pytest.raises(ModelError, match="the model mine is damaged"):
         _ = Example(stored(b"\xff" * 20)).weights
 
 
 def test_the_default_is_the_model_of_the_codecs_name() -> None:
-    with pytest.raises(InputError, match="'example' is not in"):
+    with pytest.raises(ModelError, match="'example' is not in"):
         _ = Example().model
 
 

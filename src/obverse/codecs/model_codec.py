@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from obverse.codec import Codec
 from obverse.container.header import Header
-from obverse.errors import InputError, WrongModelError
+from obverse.errors import (
+    CodingError,
+    DecodeError,
+    ExportError,
+    InputError,
+    LimitError,
+    ModelError,
+    WrongModelError,
+)
 from obverse.zoo import StoredModel, load_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     Network = TypeVar("Network", bound=nn.Module)
+
+Read = TypeVar("Read")
+
+
+@contextmanager
+def reading_model(name: str) -> Iterator[None]:
+    """Around reading a stored model: whatever is wrong there becomes a ModelError that names it."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (ModelError, WrongModelError):
+        raise
+    except (
+        ExportError, InputError, DecodeError, LimitError, CodingError, SafetensorError, LookupError, ValueError,
+        TypeError, AttributeError, ArithmeticError, RuntimeError,
+    ) as error:  # fmt: skip
+        raise ModelError(
+            f"the model {name} is damaged or of another codec: {error}; make or install it again"
+        ) from error
+
+
+def from_model(read: Callable[[Any], Read]) -> cached_property[Read]:
+    """A cached property of a codec that reads its model. Raises ModelError for whatever is wrong there."""
+
+    @wraps(read)
+    def checked(codec: Any) -> Read:
+        with reading_model(codec.model.name if codec.model else "none"):
+            return read(codec)
+
+    return cached_property(checked)
 
 
 def part_of(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -28,12 +69,12 @@ def part_of(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 def loaded(module: Network, tensors: dict[str, Tensor], part: str | None, name: str) -> Network:
     """The module for inference, with the tensors of this part, or all. name: of the model, as errors say it.
 
-    Raises InputError when they do not fit.
+    Raises ModelError when they do not fit.
     """
     try:
         module.load_state_dict(tensors if part is None else part_of(tensors, part))
     except RuntimeError as error:
-        raise InputError(
+        raise ModelError(
             f"the model {name} has no whole {part or 'network'} ({error}); make or install it again"
         ) from None
     return module.eval().requires_grad_(False)
@@ -52,32 +93,26 @@ class ModelCodec(Codec):
 
     @cached_property
     def model(self) -> StoredModel:
-        """Raises InputError when it is not installed."""
+        """Raises ModelError when it is not installed."""
         return self._given or load_model(self.method.models[0])
 
     @property
     def fingerprint(self) -> bytes:
         return self.model.fingerprint
 
-    @cached_property
+    @from_model
     def weights(self) -> dict[str, Tensor]:
-        """All tensors of the model by their whole names. Raises InputError when they are damaged."""
-        from safetensors import SafetensorError
+        """All tensors of the model by their whole names."""
         from safetensors.torch import load
 
-        try:
-            return load(self.model.weights)
-        except SafetensorError as error:
-            raise InputError(
-                f"the weights of the model {self.model.name} are damaged ({error}); make or install it again"
-            ) from None
+        return load(self.model.weights)
 
     def tensors(self, part: str) -> dict[str, Tensor]:
         """Those whose names begin with `part` and a dot, by the rest of their names."""
         return part_of(self.weights, part)
 
     def network(self, module: Network, part: str | None = None) -> Network:
-        """The module for inference, with the weights of this part, or all. Raises InputError when they do not fit."""
+        """The module for inference, with the weights of this part, or all. Raises ModelError when they do not fit."""
         return loaded(module, self.weights, part, self.model.name)
 
     def check_written_here(self, header: Header) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from obverse.codecs.model_codec import part_of
 from obverse.coding import TableFamily
-from obverse.errors import InputError, TableError
+from obverse.errors import ModelError, TableError
 
 TABLES = ("cdf", "offsets", "lows", "precision_escape")
 
@@ -25,20 +25,20 @@ def tensors_of(part: str, family: TableFamily) -> dict[str, Tensor]:
 
 
 def family_of(tensors: dict[str, Tensor], part: str, count: int, name: str) -> TableFamily:
-    """The `count` tables of this part. name: of the model, as errors say it. Raises InputError."""
+    """The `count` tables of this part. name: of the model, as errors say it. Raises ModelError."""
     try:
         stored = part_of(tensors, part)
         family = TableFamily.from_state({kind: stored[kind].numpy().astype(np.int64) for kind in TABLES})
     except (KeyError, ValueError, TypeError, TableError) as error:
-        raise InputError(f"the model {name} has no whole {part}: {error}") from None
+        raise ModelError(f"the model {name} has no whole {part}: {error}") from None
     if len(family) != count:
-        raise InputError(f"the model {name} has {len(family)} {part}, not {count}")
+        raise ModelError(f"the model {name} has {len(family)} {part}, not {count}")
     return family
 
 
 def offset_of(tensors: dict[str, Tensor], count: int, name: str) -> npt.NDArray[np.float64]:
-    """(count,) what is added to the integers. name: of the model. Raises InputError."""
+    """(count,) what is added to the integers. name: of the model. Raises ModelError."""
     offset = tensors.get("offset")
     if offset is None or offset.shape != (count,) or not bool(torch.isfinite(offset).all()):
-        raise InputError(f"the model {name} is damaged: it has no offset for each code")
+        raise ModelError(f"the model {name} is damaged: it has no offset for each code")
     return offset.double().numpy()

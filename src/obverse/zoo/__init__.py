@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from obverse.container import write_atomically
-from obverse.errors import InputError, OutputError
+from obverse.errors import ModelError, OutputError
 
 WEIGHTS, CONFIG, CARD = "model.safetensors.xz", "config.json", "card.md"
 LARGEST = 2**30  # bytes of unpacked weights: more is no model of ours
@@ -58,18 +58,18 @@ def model_folder(name: str) -> Path:
 
 
 def load_model(name: str) -> StoredModel:
-    """Read a model by its name. Raises InputError when it is not there."""
+    """Read a model by its name. Raises ModelError when it is not there."""
     return load_model_from(model_folder(name))
 
 
 def load_model_from(folder: Path) -> StoredModel:
-    """Read a model by its folder. Raises InputError when it is not there or damaged."""
+    """Read a model by its folder. Raises ModelError when it is not there or damaged."""
     name = folder.resolve().name
     try:
         weights = (folder / WEIGHTS).read_bytes()
         config_bytes = (folder / CONFIG).read_bytes()
     except OSError as error:
-        raise InputError(
+        raise ModelError(
             f"model {name!r} is not in {folder}: {error.strerror}; name another folder, or reinstall obverse"
         ) from error
     damaged = f"the model {name!r} in {folder} is damaged; make or install it again"
@@ -78,14 +78,14 @@ def load_model_from(folder: Path) -> StoredModel:
         raw = stream.decompress(weights, LARGEST)
         config = json.loads(config_bytes)
     except (lzma.LZMAError, ValueError) as error:
-        raise InputError(damaged) from error
+        raise ModelError(damaged) from error
     if not stream.eof or not isinstance(config, dict):
-        raise InputError(damaged)
+        raise ModelError(damaged)
     return StoredModel(name, raw, config, fingerprint(raw, config_bytes))
 
 
 def stored_model(name_or_folder: str) -> StoredModel:
-    """Read a model by its folder, or else by its name. Raises InputError when it is not there or damaged."""
+    """Read a model by its folder, or else by its name. Raises ModelError when it is not there or damaged."""
     folder = Path(name_or_folder)
     return load_model_from(folder) if (folder / CONFIG).is_file() else load_model(name_or_folder)
 
@@ -98,7 +98,7 @@ def find_model(codec: str, wanted: bytes) -> StoredModel | None:
                 model = load_model_from(folder)
                 if model.fingerprint == wanted:
                     return model
-        except (InputError, OSError, ValueError):
+        except (ModelError, OSError, ValueError):
             continue  # a broken model beside the one looked for is not this file's concern
     return None
 

@@ -29,6 +29,7 @@ from obverse.errors import (
     DamagedError,
     InputError,
     LimitError,
+    ModelError,
     ObverseError,
     RateTargetError,
     UnsupportedInputError,
@@ -162,7 +163,7 @@ def test_models_are_found_and_refused(stored, tmp_path, monkeypatch):
     fit_model(vectors(), tmp_path / "again", Target(loss=0.05), encoder=MINE, encoder_name="my encoder")
     assert features_codec(wanted=stored.fingerprint).fingerprint == stored.fingerprint
     assert features_codec(tmp_path / "other").fingerprint == other.fingerprint
-    with pytest.raises(InputError, match="not for features"):
+    with pytest.raises(ModelError, match="not for features"):
         features_codec("image")
     with pytest.raises(DamagedError):  # a file without a model, to a codec without one
         FeatureCodec().decode(FeatureCodec(stored).encode(vectors(5)))
@@ -172,9 +173,9 @@ def test_a_damaged_model_is_told(stored):
     from dataclasses import replace
 
     for weights in (b"", stored.weights[:100], stored.weights.replace(b'"steps"', b'"stops"')):
-        with pytest.raises(InputError, match="damaged"):
+        with pytest.raises(ModelError, match="damaged"):
             FeatureCodec(replace(stored, weights=weights)).encode(vectors(5))
-    with pytest.raises(InputError, match="fingerprint"):
+    with pytest.raises(ModelError, match="fingerprint"):
         FeatureCodec(replace(stored, config=stored.config | {"encoder": "xyz"})).encode(vectors(5))
 
 

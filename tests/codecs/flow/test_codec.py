@@ -18,6 +18,7 @@ from obverse.errors import (
     DecodeError,
     InputError,
     LimitError,
+    ModelError,
     ObverseError,
     SideInformationError,
     TruncatedError,
@@ -267,5 +268,5 @@ def test_damaged_model(small):
         StoredModel("x", model.weights, model.config | {"model": model.config["model"] | {"width": 9}}, bytes(8)),
         StoredModel("x", model.weights, model.config | {"model": model.config["model"] | {"components": 3}}, bytes(8)),
     ):  # fmt: skip
-        with pytest.raises(InputError, match="damaged"):
+        with pytest.raises(ModelError, match="damaged"):
             _ = FlowCodec(damaged).networks

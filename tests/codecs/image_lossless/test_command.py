@@ -160,7 +160,7 @@ def test_no_torch_is_imported_for_lossless_images(folder: Path) -> None:
 # -- a folder that is one set, and recovery ---------------------------------------------------------------
 
 
-def load_rows(source: Any, what: str) -> np.ndarray:
+def load_rows(source: Any, what: str = "data") -> np.ndarray:
     files = sorted(source.glob("*.npy")) if isinstance(source, Path) and source.is_dir() else [source]
     return np.concatenate([np.load(file) for file in files])
 

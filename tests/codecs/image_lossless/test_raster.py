@@ -11,7 +11,7 @@ from safetensors.numpy import save
 from obverse.codecs.image_lossless import context
 from obverse.codecs.image_lossless.network import Networks, checked
 from obverse.codecs.image_lossless.raster import RasterModel, worth_seeing
-from obverse.errors import DamagedError, ExportError, InputError, MessageEmptyError
+from obverse.errors import DamagedError, ExportError, MessageEmptyError, ModelError
 from obverse.zoo import StoredModel, load_model
 from tests.conftest import smooth_photo
 
@@ -203,7 +203,7 @@ def test_the_bound_is_not_rounded_down(model):
 def test_weights_that_are_no_integers_are_refused(model, name):
     """Nothing is proven of their sums, so another machine could decode other pixels."""
     state = model.state() | {name: model.state()[name] + np.float32(0.25)}
-    with pytest.raises(InputError, match="no integers"):
+    with pytest.raises(ModelError, match="no integers"):
         RasterModel.load(StoredModel("x", save(state), {}, b""))
 
 
@@ -216,7 +216,7 @@ def test_weights_of_any_size_survive_storing(model):
 
 
 def test_other_models_are_refused():
-    with pytest.raises(InputError, match="image-lossless"):
+    with pytest.raises(ModelError, match="image-lossless"):
         RasterModel.load(load_model("image"))
-    with pytest.raises(InputError):
+    with pytest.raises(ModelError):
         RasterModel.load(StoredModel("x", b"nothing", {}, b""))

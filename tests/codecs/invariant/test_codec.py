@@ -25,6 +25,7 @@ from obverse.errors import (
     DecodeError,
     InputError,
     LimitError,
+    ModelError,
     TruncatedError,
     UnsupportedInputError,
 )
@@ -223,7 +224,7 @@ def test_damaged_models(change):
         kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(change)}
         model = replace(model, weights=save_safetensors(kept))
     codec = InvariantCodec(model)
-    with pytest.raises(InputError):
+    with pytest.raises(ModelError):
         codec.reconstruct(codec.encode(items_of(POINTS, 3)))
 
 
@@ -274,7 +275,7 @@ def test_damaged_clusters(change):
         single = TableFamily.gaussian([1.0] * 4).state().items()
         tensors |= {f"tables.{name}": torch.from_numpy(array.astype(np.int32)) for name, array in single}
     codec = InvariantCodec(replace(model, weights=save_safetensors(tensors)))
-    with pytest.raises(InputError, match=r"clusters|tables"):
+    with pytest.raises(ModelError, match=r"clusters|tables"):
         codec.encode(items_of(CLUSTERED, 3))
 
 

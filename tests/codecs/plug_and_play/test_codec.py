@@ -21,7 +21,14 @@ from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.codecs.plug_and_play.rate_ladder import pack_ladder
 from obverse.container import Container, read, write
 from obverse.data.images import ConversionWarning
-from obverse.errors import DamagedError, InputError, LimitError, ObverseError, UnsupportedInputError
+from obverse.errors import (
+    DamagedError,
+    InputError,
+    LimitError,
+    ModelError,
+    ObverseError,
+    UnsupportedInputError,
+)
 from obverse.zoo import StoredModel, load_model_from
 from tests.codecs.plug_and_play.models import Blocks, Linear
 from tests.conftest import smooth_photo
@@ -393,9 +400,9 @@ def test_any_symbols_end_in_a_result_or_an_error_of_ours(seed):
 def test_a_damaged_model_is_told(change):
     good = model_of_posterior()
     bad = StoredModel("bad", good.weights, good.config | change, good.fingerprint)
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(ModelError, match="damaged"):
         PlugAndPlayCodec(bad).encode(posterior())
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(ModelError, match="damaged"):
         PlugAndPlayCodec(StoredModel("bad", good.weights[:-9], good.config, good.fingerprint)).encode(
             posterior()
         )

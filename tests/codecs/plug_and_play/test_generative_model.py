@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from obverse.codecs.plug_and_play.generative_model import ExportedFunction, exported, model_of, of_module
-from obverse.errors import ExportError, InputError
+from obverse.errors import ExportError, InputError, ModelError
 from tests.codecs.plug_and_play.models import BadShape, BadStd, Blocks, Linear, OneThing
 
 MODELS = "tests.codecs.plug_and_play.models"
@@ -141,11 +141,11 @@ def with_custom_object(files: dict[str, bytes]) -> dict[str, bytes]:
     [with_pickled_weights, with_pickled_sample, with_custom_object, lambda files: {"x/data.pkl": b""}],
 )
 def test_pickles_are_refused_before_they_are_loaded(archives, change):
-    with pytest.raises(InputError, match="not loaded"):
+    with pytest.raises(ModelError, match="not loaded"):
         ExportedFunction(changed(archives[0], change), "encode", 2)(data())
 
 
 @pytest.mark.parametrize("damage", [lambda a: b"", lambda a: b"PK\x03\x04", lambda a: a[: len(a) // 2]])
 def test_damaged_archives_are_refused(archives, damage):
-    with pytest.raises(InputError):
+    with pytest.raises(ModelError):
         ExportedFunction(damage(archives[0]), "encode", 2)(data())

@@ -26,6 +26,7 @@ from obverse.errors import (
     DecodeError,
     InputError,
     LimitError,
+    ModelError,
     TruncatedError,
     UnsupportedInputError,
 )
@@ -216,7 +217,7 @@ def test_damaged_models(change):
         kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(change)}
         model = replace(model, weights=save_safetensors(kept))
     codec = SplitCodec(model)
-    with pytest.raises(InputError):
+    with pytest.raises(ModelError):
         codec.predict(codec.encode(images_of(SMALL, 3)))
 
 

@@ -14,7 +14,7 @@ from obverse.cli.console import UsageError
 from obverse.codecs.split.codec import SplitCodec
 from obverse.codecs.split.command import split_export, train_split
 from obverse.codecs.split.halves import load_device, load_server
-from obverse.errors import InputError, OutputError, OutputExistsError
+from obverse.errors import InputError, ModelError, OutputError, OutputExistsError
 from obverse.zoo import load_model_from, store_model
 from tests.codecs.split.models import PAINTS, SMALL, images_of, stored_model
 
@@ -58,7 +58,7 @@ def test_export_as_json_and_again(model, tmp_path, capsys):
 
 def test_export_of_what_is_not_whole(model, tmp_path):
     folder, _ = model
-    with pytest.raises(InputError, match="only split models"):
+    with pytest.raises(ModelError, match="only split models"):
         split_export("image", output=tmp_path / "a")
     made = stored_model(SMALL)
     tensors = load_safetensors(made.weights)
@@ -66,7 +66,7 @@ def test_export_of_what_is_not_whole(model, tmp_path):
 
     weights = save({name: tensor for name, tensor in tensors.items() if "tail" not in name})
     store_model(tmp_path / "bad", weights, made.config, "# bad")
-    with pytest.raises(InputError, match="no whole server"):
+    with pytest.raises(ModelError, match="no whole server"):
         split_export(str(tmp_path / "bad"), output=tmp_path / "b")
     assert not (tmp_path / "b").exists()
     (tmp_path / "file").write_text("")

@@ -12,7 +12,13 @@ from safetensors.torch import save as save_safetensors
 from obverse.codecs.split.codec import SplitCodec
 from obverse.codecs.split.halves import ServerHalf, load_device, load_server
 from obverse.container import Limits, write
-from obverse.errors import DamagedError, InputError, LimitError, OutputExistsError, WrongModelError
+from obverse.errors import (
+    DamagedError,
+    LimitError,
+    ModelError,
+    OutputExistsError,
+    WrongModelError,
+)
 from tests.codecs.split.models import CONFIGS, PAINTS, SMALL, images_of, stored_model
 
 
@@ -63,9 +69,9 @@ def test_halves_of_different_models_refuse_one_another(halves, tmp_path):
 
 
 def test_a_half_in_the_others_place(halves):
-    with pytest.raises(InputError, match=r"'split-server'.*'split-device' is needed"):
+    with pytest.raises(ModelError, match=r"'split-server'.*'split-device' is needed"):
         load_device(halves[1])
-    with pytest.raises(InputError, match=r"'split-device'.*'split-server' is needed"):
+    with pytest.raises(ModelError, match=r"'split-device'.*'split-server' is needed"):
         load_server(halves[0])
 
 
@@ -98,7 +104,7 @@ def rewritten(data: bytes, **changes: object) -> bytes:
 )  # fmt: skip
 def test_damaged_halves(halves, damage):
     halves[0].write_bytes(damage(halves[0].read_bytes()))
-    with pytest.raises(InputError):
+    with pytest.raises(ModelError):
         load_device(halves[0])
 
 
@@ -108,7 +114,7 @@ def test_halves_without_their_parts(halves):
     for part in ("tables", "offset", "server"):
         kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(part)}
         ServerHalf(whole.config, kept, whole.fingerprint, "half").store(halves[1], overwrite=True)
-        with pytest.raises(InputError, match=r"no whole|no offset"):
+        with pytest.raises(ModelError, match=r"no whole|no offset"):
             load_server(halves[1]).check()
 
 
@@ -117,14 +123,14 @@ def test_a_flipped_bit_of_a_weight_is_noticed(halves):
         data = bytearray(path.read_bytes())
         data[-1000] ^= 1
         path.write_bytes(data)
-        with pytest.raises(InputError, match="checksum"):
+        with pytest.raises(ModelError, match="checksum"):
             load(path)
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(ModelError, match="cannot be read"):
         load_device(tmp_path / "none")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(ModelError, match="cannot be read"):
         load_server(tmp_path)
 
 

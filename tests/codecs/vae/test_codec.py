@@ -23,6 +23,7 @@ from obverse.errors import (
     DecodeError,
     InputError,
     LimitError,
+    ModelError,
     ObverseError,
     TruncatedError,
     UnsupportedInputError,
@@ -254,7 +255,7 @@ def test_a_damaged_model_is_an_error_of_ours():
         replace(model, config={}),
         replace(model, config={"model": model.config["model"] | {"top": 5}}),
     ):
-        with pytest.raises(InputError):
+        with pytest.raises(ModelError):
             VaeCodec(damaged).encode(IMAGES)
 
 

@@ -10,7 +10,7 @@ import pytest
 from obverse.codecs.wyner_ziv.grid import WynerZivGridCodec
 from obverse.codecs.wyner_ziv.train_grid import GridRecipe, train_grid
 from obverse.container import read, write
-from obverse.errors import InputError, SideInformationError, UnrecoverableBlockError
+from obverse.errors import InputError, ModelError, SideInformationError, UnrecoverableBlockError
 from obverse.zoo import StoredModel, load_model_from
 
 SMALL = {"starts": 3, "cells": 1200, "points": 400}
@@ -98,7 +98,7 @@ def test_tables_that_are_damaged_are_refused(marginal):
     stored = marginal.model
     for weights, config in ((b"", {}), (stored.weights[:-9], {}), (stored.weights, {"grid": {}})):
         model = StoredModel("broken", weights, stored.config | config, b"\0" * 8)
-        with pytest.raises(InputError):
+        with pytest.raises(ModelError):
             WynerZivGridCodec(model).encode(np.zeros(3))
 
 
@@ -112,5 +112,5 @@ def test_tables_of_other_values_are_refused(marginal, name):
         arrays[name].dtype if name != "labels" else np.int8
     )
     model = StoredModel("m", save(arrays), marginal.model.config, marginal.fingerprint)
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(ModelError, match="damaged"):
         _ = WynerZivGridCodec(model).tables

@@ -18,6 +18,7 @@ from obverse.errors import (
     DamagedError,
     InputError,
     LimitError,
+    ModelError,
     ObverseError,
     SideInformationError,
     UnrecoverableBlockError,
@@ -252,9 +253,9 @@ def test_models_that_are_damaged_are_refused(marginal):
         {"sizes": stored.config["sizes"] | {"indices": 5}},
         {"sizes": stored.config["sizes"] | {"hidden": 8}},
     ):
-        with pytest.raises(InputError):
+        with pytest.raises(ModelError):
             opened(**config).encode(np.zeros(3))
-    with pytest.raises(InputError):
+    with pytest.raises(ModelError):
         WynerZivCodec(StoredModel("broken", stored.weights[:99], stored.config, b"\0" * 8)).encode(
             np.zeros(3)
         )

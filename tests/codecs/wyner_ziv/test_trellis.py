@@ -16,6 +16,7 @@ from obverse.errors import (
     DamagedError,
     InputError,
     LimitError,
+    ModelError,
     SideInformationError,
     UnrecoverableBlockError,
     UnsupportedInputError,
@@ -177,7 +178,7 @@ def test_a_damaged_model_is_an_error_of_ours(codec, coded, name, value):
     """Models come from others, as files do."""
     _, y, container = coded
     broken = WynerZivTrellisCodec(replace(codec.model, config=codec.model.config | {name: value}))
-    with pytest.raises(InputError):
+    with pytest.raises(ModelError):
         broken.decode(container, side_info=y)
 
 

@@ -12,13 +12,11 @@ The encoder itself is not in the file, but its fingerprint is: features of anoth
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
 from obverse.codecs.features import METHOD
@@ -37,18 +35,19 @@ from obverse.codecs.features.items import (
     check_encoder,
     decode_chunk,
     encode_chunk,
+    indices,
     pack_arrays,
     paint,
     unpack_arrays,
     unpack_model,
 )  # fmt: skip
 from obverse.codecs.features.options import FeatureOptions
-from obverse.codecs.model_codec import OptionalModelCodec
+from obverse.codecs.model_codec import OptionalModelCodec, from_model
 from obverse.container import Container, Limits, write
 from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
 from obverse.data.features import check_features
-from obverse.errors import DamagedError, DecodeError, InputError, RateTargetError, WrongModelError
+from obverse.errors import DamagedError, DecodeError, InputError, ModelError, RateTargetError, WrongModelError
 from obverse.method import Method
 from obverse.zoo import CONFIG, find_model, load_model, load_model_from
 
@@ -62,27 +61,22 @@ class FeatureCodec(OptionalModelCodec):
 
     method: ClassVar[Method] = METHOD
 
-    @cached_property
+    @from_model
     def bottleneck(self) -> FeatureBottleneck | None:
         """Of the stored model; None where the file brings its own."""
         if self.model is None:
             return None
-        try:
-            return unpack_model(load_safetensors(self.model.weights), Limits.unlimited())
-        except (SafetensorError, DamagedError, KeyError, ValueError, TypeError) as error:
-            raise InputError(f"the model {self.model.name} is damaged: {error}") from None
+        return unpack_model(load_safetensors(self.model.weights), Limits.unlimited())
 
-    @property
+    @from_model
     def encoder(self) -> tuple[bytes | None, str]:
         """Fingerprint and name of the encoder that the stored model is for, where they are known."""
         text = self.model.config.get("encoder") if self.model else None
         name = str(self.model.config.get("encoder_name", "")) if self.model else ""
         try:
             return (bytes.fromhex(text) if text else None), name
-        except (TypeError, ValueError):
-            raise InputError(
-                "the model's configuration is damaged: its encoder is not a fingerprint"
-            ) from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"its encoder is not a fingerprint ({error})") from None
 
     # -- the contract ----------------------------------------------------------------------------------------
 
@@ -129,6 +123,23 @@ class FeatureCodec(OptionalModelCodec):
             return self._container(self.bottleneck, *fields)
         given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
         return self._fitted(fields, *targets, given | {"standardise": options.standardise})
+
+    def rate_bits(self, data: Any, options: FeatureOptions | None = None) -> npt.NDArray[np.float64]:
+        """(n,) bits that the model gives to each vector; of a model in the file, each carries its share."""
+        options = options or FeatureOptions()
+        features = check_features(data, self.bottleneck.dimensions if self.bottleneck else None)
+        model, own = self.bottleneck, 0.0
+        if model is None:
+            front = (self.encode(features, options).items or ())[0]
+            model, own = (
+                unpack_model(unpack_arrays(front, Limits.unlimited()), Limits.unlimited()),
+                8.0 * len(front),
+            )
+        bits = np.full(len(features), own / len(features))
+        for first in range(0, len(features) if model.tables is not None else 0, CHUNK):
+            z = model.quantise(features[first : first + CHUNK])
+            bits[first : first + CHUNK] += model.tables.bits(z, indices(model, z.shape[1])).sum(0)
+        return bits
 
     def _fitted(
         self,
@@ -236,14 +247,14 @@ def features_codec(model: str | Path | None = None, wanted: bytes | None = None)
     """The codec with a stored model, given by name or folder; or with the one that a file was written with.
 
     wanted: fingerprint of the model that must be used; None for files that bring their own, and for encoding.
-    Raises InputError for what is no model of features, WrongModelError where the one that is wanted is not there.
+    Raises ModelError for what is no model of features, WrongModelError where the one that is wanted is not there.
     """
     stored = None
     if model is not None:
         folder = Path(model)
         stored = load_model_from(folder) if (folder / CONFIG).is_file() else load_model(str(model))
         if stored.codec != FeatureCodec.method.id:
-            raise InputError(f"the model {model} is for codec {stored.codec!r}, not for features")
+            raise ModelError(f"the model {model} is for codec {stored.codec!r}, not for features")
     elif wanted is not None:
         stored = find_model(FeatureCodec.method.id, wanted)
     codec = FeatureCodec(stored)

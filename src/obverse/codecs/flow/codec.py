@@ -11,7 +11,6 @@ Segments are independent: one is read without the others, and a file that is cut
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +20,7 @@ from obverse.codecs.flow import METHOD
 from obverse.codecs.flow.exact_networks import ExactIntegerFlow
 from obverse.codecs.flow.networks import FlowConfig
 from obverse.codecs.flow.options import FlowOptions
-from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.coding import Message
 from obverse.coding.logistic_mixture import LogisticMixtures
 from obverse.container import Container, Limits
@@ -31,9 +30,7 @@ from obverse.data.image_sets import check_image_set
 from obverse.errors import (
     DamagedError,
     DecodeError,
-    InputError,
     MessageEmptyError,
-    ObverseError,
     UnsupportedInputError,
 )
 from obverse.method import Method
@@ -52,15 +49,10 @@ class FlowCodec(ModelCodec):
 
     method: ClassVar[Method] = METHOD
 
-    @cached_property
+    @from_model
     def networks(self) -> ExactIntegerFlow:
-        try:
-            config = FlowConfig.from_dict(self.model.config.get("model"))
-            return ExactIntegerFlow.from_state(config, self.weights)
-        except (ObverseError, KeyError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"the model {self.model.name} is damaged or of another codec ({error}); make or install it again"
-            ) from error
+        config = FlowConfig.from_dict(self.model.config.get("model"))
+        return ExactIntegerFlow.from_state(config, self.weights)
 
     def encode(self, data: Any, options: FlowOptions | None = None) -> Container:
         """(n, 32, 32, 3) uint8 to a container, one item for each segment.
@@ -93,7 +85,7 @@ class FlowCodec(ModelCodec):
         self.networks.run(len(images), SIDE, coder)
         return iter(coded)
 
-    def rate_bits(self, data: Any) -> npt.NDArray[np.float64]:
+    def rate_bits(self, data: Any, options: FlowOptions | None = None) -> npt.NDArray[np.float64]:
         """What the model says that each image costs, in bits, (n,)."""
         images = _checked(data)
         rates = np.zeros(len(images))

@@ -15,7 +15,6 @@ that the decoder pops z, 0, 1, 2, 3.
 from __future__ import annotations
 
 import zlib
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,7 +28,7 @@ from obverse.codecs.image.networks import ImageNetworks
 from obverse.codecs.image.options import ImageOptions
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.rate_control import highest_level, highest_refined_level
-from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.coding import Message
 from obverse.container import Container, Limits
 from obverse.container.inflate import inflate
@@ -46,7 +45,7 @@ class ImageCodec(ModelCodec):
 
     method: ClassVar[Method] = METHOD
 
-    @cached_property
+    @from_model
     def networks(self) -> ImageNetworks:
         return ImageNetworks.load(self.model)
 
@@ -80,6 +79,20 @@ class ImageCodec(ModelCodec):
         if effort == 0:
             return highest_level(at, max_bytes, LEVELS)
         return highest_refined_level(at, lambda level: at(level, effort), max_bytes, LEVELS)
+
+    def rate_bits(self, data: Any, options: ImageOptions | None = None) -> np.ndarray:
+        """(1,) bits that the model gives to the image, at the quality that `encode` chooses.
+
+        What is kept beside the pixels (alpha, profile, EXIF data) has no model: its bytes are counted.
+        """
+        options = options or ImageOptions()
+        photo = photo_of(data)
+        level = level_of(50.0 if options.quality is None else options.quality)
+        if options.max_bytes is not None or options.bpp is not None:
+            level = self.encode(photo, options).config[0]
+        coded = quantise_pixels(self.networks, photo.pixels, level, int(options.effort), options.progress)
+        bits = sum(float(self.networks.tables.bits(symbols, index).sum()) for symbols, index in coded)
+        return np.array([bits + 8 * sum(map(len, lossless_sections(photo).values()))])
 
     def decode(self, container: Container, limits: Limits | None = None) -> np.ndarray:
         """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8."""

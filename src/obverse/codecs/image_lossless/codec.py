@@ -15,7 +15,6 @@ import os
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -23,7 +22,7 @@ import numpy as np
 
 from obverse.codecs.image_lossless import METHOD, methods
 from obverse.codecs.image_lossless.options import ImageLosslessOptions
-from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.container import Container, ItemReader, Limits, read_header
 from obverse.container.inflate import inflate
 from obverse.container.recover import recover_items
@@ -74,7 +73,7 @@ class ImageLosslessCodec(ModelCodec):
 
     method: ClassVar[Method] = METHOD
 
-    @cached_property
+    @from_model
     def raster(self) -> RasterModel:
         """The learned model, built at first use."""
         from obverse.codecs.image_lossless.raster import RasterModel
@@ -116,6 +115,21 @@ class ImageLosslessCodec(ModelCodec):
             config[2] = list(extras)
         items = (*stripes, *extras.values())
         return Container(self.id, config, shape, {}, self.fingerprint, metadata, items)
+
+    def rate_bits(self, data: Any, options: ImageLosslessOptions | None = None) -> np.ndarray:
+        """(1,) bits that the model gives to the image.
+
+        Of drawings, profile and EXIF data, which the model does not code, the bytes are counted.
+        """
+        photo = photo_of(data, exact=True)
+        array = photo.array()
+        pixels = array if array.ndim == 3 else array[:, :, None]
+        rows, raster = stripe_rows(pixels), self.raster
+        stripes = _in_threads(
+            lambda top: methods.stripe_bits(raster, pixels[top : top + rows]), range(0, len(pixels), rows)
+        )
+        beside = sum(8 * len(zlib.compress(value, 9)) for value in (photo.icc, photo.exif) if value)
+        return np.array([sum(stripes) + beside])
 
     def decode(self, container: Container, limits: Limits | None = None) -> np.ndarray:
         """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8; or (H, W), uint16."""

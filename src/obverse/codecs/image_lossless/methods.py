@@ -58,6 +58,8 @@ class Raster(Protocol):
 
     def decode(self, data: bytes, channels: int, height: int, width: int, depth: int) -> Pixels: ...
 
+    def bits(self, planes: Pixels, depth: int) -> float: ...
+
 
 def encode_stripe(model: Raster, pixels: Pixels) -> bytes:
     """(H, W, C), C = 1 to 4 and uint8, or C = 1 and uint16, by the method that gives the fewest bytes."""
@@ -81,6 +83,19 @@ def encode_stripe(model: Raster, pixels: Pixels) -> bytes:
         else:
             best = _shorter(best, RASTER, _encode_raster(model, pixels))
     return best
+
+
+def stripe_bits(model: Raster, pixels: Pixels) -> float:
+    """What the model gives to a stripe that it codes; where another method codes it, the bits of that."""
+    data = encode_stripe(model, pixels)
+    if data[0] == GRAY:
+        return 8 + stripe_bits(model, pixels[:, :, 2:])
+    if data[0] == SPLIT:
+        colours, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
+        return 8 + 8 * len(encode_varint(len(data))) + stripe_bits(model, colours) + stripe_bits(model, alpha)
+    if data[0] == RASTER:
+        return 8 + model.bits(np.ascontiguousarray(pixels.transpose(2, 0, 1)), 8 * pixels.itemsize)
+    return 8 * len(data)
 
 
 def encode_flat(colour: Pixels) -> bytes:

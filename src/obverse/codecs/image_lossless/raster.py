@@ -22,7 +22,7 @@ from obverse.coding import Message
 from obverse.coding.logistic_mixture import EXPONENTIAL, INVERSE_SCALE, PRECISION, SIGMOID
 from obverse.coding.rans import LOW
 from obverse.container.varint import decode_varint, encode_varint
-from obverse.errors import DamagedError, ExportError, InputError, TruncatedError
+from obverse.errors import DamagedError, ExportError, ModelError, TruncatedError
 from obverse.zoo import StoredModel
 
 ORDER = [1, 0, 2]  # green is coded first, then red, then blue
@@ -37,7 +37,7 @@ class RasterModel:
 
     @classmethod
     def load(cls, stored: StoredModel) -> RasterModel:
-        """The model in a zoo folder. Raises InputError for one that is none of these."""
+        """The model in a zoo folder. Raises ModelError for one that is none of these."""
         try:
             tensors = load(stored.weights)
             if any(tensors[name].dtype.kind not in "iu" for name in Networks._fields):
@@ -45,7 +45,7 @@ class RasterModel:
             arrays = {name: np.ascontiguousarray(tensors[name], np.float32) for name in Networks._fields}
             networks = checked(Networks(**arrays))
         except (KeyError, ValueError, TypeError, SafetensorError, ExportError) as error:
-            raise InputError(f"the model {stored.name!r} is not one of image-lossless: {error}") from error
+            raise ModelError(f"the model {stored.name!r} is not one of image-lossless: {error}") from error
         one, two, out = networks.one, networks.two, networks.out
         inputs = -(-max(context.feature_counts(3)) // 8) * 8
         if (
@@ -55,7 +55,7 @@ class RasterModel:
             or any(a.shape != (4, b.shape[2]) for a, b in zip(networks[1::2], networks[::2], strict=True))
             or one.shape[2] % 8 + two.shape[2] % 8 + out.shape[2] % 3 != 0
         ):
-            raise InputError(f"the networks of the model {stored.name!r} do not fit together")
+            raise ModelError(f"the networks of the model {stored.name!r} do not fit together")
         return cls(networks)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -64,6 +64,18 @@ class RasterModel:
 
     def encode(self, planes: np.ndarray, depth: int = 8) -> bytes:
         """(C, H, W) integers of `depth` bits, C = 3 (red, green, blue) or 1, to bytes: settings, message."""
+        settings, starts, lengths = self._intervals(planes, depth)
+        message = Message()
+        message.push_intervals(starts, lengths, PRECISION)
+        return settings + message.to_bytes()
+
+    def bits(self, planes: np.ndarray, depth: int = 8) -> float:
+        """What the networks give to what `encode` codes, and the bits of its settings."""
+        settings, _, lengths = self._intervals(planes, depth)
+        return 8 * len(settings) + float((PRECISION - np.log2(lengths)).sum())
+
+    def _intervals(self, planes: np.ndarray, depth: int) -> tuple[bytes, np.ndarray, np.ndarray]:
+        """The settings, and starts and lengths (n,) of the intervals that stand for the pixels, of 2^PRECISION."""
         order = ORDER if len(planes) == 3 else [0]
         values = np.ascontiguousarray(planes[order], np.int32)
         front = b""
@@ -76,9 +88,7 @@ class RasterModel:
         _, _, count = self._run(
             False, values, depth, use_seen, np.uint64(0), np.zeros(1, np.uint32), 0, starts, lengths
         )
-        message = Message()
-        message.push_intervals(starts[:count], lengths[:count], PRECISION)
-        return bytes([use_seen]) + front + message.to_bytes()
+        return bytes([use_seen]) + front, starts[:count], lengths[:count]
 
     def decode(self, data: bytes, channels: int, height: int, width: int, depth: int = 8) -> np.ndarray:
         """The inverse of `encode`: (C, H, W) uint8, or uint16 for more than 8 bits. Raises DamagedError."""

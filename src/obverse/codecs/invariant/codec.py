@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from obverse.codecs.invariant import METHOD
 from obverse.codecs.invariant.networks import InvariantConfig, make_decoder, make_encoder
-from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.rounded_codes import family_of, offset_of, tensors_of
 from obverse.coding import Message, TableFamily
 from obverse.container import Container, Limits
@@ -73,7 +73,7 @@ class InvariantCodec(ModelCodec):
 
     method: ClassVar[Method] = METHOD
 
-    @cached_property
+    @from_model
     def config(self) -> InvariantConfig:
         return InvariantConfig.from_dict(self.model.config.get("model"))
 
@@ -82,7 +82,7 @@ class InvariantCodec(ModelCodec):
         """Of the model's items: images or points."""
         return KINDS["image set" if self.config.images else "points"]
 
-    @cached_property
+    @from_model
     def encoder(self) -> nn.Module:
         return self.network(make_encoder(self.config), "encoder")
 
@@ -96,18 +96,18 @@ class InvariantCodec(ModelCodec):
             )
         return self.network(make_decoder(self.config), "decoder")
 
-    @cached_property
+    @from_model
     def offset(self) -> npt.NDArray[np.float64]:
         """(k,) what is added to the integers."""
         return offset_of(self.weights, self.config.codes, self.model.name)
 
-    @cached_property
+    @from_model
     def tables(self) -> TableFamily:
         """One for each of the k codes in each cluster."""
         count = self.config.clusters * self.config.codes
         return family_of(self.weights, "tables", count, self.model.name)
 
-    @cached_property
+    @from_model
     def clusters(self) -> TableFamily:
         """The one table of clusters."""
         family = family_of(self.weights, "clusters", 1, self.model.name)
@@ -117,7 +117,7 @@ class InvariantCodec(ModelCodec):
             )
         return family
 
-    @cached_property
+    @from_model
     def least_bits(self) -> float:
         """Of an item: no item of this model is shorter."""
         tops = [int(self.tables.frequencies(i).max()) for i in range(len(self.tables))]
@@ -167,7 +167,7 @@ class InvariantCodec(ModelCodec):
                 out[here] = decoded.numpy()
         return out
 
-    def rate_bits(self, data: Any) -> npt.NDArray[np.float64]:
+    def rate_bits(self, data: Any, options: Options | None = None) -> npt.NDArray[np.float64]:
         """(n,) bits that the model gives to each item: the file holds their sum."""
         q = self.symbols_of(self._items(data))
         h = self.clusters_of(q)

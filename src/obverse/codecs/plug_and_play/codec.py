@@ -14,13 +14,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from obverse.codecs.model_codec import OptionalModelCodec
+from obverse.codecs.model_codec import OptionalModelCodec, from_model
 from obverse.codecs.plug_and_play import METHOD
 from obverse.codecs.plug_and_play.activity import grow
 from obverse.codecs.plug_and_play.generative_model import GenerativeModel
@@ -56,7 +55,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
 
     method: ClassVar[Method] = METHOD
 
-    @cached_property
+    @from_model
     def plug(self) -> PlugModel | None:
         """The stored model, read. Raises InputError."""
         return PlugModel.of(self.model) if self.model else None
@@ -106,6 +105,20 @@ class PlugAndPlayCodec(OptionalModelCodec):
                 config[SIZE] = list(size)
         sections["symbols"] = _push(symbols, rung)
         return Container(self.id, config, posterior.shape, sections, self.fingerprint, options.kept)
+
+    def rate_bits(self, data: Any, options: PlugAndPlayOptions | None = None) -> npt.NDArray[np.float64]:
+        """(n,) bits that the tables give to each item, the first axis of the latents; each carries its share of tables
+        in the file."""
+        container = self.encode(data, options)
+        if self.plug is None:
+            rung = RateLadder.from_state(unpack_ladder(container.sections["model"], MOST_PACKED)).rungs[0]
+            axis = None if container.config[AXIS] < 0 else container.config[AXIS]
+        else:
+            rung, axis = self.plug.ladder.rungs[container.config[RUNG]], self.plug.axis
+        shape = container.shape
+        symbols = _pop(container.sections["symbols"], rung, grouped(np.empty(shape, np.int8), axis).shape)
+        bits = rung.tables.bits(symbols).reshape(shape).reshape(shape[0], -1).sum(1)
+        return bits + 8 * len(container.sections.get("model", b"")) / shape[0]
 
     def decode(self, container: Container, limits: Limits | None = None) -> Array:
         """ẑ float32; with a model that has networks, x̂: float32, or of an image uint8 (H, W) or (H, W, 3).

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.plug_and_play.posterior import Posterior
-from obverse.errors import ExportError, InputError
+from obverse.errors import ExportError, InputError, ModelError
 from obverse.integrations.by_name import imported, is_name, working_folder
 
 Array = npt.NDArray[Any]
@@ -214,7 +214,7 @@ def _used_alone(module: Any, name: str, example: Any) -> Any:
 
 @dataclass(frozen=True)
 class ExportedFunction:
-    """A function in a .pt2 archive, loaded at its first call. Raises InputError for what is not one.
+    """A function in a .pt2 archive, loaded at its first call. Raises ModelError for what is not one.
 
     name: "encode" or "decode", as errors call it. count: how many tensors it returns.
     """
@@ -237,32 +237,32 @@ class ExportedFunction:
                 program = torch.export.load(io.BytesIO(self.archive)).module()
         except Exception as error:
             why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(
+            raise ModelError(
                 f"the model's {self.name} cannot be loaded: {why}; make the model again"
             ) from error
         return _guarded(program, self.name, self.count)
 
 
 def _refuse_pickles(archive: bytes, name: str) -> None:
-    """Raises InputError for an archive in which torch would unpickle more than tensors."""
+    """Raises ModelError for an archive in which torch would unpickle more than tensors."""
     import torch
 
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
             for entry in files.namelist():
                 if not _FILES.fullmatch(entry):
-                    raise InputError(
+                    raise ModelError(
                         f"the model's {name} holds {entry!r}, which is not loaded: it may be a program"
                     )
                 if entry.endswith("_config.json"):
                     config = json.loads(files.read(entry))["config"]
                     if any(value["use_pickle"] is not False for value in config.values()):
-                        raise InputError(f"the model's {name} holds pickled objects, which are not loaded")
+                        raise ModelError(f"the model's {name} holds pickled objects, which are not loaded")
                 elif entry.endswith(".pt") and (sample := files.read(entry)):
                     torch.load(io.BytesIO(sample), weights_only=True)
-    except InputError:
+    except ModelError:
         raise
     except Exception as error:  # zip, JSON, and the many of torch.load
-        raise InputError(
+        raise ModelError(
             f"the model's {name} is damaged, or holds pickled objects, which are not loaded"
         ) from error

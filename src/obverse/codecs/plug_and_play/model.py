@@ -16,7 +16,7 @@ from safetensors.numpy import load as load_safetensors
 
 from obverse.codecs.plug_and_play.generative_model import ExportedFunction, GenerativeModel
 from obverse.codecs.plug_and_play.rate_ladder import RateLadder
-from obverse.errors import DamagedError, InputError, UnsupportedInputError
+from obverse.errors import DamagedError, ModelError, UnsupportedInputError
 from obverse.zoo import StoredModel
 
 Array = npt.NDArray[Any]
@@ -41,7 +41,7 @@ class PlugModel:
 
     @classmethod
     def of(cls, stored: StoredModel) -> PlugModel:
-        """Raises InputError for a damaged one."""
+        """Raises ModelError for a damaged one."""
         damaged = f"the model {stored.name} is damaged; make or install it again"
         try:
             arrays = load_safetensors(stored.weights)
@@ -49,7 +49,7 @@ class PlugModel:
                 {name.removeprefix("ladder."): a for name, a in arrays.items() if name.startswith("ladder.")}
             )
         except (SafetensorError, DamagedError, KeyError, ValueError, TypeError) as error:
-            raise InputError(f"{damaged} ({error})") from None
+            raise ModelError(f"{damaged} ({error})") from None
         config, networks = stored.config, None
         data, latents, axis = config.get("data"), config.get("latents"), config.get("axis")
         channels, multiple = config.get("channels") or 3, config.get("multiple")
@@ -62,7 +62,7 @@ class PlugModel:
             or channels not in (1, 3) or type(multiple) is not int or not 1 <= multiple <= 4096
             or (data != "posterior" and not {"network.encode", "network.decode"} <= set(arrays))
         ):  # fmt: skip
-            raise InputError(damaged)
+            raise ModelError(damaged)
         if data != "posterior":
             encode = ExportedFunction(arrays["network.encode"].tobytes(), "encode", 2)
             decode = ExportedFunction(arrays["network.decode"].tobytes(), "decode", 1)

@@ -12,14 +12,13 @@ sides and what they exchange; this codec is both sides in one, for files.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.rounded_codes import tensors_of
 from obverse.codecs.split import METHOD
 from obverse.codecs.split.halves import DeviceHalf, ServerHalf, check_images
@@ -50,16 +49,16 @@ class SplitCodec(ModelCodec):
 
     method: ClassVar[Method] = METHOD
 
-    @cached_property
+    @from_model
     def config(self) -> SplitConfig:
         return SplitConfig.from_dict(self.model.config.get("model"))
 
-    @cached_property
+    @from_model
     def device(self) -> DeviceHalf:
         """Raises InputError."""
         return DeviceHalf(self.config, self.weights, self.fingerprint, self.model.name)
 
-    @cached_property
+    @from_model
     def server(self) -> ServerHalf:
         """Raises InputError."""
         return ServerHalf(self.config, self.weights, self.fingerprint, self.model.name)
@@ -89,7 +88,7 @@ class SplitCodec(ModelCodec):
         images = self.server.images(self._latents(container, limits))
         return images[0] if len(container.shape) == 3 else images
 
-    def rate_bits(self, data: Any) -> npt.NDArray[np.float64]:
+    def rate_bits(self, data: Any, options: Options | None = None) -> npt.NDArray[np.float64]:
         """(n,) bits that the model gives to each image: the payload holds their sum."""
         return self.device.code.bits(self.device.symbols_of(check_images(data, self.config)))
 

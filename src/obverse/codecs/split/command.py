@@ -34,12 +34,12 @@ def split_export(
     - `obverse split export runs/split/model -o halves`
     """
     from obverse.codecs.split.codec import SplitCodec
-    from obverse.errors import InputError, OutputError, OutputExistsError
+    from obverse.errors import ModelError, OutputError, OutputExistsError
     from obverse.registry import open_codec
 
     codec = open_codec(model)
     if not isinstance(codec, SplitCodec):
-        raise InputError(f"{model} is a model of the codec {codec.id!r}: only split models have two halves")
+        raise ModelError(f"{model} is a model of the codec {codec.id!r}: only split models have two halves")
     targets = {output / DEVICE_FILE: codec.device, output / SERVER_FILE: codec.server}
     for target, half in targets.items():
         if target.exists() and not force:  # both are checked before one is written

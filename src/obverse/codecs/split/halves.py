@@ -36,6 +36,7 @@ from obverse.errors import (
     CodingError,
     DamagedError,
     InputError,
+    ModelError,
     UnsupportedInputError,
     WrongModelError,
 )
@@ -55,7 +56,7 @@ Symbols = npt.NDArray[np.int32]
 class SplitCode:
     """q (n, C, h, w) ──► Message with one table a channel ──► payload, and back; q + offset = ŷ.
 
-    tensors: those of a model, "offset" and "tables.*" among them. Raises InputError when they are damaged.
+    tensors: those of a model, "offset" and "tables.*" among them. Raises ModelError when they are damaged.
     """
 
     def __init__(self, config: SplitConfig, tensors: dict[str, Tensor], name: str):
@@ -122,11 +123,11 @@ class Half:
 
     @cached_property
     def code(self) -> SplitCode:
-        """Raises InputError."""
+        """Raises ModelError."""
         return SplitCode(self.config, self._tensors, self.name)
 
     def network(self, module: nn.Module, part: str) -> nn.Module:
-        """The module with the weights of this part, for inference. Raises InputError when they do not fit."""
+        """The module with the weights of this part, for inference. Raises ModelError when they do not fit."""
         return loaded(module, self._tensors, part, self.name).to(memory_format=torch.channels_last)
 
     def check_partner(self, fingerprint: bytes) -> None:
@@ -138,7 +139,7 @@ class Half:
             )
 
     def check(self) -> None:
-        """Raises InputError when a network or the code is not whole."""
+        """Raises ModelError when a network or the code is not whole."""
         _ = self.code
 
     def store(self, path: Path, overwrite: bool = False) -> int:
@@ -177,7 +178,7 @@ class DeviceHalf(Half):
             for here in _chunks(len(images)):
                 y = self.encoder(standardised(as_tensor(images[here]))).double().numpy()
                 if not np.isfinite(y).all() or float(np.abs(y).max()) > FARTHEST:
-                    raise InputError(
+                    raise ModelError(
                         f"the model {self.name} gives no finite codes: it is damaged, export it again"
                     )
                 q[here] = np.rint(y - self.code.offset)
@@ -260,12 +261,12 @@ def as_channels_last(latents: npt.NDArray[np.float32]) -> Tensor:
 
 
 def load_device(path: str | Path) -> DeviceHalf:
-    """The device's half from its file. Raises InputError."""
+    """The device's half from its file. Raises ModelError."""
     return DeviceHalf(*_read_half(Path(path), DEVICE))
 
 
 def load_server(path: str | Path) -> ServerHalf:
-    """The server's half from its file. Raises InputError."""
+    """The server's half from its file. Raises ModelError."""
     return ServerHalf(*_read_half(Path(path), SERVER))
 
 
@@ -273,10 +274,10 @@ def _read_half(path: Path, kind: str) -> tuple[SplitConfig, dict[str, Tensor], b
     """Configuration, tensors, fingerprint and name of a half's file."""
     try:
         if path.stat().st_size > LARGEST_HALF:
-            raise InputError(f"{path} is larger than any half of a split model")
+            raise ModelError(f"{path} is larger than any half of a split model")
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     length = int.from_bytes(data[:8], "little")
     try:
         if length > min(LARGEST_HEADER, len(data)):
@@ -287,12 +288,12 @@ def _read_half(path: Path, kind: str) -> tuple[SplitConfig, dict[str, Tensor], b
         tensors = load_safetensors(data)
         if facts.pop("sha256") != _checksum(facts, tensors):
             raise ValueError("its checksum is another")
-    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-        raise InputError(
+    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError, InputError) as error:
+        raise ModelError(
             f"{path} is not a half of a split model, or damaged ({error}); write it with `obverse split export`"
         ) from None
     if found != kind or len(fingerprint) != 8:
-        raise InputError(f"{path} is the half {found!r} of a split model, where {kind!r} is needed")
+        raise ModelError(f"{path} is the half {found!r} of a split model, where {kind!r} is needed")
     return config, tensors, fingerprint, path.name
 
 

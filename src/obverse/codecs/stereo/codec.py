@@ -11,7 +11,6 @@ what is painted does. A camera without access to the left view thus codes for a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from torch.nn import functional as F
 from obverse.codec import SideInformed
 from obverse.codecs.image.codec import ImageCodec, level_of
 from obverse.codecs.image.networks import ImageNetworks, has_native_bfloat16, quality_of
+from obverse.codecs.model_codec import from_model
 from obverse.codecs.stereo import METHOD
 from obverse.codecs.stereo.fusion import ALIGN, StereoConfig, StereoFusion, luma
 from obverse.container import Container, Limits
@@ -48,7 +48,7 @@ class StereoCodec(ImageCodec, SideInformed):
 
     method: ClassVar[Method] = METHOD
 
-    @cached_property
+    @from_model
     def networks(self) -> ImageNetworks:
         """The image codec's networks. Raises WrongModelError where the model that this one builds on is missing."""
         wanted = bytes.fromhex(self.model.config["image_model"])
@@ -63,7 +63,7 @@ class StereoCodec(ImageCodec, SideInformed):
             image = found
         return ImageNetworks.load(image)
 
-    @cached_property
+    @from_model
     def fusion(self) -> StereoFusion:
         network = StereoFusion(StereoConfig(**self.model.config["model"]))
         return self.network(network).to(memory_format=torch.channels_last)

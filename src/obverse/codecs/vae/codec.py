@@ -15,13 +15,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.vae import METHOD
 from obverse.codecs.vae.exact_networks import BIN_BITS, BINS, ExactVae
 from obverse.codecs.vae.lanes import UNIFORM, LanePixels, VaeLanes
@@ -88,6 +87,11 @@ def initial_message(count: int, seed: int, number: int) -> Message:
     return message
 
 
+def _last_of_segments(count: int, segment: int) -> npt.NDArray[np.int64]:
+    """Which of so many images are the last of their segments: those that chains begin with."""
+    return np.minimum(np.arange(segment, count + segment, segment), count) - 1
+
+
 class VaeCodec(ModelCodec):
     """Sets of grayscale images of the one size and range that the model was trained for.
 
@@ -96,11 +100,11 @@ class VaeCodec(ModelCodec):
 
     method: ClassVar[Method] = METHOD
 
-    @cached_property
+    @from_model
     def networks(self) -> ExactVae:
         return ExactVae.from_state(VaeConfig.from_dict(self.model.config.get("model")), self.weights)
 
-    @cached_property
+    @from_model
     def lanes(self) -> VaeLanes:
         return VaeLanes(self.networks)
 
@@ -122,7 +126,7 @@ class VaeCodec(ModelCodec):
         options = options or VaeOptions()
         container, growth = self._encode(images, options)
         count, segment = container.config[0], options.segment
-        ends = np.minimum(np.arange(segment, len(images) + segment, segment), len(images)) - 1
+        ends = _last_of_segments(len(images), segment)
         alone = growth[ends] + count * BIN_BITS
         return ChainReport(
             growth,
@@ -131,6 +135,20 @@ class VaeCodec(ModelCodec):
             len(write(container)),
             images.size,
         )
+
+    def rate_bits(self, data: Any, options: VaeOptions | None = None) -> npt.NDArray[np.float64]:
+        """(n,) negative ELBO of each image in bits; the image that a chain begins with carries its initial bits too."""
+        images = self._images(data)
+        options = options or VaeOptions()
+        bits = self.elbo(images)
+        segment = int(options.segment)
+        count = (
+            self._enough(images, int(options.seed), segment)
+            if options.initial is None
+            else int(options.initial)
+        )
+        bits[_last_of_segments(len(images), segment)] += count * BIN_BITS
+        return bits
 
     def elbo(self, data: Any, seed: int = 1) -> npt.NDArray[np.float64]:
         """The negative ELBO of each image in bits, (n,), of the exact networks and tables.
@@ -236,7 +254,7 @@ class VaeCodec(ModelCodec):
 
     def _enough(self, images: Array, seed: int, segment: int) -> int:
         """About how many initial symbols the first image of each chain takes: those that choose its z1."""
-        ends = np.minimum(np.arange(segment, len(images) + segment, segment), len(images)) - 1
+        ends = _last_of_segments(len(images), segment)
         most = 0.0
         for numbers in _groups(range(len(ends))):
             plenty = [initial_message(4 * BINS, seed, i) for i in numbers]

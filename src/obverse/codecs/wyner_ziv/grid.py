@@ -11,13 +11,13 @@ indices become files: `wyner_ziv_index.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
+from obverse.codecs.model_codec import from_model
 from obverse.codecs.wyner_ziv import GRID
 from obverse.codecs.wyner_ziv.index import IndexCodec
 from obverse.errors import InputError
@@ -44,7 +44,7 @@ class WynerZivGridCodec(IndexCodec):
 
     method: ClassVar[Method] = GRID
 
-    @cached_property
+    @from_model
     def tables(self) -> GridTables:
         try:
             arrays = load_safetensors(self.model.weights)

@@ -15,13 +15,13 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from obverse.codec import SideInformed
-from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.wyner_ziv.side_information import FAR, SideInformation
 from obverse.coding import Message, TableFamily
 from obverse.coding.slepian_wolf import SlepianWolfCode
@@ -109,11 +109,11 @@ class IndexModel:
 class IndexCodec(ModelCodec, SideInformed):
     """A Wyner-Ziv codec of one index a sample. A subclass says how x becomes u, and what y says."""
 
-    @cached_property
+    @from_model
     def index_model(self) -> IndexModel:
         return IndexModel.from_dict(self.model.config.get("index_model"))
 
-    @cached_property
+    @from_model
     def code(self) -> SlepianWolfCode:
         code = SlepianWolfCode.from_state(self.index_model.code or {})
         if code.alphabet != self.index_model.indices:
@@ -122,7 +122,7 @@ class IndexCodec(ModelCodec, SideInformed):
             )
         return code
 
-    @cached_property
+    @from_model
     def table(self) -> TableFamily:
         """q(u): one table of integers."""
         return TableFamily.from_frequencies([self.index_model.frequencies], [0], PRECISION, escape=False)
@@ -195,6 +195,13 @@ class IndexCodec(ModelCodec, SideInformed):
                 f"nats on average, in training it was {model.match.mean:.2f}"
             )
         return x.reshape(shape)
+
+    def rate_bits(self, data: Any, options: Options | None = None) -> npt.NDArray[np.float64]:
+        """(n,) bits of each sample: what q(u) gives it; of a Slepian-Wolf code, whose rate is fixed, the same each."""
+        x = self._samples(data)
+        if self.index_model.objective == CONDITIONAL:
+            return np.full(len(x), 8 * self.code.total_bytes(len(x)) / len(x))
+        return self.table.bits(self.indices_of(x), np.zeros(len(x), np.uint8))
 
     def indices_of(self, x: np.ndarray) -> np.ndarray:
         """x (n,) or (n, d) -> u (n,) int64, in pieces that fit the memory."""

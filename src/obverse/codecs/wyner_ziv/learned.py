@@ -11,13 +11,13 @@ become files: `wyner_ziv_index.py`. How the networks are trained: `codecs/wyner_
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from obverse.codecs.model_codec import from_model
 from obverse.codecs.wyner_ziv import LEARNED
 from obverse.codecs.wyner_ziv.index import IndexCodec
 from obverse.codecs.wyner_ziv.networks import WynerZivNetworks, WynerZivSizes
@@ -30,7 +30,7 @@ class WynerZivCodec(IndexCodec):
 
     method: ClassVar[Method] = LEARNED
 
-    @cached_property
+    @from_model
     def networks(self) -> WynerZivNetworks:
         sizes = WynerZivSizes.from_dict(self.model.config.get("sizes") or {})
         model = self.index_model

@@ -13,14 +13,14 @@ design" (2008) build TCQ and LDPC codes for a known Gaussian in this way; here p
 from __future__ import annotations
 
 import zlib
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from obverse.codec import SideInformed
-from obverse.codecs.model_codec import ModelCodec
+from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.wyner_ziv import TRELLIS
 from obverse.codecs.wyner_ziv.labels import Labels
 from obverse.codecs.wyner_ziv.mixture import MixturePrior
@@ -58,19 +58,23 @@ class WynerZivTrellisCodec(ModelCodec, SideInformed):
             raise InputError(f"the model's configuration is damaged: {name} cannot be {value!r}")
         return value
 
-    @cached_property
+    @from_model
     def trellis(self) -> Trellis:
         return Trellis.of(self._number("states", int, 4, 8192), self._number("dimensions", int, 1, 2))
 
-    @cached_property
+    @from_model
     def step(self) -> float:
         return self._number("step", float, 1e-300, 1e300)
 
-    @cached_property
+    @from_model
+    def noise(self) -> float:
+        return self._number("noise", float, 0.0, 1e300)
+
+    @from_model
     def code(self) -> SlepianWolfCode:
         return SlepianWolfCode.from_state(self.model.config.get("slepian_wolf") or {})
 
-    @cached_property
+    @from_model
     def prior(self) -> MixturePrior:
         sizes = (("inputs", 0, 2**12), ("components", 1, 64), ("hidden", 0, 1024))
         prior = MixturePrior(*(self._number(name, int, low, high, "prior") for name, low, high in sizes))
@@ -146,6 +150,13 @@ class WynerZivTrellisCodec(ModelCodec, SideInformed):
                 )
         return x.astype(TYPES[kind])
 
+    def rate_bits(self, data: Any, options: Options | None = None) -> npt.NDArray[np.float64]:
+        """(n,) bits of each sample, the same each: the rates of trellis and code are fixed, whatever x is."""
+        n = scalars_of(data).size
+        blocks = -(-n // BLOCK)
+        bits = 8 * self.code.total_bytes(n) + self.trellis.steps(n) + 48 * blocks
+        return np.full(n, bits / n)
+
     def _low_bits(self, sections: dict[str, bytes], n: int) -> np.ndarray:
         """(n,) j modulo the trellis' modulus, block after block."""
         low = np.empty(n, np.int64)
@@ -169,7 +180,7 @@ class WynerZivTrellisCodec(ModelCodec, SideInformed):
             for name in ("weights", "means", "scales")
         )
         labels = Labels(
-            weights, means, scales, low, self.trellis.modulus, self.step, self._number("noise", float, 0.0, 1e300),
+            weights, means, scales, low, self.trellis.modulus, self.step, self.noise,
             self.code.alphabet,
         )  # fmt: skip
         found = self.code.decode(coded, len(low), labels.log_q)
