@@ -24,15 +24,7 @@ check: $(VENV)/.installed-dev
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/pip install -q -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python tests/fuzz/fuzz_container.py -atheris_runs=300000
-	$(BIN)/python tests/fuzz/fuzz_image.py -atheris_runs=2000
-	$(BIN)/python tests/fuzz/fuzz_side_information.py -atheris_runs=5000
-	$(BIN)/python tests/fuzz/fuzz_image_lossless.py -atheris_runs=30000
-	$(BIN)/python tests/fuzz/fuzz_vae.py -atheris_runs=1000
-	$(BIN)/python tests/fuzz/fuzz_flow.py -atheris_runs=1000
-	$(BIN)/python tests/fuzz/fuzz_features.py -atheris_runs=2000
-	$(BIN)/python tests/fuzz/fuzz_invariant.py -atheris_runs=2000
-	$(BIN)/python tests/fuzz/fuzz_split.py -atheris_runs=2000
-	$(BIN)/python tests/fuzz/fuzz_plug_and_play.py -atheris_runs=3000
+	$(BIN)/python tests/fuzz/fuzz_codecs.py -atheris_runs=30000
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

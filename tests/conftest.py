@@ -15,6 +15,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         "OMP_NUM_THREADS", "1"
     )  # workers share the cores; read when torch is first imported
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--make-golden", action="store_true", help="write the golden files that are missing")
+
+
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("OBVERSE_DATA", REPOSITORY.parent / "shared" / "data"))
 

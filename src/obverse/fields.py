@@ -112,6 +112,8 @@ class Options:
     def __post_init__(self) -> None:
         for about in self.described():
             about.check(getattr(self, about.name))
+        if not (self.metadata is None or isinstance(self.metadata, Mapping)):
+            raise OptionError(f"metadata must be values under names, not {self.metadata!r}")
         given = [name for name in self.one_of if getattr(self, name) is not None]
         if len(given) > 1:
             raise OptionError(

@@ -67,5 +67,13 @@ def _of_codec(facts: dict[str, Any]) -> dict[str, str]:
     try:
         method = find_method(facts["codec"])
         return dict(method.resolve(method.facts)(facts)) if method.facts else {}
-    except (CodecNameError, DeclarationError, LookupError, TypeError, ValueError, ArithmeticError):
+    except (
+        CodecNameError,
+        DeclarationError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+    ):
         return {}

@@ -7,7 +7,7 @@ import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,14 @@ def read_array(source: Path | BinaryIO, what: str = "data") -> npt.NDArray[np.ge
         raise InputError(
             f"{name} ({what}) is not a .npy array of numbers: {error}; write it with numpy.save"
         ) from error
+
+
+def as_array(data: Any, what: str = "the data") -> npt.NDArray[Any]:
+    """The data as one array. what: how errors name it. Raises InputError for rows of several lengths, and the like."""
+    try:
+        return np.asarray(data)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{what}: this is no array of one shape: {error}") from None
 
 
 def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:

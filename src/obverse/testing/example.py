@@ -34,6 +34,7 @@ class Example:
         tolerance: by how much decoded values may differ between machines, where floats make them; 0: not at all.
         share: of the values, how many may differ by more (of what hangs on a comparison).
         golden: whether a file of it is kept.
+        rate_noise: bits by which an item's `rate_bits` may differ, standard deviation, where rates are drawn.
     """
 
     codec: str
@@ -45,6 +46,7 @@ class Example:
     tolerance: float = 0.0
     share: float = 0.0
     golden: bool = True
+    rate_noise: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.codec}: {self.name}"
@@ -62,10 +64,10 @@ class Example:
             return False
         if not self.tolerance:
             return bool(np.array_equal(a, b))
-        apart = np.abs(a.astype(np.float64) - b.astype(np.float64))
-        return (
-            float((apart > self.tolerance * np.maximum(1, np.abs(b.astype(np.float64)))).mean()) <= self.share
-        )
+        wanted = b.astype(np.float64)
+        apart = np.abs(a.astype(np.float64) - wanted)
+        near = self.tolerance * (np.maximum(1, np.abs(wanted)) if b.dtype.kind == "f" else 1)
+        return float((apart > near).mean()) <= self.share
 
 
 class Opened:

@@ -125,16 +125,16 @@ class FeatureCodec(OptionalModelCodec):
         return self._fitted(fields, *targets, given | {"standardise": options.standardise})
 
     def rate_bits(self, data: Any, options: FeatureOptions | None = None) -> npt.NDArray[np.float64]:
-        """(n,) bits that the model gives to each vector; of a model in the file, each carries its share."""
+        """(n,) bits that the model gives to each vector; of model and prototypes in the file, each has its share."""
         options = options or FeatureOptions()
         features = check_features(data, self.bottleneck.dimensions if self.bottleneck else None)
         model, own = self.bottleneck, 0.0
         if model is None:
-            front = (self.encode(features, options).items or ())[0]
-            model, own = (
-                unpack_model(unpack_arrays(front, Limits.unlimited()), Limits.unlimited()),
-                8.0 * len(front),
-            )
+            items = self.encode(features, options).items or ()
+            model = unpack_model(unpack_arrays(items[0], Limits.unlimited()), Limits.unlimited())
+            own = 8.0 * len(items[0])
+        if options.prototypes is not None:
+            own += 8 * len(Prototypes.of(options.prototypes, features.shape[1]).pack())
         bits = np.full(len(features), own / len(features))
         for first in range(0, len(features) if model.tables is not None else 0, CHUNK):
             z = model.quantise(features[first : first + CHUNK])

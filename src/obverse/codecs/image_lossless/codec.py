@@ -129,7 +129,7 @@ class ImageLosslessCodec(ModelCodec):
             lambda top: methods.stripe_bits(raster, pixels[top : top + rows]), range(0, len(pixels), rows)
         )
         beside = sum(8 * len(zlib.compress(value, 9)) for value in (photo.icc, photo.exif) if value)
-        return np.array([sum(stripes) + beside])
+        return np.array([sum(stripes) + beside], np.float64)
 
     def decode(self, container: Container, limits: Limits | None = None) -> np.ndarray:
         """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8; or (H, W), uint16."""

@@ -151,6 +151,7 @@ class InvariantCodec(ModelCodec):
         """ẑ, (n, k) float32: what tasks read. Raises DamagedError, LimitError."""
         return (self._symbols(container, limits or Limits()) + self.offset).astype(np.float32)
 
+    @torch.autocast("cpu", enabled=False)
     def reconstruct(self, container: Container, limits: Limits | None = None) -> Array:
         """What stands for each item: (n, d) float32, or (n, H, W) uint8.
 
@@ -174,6 +175,7 @@ class InvariantCodec(ModelCodec):
         bits = self.tables.bits(q, self._index(h)).sum(1)
         return bits + self.clusters.bits(h, np.zeros_like(h)) if self.config.clusters > 1 else bits
 
+    @torch.autocast("cpu", enabled=False)
     def symbols_of(self, items: Array) -> npt.NDArray[np.int32]:
         """Checked items -> q, (n, k) integers."""
         q = np.empty((len(items), self.config.codes), np.int32)

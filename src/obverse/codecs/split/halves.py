@@ -171,6 +171,7 @@ class DeviceHalf(Half):
         """The payload of (n, S, S, 3) or one (S, S, 3), uint8. Raises InputError, UnsupportedInputError."""
         return self.code.pack(self.symbols_of(check_images(images, self.config)))
 
+    @torch.autocast("cpu", enabled=False)
     def symbols_of(self, images: Array) -> Symbols:
         """Checked images -> q (n, C, h, w)."""
         q = np.empty((len(images), *self.config.latent_shape), np.int32)
@@ -210,6 +211,7 @@ class ServerHalf(Half):
         """ŷ (n, C, h, w), the same on every machine. Raises DamagedError, LimitError."""
         return self.code.latents(self.code.unpack(payload, n, limits))
 
+    @torch.autocast("cpu", enabled=False)
     def logits(self, latents: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(n, classes)."""
         out = np.empty((len(latents), self.config.teacher.classes), np.float32)
@@ -217,6 +219,7 @@ class ServerHalf(Half):
             out[here] = self.server(as_channels_last(latents[here])).numpy()
         return out
 
+    @torch.autocast("cpu", enabled=False)
     def images(self, latents: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """x̂ (n, S, S, 3). Raises InputError for a model that does not reconstruct."""
         synthesis = self.synthesis

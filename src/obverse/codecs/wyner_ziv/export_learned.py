@@ -133,7 +133,7 @@ def measure(codec: IndexCodec, u: np.ndarray, likely: np.ndarray, x: np.ndarray,
     container = codec.encode(x)
     facts["file_bits"] = len(write(container)) * 8 / len(x)
     columns = y.reshape(len(y), -1)
-    x_hat = np.concatenate([codec.reconstruct(u[c], columns[c]) for c in chunks(len(u))])
+    x_hat = np.concatenate([codec.estimate(u[c], columns[c]) for c in chunks(len(u))])
     facts["mse"] = float(((x_hat - x) ** 2).mean())
     facts["residual_variance"] = residual_variance(codec, x, columns)
     limit = 0.5 * math.log2(facts["residual_variance"] / facts["mse"])

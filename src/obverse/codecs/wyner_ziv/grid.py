@@ -88,7 +88,7 @@ class WynerZivGridCodec(IndexCodec):
         nearest = below + (part > 0.5)
         return self.tables.log_q[:, nearest].T.astype(np.float32)
 
-    def reconstruct(self, u: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def estimate(self, u: np.ndarray, y: np.ndarray) -> np.ndarray:
         tables = self.tables
         below, part = self._place(y)
         above = np.minimum(below + 1, len(tables.y) - 1)

@@ -26,6 +26,7 @@ from obverse.codecs.wyner_ziv.side_information import FAR, SideInformation
 from obverse.coding import Message, TableFamily
 from obverse.coding.slepian_wolf import SlepianWolfCode
 from obverse.container import Container, Limits
+from obverse.data.arrays import as_array
 from obverse.errors import (
     DamagedError,
     InputError,
@@ -138,7 +139,7 @@ class IndexCodec(ModelCodec, SideInformed):
         """Checked y (m, c) -> log q(u|y) in nats, (m, K) float32."""
 
     @abstractmethod
-    def reconstruct(self, u: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def estimate(self, u: np.ndarray, y: np.ndarray) -> np.ndarray:
         """u (m,), checked y (m, c) -> x̂ (m, d)."""
 
     # -- the contract --------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ class IndexCodec(ModelCodec, SideInformed):
         x = np.empty((n, model.dimensions), TYPES[kind])
         likely = 0.0
         for here in chunks(n):
-            x[here] = self.reconstruct(u[here], y[here])
+            x[here] = self.estimate(u[here], y[here])
             if model.objective == MARGINAL:
                 likely += float(np.take_along_axis(self.log_conditional(y[here]), u[here, None], 1).sum())
         if model.objective == MARGINAL and model.match.refuses(likely / n, n):
@@ -226,7 +227,7 @@ class IndexCodec(ModelCodec, SideInformed):
     def _samples(self, data: Any) -> np.ndarray:
         """The data, float32 or float64, checked against what the model was trained with."""
         model = self.index_model
-        x = np.asarray(data)
+        x = as_array(data)
         wanted = "(n,)" if model.dimensions == 1 else f"(n, {model.dimensions})"
         if x.dtype.kind not in "fiu" or x.ndim not in (1, 2) or (x.shape[1:] or (1,)) != (model.dimensions,):
             raise UnsupportedInputError(

@@ -45,15 +45,18 @@ class WynerZivCodec(IndexCodec):
     def _side(self, y: np.ndarray) -> Tensor:
         return torch.from_numpy(self.index_model.side.features(y))
 
+    @torch.autocast("cpu", enabled=False)
     @torch.inference_mode()
     def quantise(self, x: np.ndarray) -> np.ndarray:
         return self.networks.logits(torch.from_numpy(x.astype(np.float32))).argmax(dim=1).numpy()
 
+    @torch.autocast("cpu", enabled=False)
     @torch.inference_mode()
     def log_conditional(self, y: np.ndarray) -> np.ndarray:
         return self.networks.log_conditional(self._side(y)).numpy()
 
+    @torch.autocast("cpu", enabled=False)
     @torch.inference_mode()
-    def reconstruct(self, u: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def estimate(self, u: np.ndarray, y: np.ndarray) -> np.ndarray:
         every = self.networks.reconstructions(self._side(y)).numpy()
         return every[np.arange(len(u)), u]

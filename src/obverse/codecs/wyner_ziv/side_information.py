@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from obverse.data.arrays import as_array
 from obverse.errors import InputError, SideInformationError
 
 CATEGORIES = 256
@@ -25,7 +26,7 @@ FAR = 8.0  # how many ranges of the training data beyond it a number may lie bef
 
 def as_columns(values: Any, what: str) -> np.ndarray:
     """(n,) or (n, c) numbers -> (n, c), n at least 1. Raises InputError: not numbers, NaN, infinite, empty."""
-    array = np.asarray(values)
+    array = as_array(values, what)
     if array.dtype.kind not in "fiub" or array.ndim not in (1, 2):
         raise InputError(
             f"{what} must be numbers of shape (n,) or (n, d), not {array.dtype} of shape {array.shape}"

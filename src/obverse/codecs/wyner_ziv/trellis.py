@@ -26,6 +26,7 @@ from obverse.codecs.wyner_ziv.labels import Labels
 from obverse.codecs.wyner_ziv.mixture import MixturePrior
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import Container, Limits
+from obverse.data.arrays import as_array
 from obverse.errors import (
     DamagedError,
     InputError,
@@ -195,7 +196,7 @@ def check_of(points: np.ndarray) -> int:
 
 def scalars_of(data: Any) -> np.ndarray:
     """(n,) float32 or float64, finite. Raises InputError."""
-    x = np.asarray(data)
+    x = as_array(data)
     if x.dtype.kind not in "fiu":
         raise UnsupportedInputError(
             f"this codec codes real numbers, not {x.dtype}; convert x to float32 or float64"
@@ -215,7 +216,10 @@ def side_information_of(side_info: Any, n: int, inputs: int) -> np.ndarray:
     """(n, inputs) float64. Raises SideInformationError."""
     if side_info is None:
         raise SideInformationError("this codec decodes with side information only: pass side_info")
-    y = np.asarray(side_info)
+    try:
+        y = as_array(side_info)
+    except InputError as error:
+        raise SideInformationError(f"the side information cannot be used: {error}") from None
     if y.dtype.kind not in "fiub":
         raise SideInformationError(f"side information must be numbers, not {y.dtype}")
     y = y.reshape(-1, 1) if y.ndim == 1 else y

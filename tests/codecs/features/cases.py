@@ -1,0 +1,28 @@
+"""Examples of the codec of features, each with a model of its own in the file."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from obverse.testing import Example
+
+X = np.random.default_rng(12)
+X = X.normal(size=(90, 8)) @ X.normal(size=(8, 8)) + 2
+PROTOTYPES = {"första": X[0], "second": X[1]}
+SINGLE = {"loss": 0.01, "prototypes": PROTOTYPES, "encoder": bytes(range(32))}
+
+
+def example(name, data, options, bits=23):
+    """bits: of the type's fraction; what is computed in floats may differ in the last ones."""
+    return Example("features", name, lambda: data, options, tolerance=40 * 2.0**-bits)
+
+
+EXAMPLES = (
+    example("half", X.astype(np.float16), {"loss": 0.1, "chunk": 40}, bits=10),
+    example("single", X.astype(np.float32), SINGLE),
+)
+GOLDEN = (
+    example("double-l1", X, {"lmbda": 0.3, "distortion": "l1"}, bits=52),
+    example("standardised", X.astype(np.float32), {"bits": 110.0, "standardise": True}),
+    example("constant", np.full((3, 2), 0.5, np.float32), {}),
+)

@@ -1,0 +1,30 @@
+"""Examples of the integer flow: the shipped model, and a small one whose couplings reach their bounds."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from obverse.testing import Example
+from obverse.zoo import StoredModel
+from tests.codecs.flow.models import hard_images, some_images, store_flow
+
+
+@cache
+def small_model() -> StoredModel:
+    with TemporaryDirectory() as folder:
+        return store_flow(Path(folder) / "small")
+
+
+EXAMPLES = (
+    Example("flow", "flow-photos", lambda: some_images(3, 11), {"segment": 2}, golden=False),
+    Example("flow", "flow-small", lambda: some_images(5), {"segment": 2}, model=small_model, golden=False),
+)
+GOLDEN = (
+    Example("flow", "flow-photos", lambda: some_images(3, 11), {"segment": 250}),
+    Example("flow", "flow-hard", lambda: hard_images()[:6], {"segment": 2}),
+    Example("flow", "flow-one-gray", lambda: np.repeat(some_images(1, 12)[..., :1], 3, 3), {"segment": 250}),
+)

@@ -1,0 +1,18 @@
+"""The frozen files of the flow codec are made again, byte for byte: its encoder is exact too."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import obverse
+from obverse.container import read_header
+
+FILES = sorted((Path(__file__).parent / "golden").glob("*.obv"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_encodes_to_the_frozen_file(path):
+    images = np.load(path.with_suffix(".npz"))["decoded"]
+    packed = obverse.compress(images, codec="flow", segment=read_header(path).config[0])
+    assert packed == path.read_bytes()

@@ -1,0 +1,35 @@
+"""Examples of the image codec."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from obverse.testing import Example
+from tests.conftest import smooth_photo
+
+
+def with_alpha() -> np.ndarray:
+    alpha = np.tile(np.arange(100, dtype=np.uint8), (72, 1))
+    return np.dstack([smooth_photo(72, 100, seed=11), alpha])
+
+
+def grain() -> np.ndarray:
+    """More than 10 kB at its quality."""
+    rng = np.random.default_rng(4)
+    return np.clip(smooth_photo(150, 210, seed=5) + rng.normal(0, 25, (150, 210, 1)), 0, 255).astype(np.uint8)
+
+
+def example(name, data, golden=True, **options):
+    return Example("image", name, data, options, tolerance=1, golden=golden)
+
+
+EXAMPLES = (
+    example("image-alpha-q10", with_alpha, quality=10.0),
+    example("image-grain", grain, golden=False, quality=85.0),
+    example("image-effort", lambda: smooth_photo(40, 50, seed=3), golden=False, quality=20, effort=1),
+)
+GOLDEN = (
+    example("image-colour-q40", lambda: smooth_photo(72, 100, seed=11), quality=40.0),
+    example("image-gray-odd-q90", lambda: smooth_photo(33, 65, seed=12, channels=1), quality=90.0),
+    example("image-one-pixel-q50", lambda: np.full((1, 1, 3), 200, np.uint8), quality=50.0),
+)

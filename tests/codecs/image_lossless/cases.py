@@ -1,0 +1,80 @@
+"""Examples of the lossless image codec: every kind of image, and every method that may code a stripe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from obverse.data.images import Photo
+from obverse.testing import Example
+from tests.conftest import REPOSITORY, smooth_photo
+
+
+def drawing(colours: int) -> np.ndarray:
+    """(60, 90, 3): boxes and text, antialiased if there may be many colours."""
+    image = Image.new("RGB", (90, 60), "white")
+    draw = ImageDraw.Draw(image)
+    draw.fontmode = "L" if colours > 256 else "1"
+    for i in range(5):
+        draw.rectangle((5 + 15 * i, 30, 16 + 15 * i, 55 - 4 * i), fill=(50 * i, 90, 200 - 40 * i))
+    draw.text((4, 4), "exactly", fill="black")
+    array = np.asarray(image).copy()
+    if colours > 256:
+        ramp = np.arange(90) * 2
+        array[20:28] = np.dstack([ramp, ramp[::-1], np.arange(90)])
+        array[28:30, :, 1] = np.arange(180).reshape(2, 90)
+    return array
+
+
+def parrot() -> np.ndarray:
+    with Image.open(REPOSITORY / "examples" / "kodim23.png") as image:
+        return np.asarray(image.convert("RGB"))[150:214, 300:380].copy()
+
+
+def colour() -> np.ndarray:
+    return smooth_photo(48, 60, seed=21)
+
+
+def gray() -> np.ndarray:
+    return smooth_photo(33, 65, seed=22, channels=1)
+
+
+def alpha() -> np.ndarray:
+    return np.tile(np.arange(60, dtype=np.uint8) * 4, (48, 1))
+
+
+def noise(shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(7).integers(0, 256, shape, dtype=np.uint8)
+
+
+def deep() -> np.ndarray:
+    return gray().astype(np.uint16) * 256 + noise((33, 65))
+
+
+def example(name: str, data: Callable[[], np.ndarray | Photo]) -> Example:
+    return Example("image-lossless", name, data)
+
+
+EXAMPLES = (
+    example("image-photo", parrot),
+    example("image-alpha", lambda: np.dstack([colour(), alpha()])),
+    example("image-16-bits", deep),
+    example("image-palette", lambda: drawing(16)),
+)
+GOLDEN = (
+    example("image-gray", gray),
+    example("image-gray-alpha", lambda: np.dstack([gray(), gray()[::-1]])),
+    example("image-grey-colours", lambda: np.dstack([gray()] * 3)),
+    example("image-16-bits-few", lambda: (noise((20, 30)) % 40).astype(np.uint16) * 1000),
+    example("image-drawing", lambda: drawing(1000)),
+    example("image-repeated", lambda: np.tile(noise((16, 20, 3)), (4, 3, 1))),
+    example("image-noise", lambda: noise((20, 30, 3))),
+    example("image-flat", lambda: np.full((100, 200, 3), [10, 20, 30], np.uint8)),
+    example("image-one-pixel", lambda: np.full((1, 1), 200, np.uint8)),
+    # made with stripes of 1500 pixels
+    example(
+        "image-stripes", lambda: Photo(colour(), alpha(), b"profile" * 9, b"Exif\0\0" + bytes(range(64)))
+    ),
+)

@@ -1,0 +1,28 @@
+"""The frozen files of `image-lossless` are of every kind and every method, and keep what belongs to an image."""
+
+from pathlib import Path
+
+import numpy as np
+
+import obverse
+from obverse.codecs.image_lossless.codec import KINDS
+from obverse.codecs.image_lossless.methods import DRAWING, FILTERED, GRAY, PALETTE, RASTER, RAW, SPLIT
+from obverse.container import read
+
+FILES = sorted((Path(__file__).parent / "golden").glob("*.obv"))
+
+
+def test_every_kind_and_every_method_has_a_file():
+    containers = [read(path) for path in FILES]
+    assert {container.config[0] for container in containers} == set(range(len(KINDS)))
+    assert any(container.items for container in containers)
+    stripes = [container.sections["x"] for container in containers if "x" in container.sections]
+    assert {data[0] for data in stripes} == {RAW, RASTER, PALETTE, DRAWING, FILTERED, SPLIT, GRAY}
+
+
+def test_profile_and_exif_come_back():
+    photo = obverse.open_codec("image-lossless").decode_photo(
+        read(Path(__file__).parent / "golden" / "image-stripes.obv")
+    )
+    assert (photo.icc, photo.exif) == (b"profile" * 9, b"Exif\0\0" + bytes(range(64)))
+    assert photo.alpha is not None and np.unique(photo.alpha).size == 60
