@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types check fuzz clean
+.PHONY: demo test lint types check check-wheel fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py
@@ -19,6 +19,10 @@ types: $(VENV)/.installed-dev
 
 check: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# the wheel, installed into an empty environment and asked to compress a photo
+check-wheel: $(BIN)/python
+	$(BIN)/python scripts/check_wheel.py
 
 # minutes of fuzzing; needs a platform that atheris supports
 fuzz: $(VENV)/.installed-dev

@@ -36,6 +36,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+__all__ = [
+    "CodecNameError",
+    "CodingError",
+    "DamagedError",
+    "DeclarationError",
+    "DecodeError",
+    "ExportError",
+    "InputError",
+    "ItemIndexError",
+    "LimitError",
+    "MessageEmptyError",
+    "MissingExtraError",
+    "ModelError",
+    "NewerVersionError",
+    "NotObverseError",
+    "ObverseError",
+    "OptionError",
+    "OutputError",
+    "OutputExistsError",
+    "RateTargetError",
+    "SideInformationError",
+    "TableError",
+    "TrainingError",
+    "TruncatedError",
+    "UnknownCodecError",
+    "UnrecoverableBlockError",
+    "UnsupportedInputError",
+    "WrongModelError",
+    "exit_codes",
+]
+
 
 class ObverseError(Exception):
     """Base of all errors raised on purpose by Obverse."""

@@ -139,7 +139,7 @@ class Options:
     @classmethod
     def described(cls) -> tuple[OptionField, ...]:
         """Its fields, in order."""
-        return _described(cls)
+        return _described(cls)  # type: ignore[arg-type]  # mypy takes the hash of instances for that of the class
 
 
 @dataclass(frozen=True, kw_only=True)

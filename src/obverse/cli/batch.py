@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class Job:
 def plan(
     inputs: Sequence[Path],
     output: str | None,
-    suffixes: frozenset[str],
+    suffixes: Collection[str],
     rename: Callable[[Path], str],
     whole_folders: bool = False,
 ) -> list[Job]:

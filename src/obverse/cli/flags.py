@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import field, make_dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
@@ -56,12 +56,17 @@ def _parameter(uses: list[tuple[str, OptionField, type[Options]]]) -> Any:
     ]
 
 
-CodecFlags = make_dataclass(
-    "CodecFlags", [(name, _parameter(uses), field(default=None)) for name, uses in _flags().items()]
-)
-CodecFlags.__module__ = (
-    __name__  # "types" otherwise, and cyclopts looks into no class of the standard library
-)
+if TYPE_CHECKING:
+
+    class CodecFlags:
+        """A field for each option of a codec, None where it was not given."""
+
+else:
+    CodecFlags = make_dataclass(
+        "CodecFlags", [(name, _parameter(uses), field(default=None)) for name, uses in _flags().items()]
+    )
+    # "types" otherwise, and cyclopts looks into no class of the standard library
+    CodecFlags.__module__ = __name__
 NO_FLAGS = CodecFlags()
 
 

@@ -119,18 +119,18 @@ def _choose(names: list[str], key: str | None, name: str, what: str) -> str:
 
 def _tensors(raw: bytes, name: str) -> dict[str, Any]:
     try:
-        return dict(deserialize(raw))
+        return dict(deserialize(raw))  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{name} is a damaged safetensors file: {error}") from error
 
 
 def _tensor(tensor: Any, name: str) -> Array:
-    kind = KINDS.get(tensor["dtype"])
+    kind: Any = KINDS.get(tensor["dtype"])
     if kind is None:
         raise UnsupportedInputError(
             f"{name}: features are float16, bfloat16, float32 or float64, not {tensor['dtype']}; convert them first"
         )
-    array = np.frombuffer(bytes(tensor["data"]), kind).reshape(tensor["shape"])
+    array: Array = np.frombuffer(bytes(tensor["data"]), kind).reshape(tensor["shape"])
     if tensor["dtype"] == "BF16":
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array
@@ -181,9 +181,8 @@ def _parquet(raw: bytes, name: str, key: str | None) -> Array:
 
 def _is_list(pa: Any, kind: Any) -> bool:
     types = pa.types
-    return (
-        types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-    ) and types.is_floating(kind.value_type)
+    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    return any(is_one(kind) for is_one in lists) and bool(types.is_floating(kind.value_type))
 
 
 def _whole(column: Any, name: str, key: str) -> Any:

@@ -11,7 +11,7 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +89,7 @@ def _read_folder(folder: Path) -> Bytes:
     )
     if not files:
         raise InputError(f"the folder {folder} is empty: there is no image file in it")
-    images = []
+    images: list[npt.NDArray[Any]] = []
     for path in files:
         photo = read_photo(path, exact=True)
         if photo.alpha is not None:

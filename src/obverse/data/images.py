@@ -9,7 +9,7 @@ import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +65,9 @@ class Photo:
 
     def array(self) -> Samples:
         """(H, W), (H, W, 3), or with alpha (H, W, 2) or (H, W, 4), in the type of the pixels."""
-        return self.pixels if self.alpha is None else np.dstack([self.pixels, self.alpha])
+        if self.alpha is None:
+            return self.pixels
+        return cast(Samples, np.dstack([self.pixels, self.alpha]))
 
 
 def read_photo(source: Path | BinaryIO, exact: bool = False) -> Photo:

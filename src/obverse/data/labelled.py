@@ -61,7 +61,7 @@ class Labelled:
         """Whether the items are vectors, else images."""
         return isinstance(self.items, np.ndarray) and self.items.dtype.kind == "f"
 
-    def batches(self, size: int) -> Iterator[Sequence[Array]]:
+    def batches(self, size: int) -> Iterator[Sequence[Array] | Array]:
         """The items, `size` at a time; files are read then. Raises InputError."""
         for first in range(0, len(self), size):
             some = self.items[first : first + size]
@@ -95,9 +95,10 @@ def read_labelled(
     if source.is_dir():
         items, places = _files(source, split=labels is None, strict=not classes)
         if labels is None:
-            names = sorted({place for place in places if place is not None})
+            named = [place for place in places if place is not None]  # all of them, or none
+            names = sorted(set(named))
             numbers = _numbers(names, classes, known, str(source)) if names else {}
-            found = np.array([numbers[p] for p in places], np.int64) if names else None
+            found = np.array([numbers[place] for place in named], np.int64) if names else None
             by_folder = tuple(names) if numbers == {n: i for i, n in enumerate(names)} else ()
             return Labelled(items, found, sum(path.stat().st_size for path in items), by_folder)
         size = sum(path.stat().st_size for path in items)

@@ -123,7 +123,7 @@ class PatchSampler:
         if not self.scale_low or self.rng.random() < 0.5:
             return self.patch
         lowest = max(self.scale_low, self.patch / min(image.shape[:2]))
-        return round(self.patch / self.rng.uniform(lowest, 1))
+        return round(self.patch / float(self.rng.uniform(lowest, 1)))
 
     def batch(self, size: int) -> np.ndarray:
         """(size, patch, patch, 3) uint8."""
