@@ -14,3 +14,8 @@ def mistakes() -> None:
     obverse.open_codec("image").encod(photo)  # mistake
     _ = obverse.list_codecs().id  # mistake
     obverse.compres(photo)  # mistake
+    obverse.compress(photo, qualty=50)  # mistake: misspelt
+    obverse.compress(photo, quality="high")  # mistake
+    len(obverse.compress(photo, codec="flow", segment="all"))  # mistake
+    len(obverse.compress(photo, codec="image", loss=0.1))  # mistake: an option of another codec
+    len(obverse.compress(photo, codec="features", distortion="l3"))  # mistake: no choice

@@ -26,6 +26,16 @@ def smallest(photo: npt.NDArray[np.uint8], most: int) -> bytes | None:
     return packed
 
 
+def each_its_options(images: npt.NDArray[np.uint8]) -> list[bytes]:
+    """Options are those of the codec; codecs of other packages take any."""
+    return [
+        obverse.compress(images, codec="vae-mnist", segment=100),
+        obverse.compress(images.astype(np.float32), codec="features", loss=0.1, distortion="l1"),
+        obverse.compress(images, codec="somebody-elses", strength=3),
+        obverse.compress(images[0], quality=40, metadata={"author": "me"}),
+    ]
+
+
 def whole(path: Path) -> bool:
     """Whether a file of a stranger can be decoded."""
     limits = obverse.Limits(pixels=2**24, memory=2**30)
