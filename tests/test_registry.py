@@ -31,8 +31,8 @@ from tests.conftest import REPOSITORY
 PAGE = REPOSITORY / "docs" / "how-to" / "add-a-codec.md"
 
 
-def block(language: str) -> str:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[0]
+def block(language: str, number: int = 0) -> str:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[number]
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,19 @@ def test_the_package_of_the_page_works(installed: Path, tmp_path: Path) -> None:
     without = obverse(tmp_path, None, "decompress", "packed/a.obv")
     assert without.returncode == 15
     assert "'tally'" in without.stderr and without.stderr.count("\n") == 1
+
+
+def test_the_test_of_the_page_passes(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_obverse_tally.py").write_text(block("python", 1), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_obverse_tally.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_class_of_the_page_keeps_its_promises() -> None:
