@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types check check-wheel fuzz clean
+.PHONY: demo test lint types check quick check-wheel fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py
@@ -13,12 +13,19 @@ test: $(VENV)/.installed-dev
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 check: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
+
+# a minute: what breaks first; every codec keeps its promises, old files decode
+QUICK := tests/cli tests/coding tests/container tests/data tests/metrics tests/priors tests/quantization \
+	tests/transforms tests/codecs/test_conformance.py tests/test_*.py
+quick: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n auto -m "not slow" $(QUICK)
 
 # the wheel, installed into an empty environment and asked to compress a photo
 check-wheel: $(BIN)/python

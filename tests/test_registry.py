@@ -66,6 +66,7 @@ def test_the_example_is_short() -> None:
     assert block("python").count("\n") < 70
 
 
+@pytest.mark.slow
 def test_the_package_of_the_page_works(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     arrays = {
@@ -101,6 +102,7 @@ def test_the_package_of_the_page_works(installed: Path, tmp_path: Path) -> None:
     assert "'tally'" in without.stderr and without.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_test_of_the_page_passes(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "test_obverse_tally.py").write_text(block("python", 1), "utf-8")
     done = subprocess.run(

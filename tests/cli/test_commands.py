@@ -246,6 +246,7 @@ def test_pipes_give_the_bytes_of_files(
     assert json.loads(capsysbinary.readouterr().out)[0]["file_bytes"] == len(packed.out)
 
 
+@pytest.mark.slow
 def test_real_pipes(folder: Path) -> None:
     save("photo.png")
     assert run(["compress", "photo.png", "-o", "file.obv"]) == 0

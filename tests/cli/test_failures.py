@@ -405,6 +405,7 @@ def test_interrupted_in_the_middle_of_a_batch(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to processes in another way")
 def test_a_process_is_interrupted(folder: Path) -> None:
     script = (

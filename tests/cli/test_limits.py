@@ -60,6 +60,7 @@ def test_gaussian_with_side_information_writes_curve_and_picture(folder: Path, c
     assert "wrote" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, distortion, low, high",
     [
@@ -79,6 +80,7 @@ def test_other_sources(
     assert low < np.interp(distortion, points[:, 0], points[:, 1]) < high
 
 
+@pytest.mark.slow
 def test_pairs_of_samples(folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("obverse.cli.limit_curves.RATES_BITS", (0.3, 1.0, 2.0, 3.0))
     assert run(["limits", "--samples", "x.npy", "--side-info", "y.npy", "--json"]) == 0
@@ -133,6 +135,7 @@ class Rounding(SideInformed):
         return np.frombuffer(container.sections["steps"], np.int8) / 2
 
 
+@pytest.mark.slow
 def test_a_codec_is_run_for_real(folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("obverse.registry.open_codec", lambda name: Rounding())
     monkeypatch.setattr("obverse.cli.limit_curves.RATES_BITS", (1.0, 2.0))

@@ -68,6 +68,7 @@ def test_every_shipped_model_has_a_golden_file(codec: str) -> None:
     assert shipped <= {example.open().fingerprint for example in kept} and kept
 
 
+@pytest.mark.slow
 def test_files_are_read_by_other_processes() -> None:
     check_other_processes(list(EXAMPLES.values()))
 

@@ -70,6 +70,7 @@ def test_many_blocks_and_soft_information_in_pieces():
     assert rate < 0.85 * math.log2(alphabet)
 
 
+@pytest.mark.slow
 def test_long_blocks_cost_less():
     n = 65_536
     u, log_q = source(n, 2, noise=0.45, seed=3)
