@@ -313,3 +313,12 @@ def test_declarations_are_light() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_kind_of_data_has_one_default() -> None:
+    kinds = [method.data for method in registry.built_in_methods().values() if method.default]
+    assert len(kinds) == len(set(kinds))
+    assert registry.default_codec("image") == "image"
+    assert registry.default_codec("exact image") == "image-lossless"
+    with pytest.raises(CodecNameError, match="name one"):
+        registry.default_codec("smells")

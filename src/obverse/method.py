@@ -43,6 +43,7 @@ class Method:
     suffix: what a decoded file is called when nobody says ('.png').
     lossless: whether the data come back as they were.
     side_info: whether decoding needs side information; a codec that has no use for it refuses it.
+    default: whether it is the codec for its kind of data where nobody names one.
     models: names of the shipped models; the first codes where none is named. None for a codec that needs none.
     builds_on: ids of the codecs whose code or model this one imports.
     options: "module:Class", a dataclass of `obverse.fields`; None for a codec without options.
@@ -60,6 +61,7 @@ class Method:
     suffix: str = ".npy"
     lossless: bool = False
     side_info: bool = False
+    default: bool = False
     models: tuple[str, ...] = ()
     builds_on: tuple[str, ...] = ()
     options: str | None = None

@@ -95,6 +95,17 @@ def find_method(codec_id: str) -> Method:
     return _declared(found[0])
 
 
+def default_codec(data: str) -> str:
+    """The id of the codec for this kind of data where nobody names one: "image" for images, say.
+
+    Raises CodecNameError for a kind of data of which no codec is the default.
+    """
+    for method in built_in_methods().values():
+        if method.default and method.data == data:
+            return method.id
+    raise CodecNameError(f"no codec is the default for the kind of data {data!r}: name one")
+
+
 def open_codec(name: str) -> Codec:
     """The codec of this id, or that of a trained model given by its name or folder, ready to use.
 

@@ -21,6 +21,7 @@ from obverse.cli.flags import NO_FLAGS, CodecFlags, given_options
 from obverse.cli.options import Big, Force, Inputs, Json, Metadata, Output
 from obverse.cli.progress import search_bar
 from obverse.container import Limits, write
+from obverse.registry import default_codec
 
 
 def compress(
@@ -34,9 +35,7 @@ def compress(
             help="Codec id (`obverse list` shows them), or name or folder of a model. By default image."
         ),
     ] = None,
-    lossless: Annotated[
-        bool, Parameter(negative="", help="Keep every pixel: the codec image-lossless.")
-    ] = False,
+    lossless: Annotated[bool, Parameter(negative="", help="Keep every pixel of images.")] = False,
     flags: Annotated[CodecFlags, Parameter(name="*")] = NO_FLAGS,
     metadata: Metadata = None,
     force: Force = False,
@@ -57,7 +56,7 @@ def compress(
     """
     if lossless and codec is not None:
         raise UsageError("--lossless chooses the codec: give one of --lossless and --codec")
-    chosen = obverse.open_codec(codec or ("image-lossless" if lossless else "image"))
+    chosen = obverse.open_codec(codec or default_codec("exact image" if lossless else "image"))
     given = given_options(flags, chosen)
     if metadata:
         given["metadata"] = _pairs(metadata)

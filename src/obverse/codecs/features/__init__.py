@@ -8,6 +8,7 @@ METHOD = Method(
     summary="feature vectors of a frozen encoder, lossy",
     data="features",
     codec="codec:FeatureCodec",
+    default=True,
     paper="Dubois, Bloem-Reddy, Ullrich and Maddison, NeurIPS 2021",
     options="options:FeatureOptions",
     facts="facts:facts",

@@ -8,6 +8,7 @@ METHOD = Method(
     summary="photos, lossy, any rate from one learned model",
     data="image",
     codec="codec:ImageCodec",
+    default=True,
     paper="Balle et al., ICLR 2018; Li, Li and Lu, CVPR 2023 (four-step context)",
     suffix=".png",
     models=("image",),

@@ -8,6 +8,7 @@ METHOD = Method(
     summary="any 8-bit image or 16-bit grayscale one, lossless",
     data="exact image",
     codec="codec:ImageLosslessCodec",
+    default=True,
     suffix=".png",
     lossless=True,
     models=("image-lossless",),
