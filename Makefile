@@ -34,8 +34,8 @@ check-wheel: $(BIN)/python
 # minutes of fuzzing; needs a platform that atheris supports
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/pip install -q -c constraints.txt -e '.[fuzz]'
-	$(BIN)/python tests/fuzz/fuzz_container.py -atheris_runs=300000
-	$(BIN)/python tests/fuzz/fuzz_codecs.py -atheris_runs=30000
+	$(BIN)/python -m tests.fuzz.fuzz_container -atheris_runs=300000
+	$(BIN)/python -m tests.fuzz.fuzz_codecs -atheris_runs=8000
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,4 +1,4 @@
-"""Fuzz the decoders of all declared codecs: python tests/fuzz/fuzz_codecs.py [CODEC ...] -atheris_runs=10000
+"""Fuzz the decoders of all declared codecs: python -m tests.fuzz.fuzz_codecs [CODEC ...] -atheris_runs=10000
 
 Behind valid checksums, what a hostile writer could put into a file (`obverse.testing.damage`). Findings: an exception
 that is not an ObverseError, an array that is not finite, a recovery that says nothing of what is missing.
@@ -10,12 +10,9 @@ The examples are those of the conformance tests; name codecs to fuzz these alone
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import atheris
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from obverse.codec import Recovers
 from obverse.container import Limits, read, write

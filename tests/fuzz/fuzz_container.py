@@ -1,7 +1,7 @@
 """Fuzz the container: whatever the bytes, only errors of Obverse may come out.
 
-    python tests/fuzz/fuzz_container.py -atheris_runs=1000000
-    python tests/fuzz/fuzz_container.py FILE        # one input again, such as a crash-... file
+    python -m tests.fuzz.fuzz_container -atheris_runs=1000000
+    python -m tests.fuzz.fuzz_container FILE        # one input again, such as a crash-... file
 
 Needs atheris (`pip install obverse[fuzz]`). Every input is tried as it is, and again with its checksums
 made right, so that the code behind the checksums is reached. Findings: an exception that is not an
