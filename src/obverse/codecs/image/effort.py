@@ -21,7 +21,6 @@ from obverse.codecs.image.differentiable_prior import DifferentiableFourStep, jo
 from obverse.codecs.image.model import lmbda_of
 from obverse.codecs.image.networks import ImageNetworks, quality_of
 from obverse.codecs.image.prior import from_slices, to_slices
-from obverse.errors import InputError
 from obverse.quantization.sga import GumbelAnnealing, Relax, Relaxation, Report, Search, minimise
 from obverse.transforms.windows import Window, scaled, windows
 
@@ -45,12 +44,6 @@ EFFORTS = (
     Search(500, lr=0.006),
     Search(2000, lr=0.003),
 )
-
-
-def check_effort(effort: int) -> None:
-    """Raise InputError for what is no effort."""
-    if type(effort) is not int or not 0 <= effort < len(EFFORTS):
-        raise InputError(f"effort must be a whole number from 0 to {len(EFFORTS) - 1}, not {effort!r}")
 
 
 def lmbda_of_level(level: int) -> float:
