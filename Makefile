@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types check quick check-wheel fuzz clean
+.PHONY: demo test lint types check quick check-wheel docs fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py
@@ -31,6 +31,10 @@ quick: $(VENV)/.installed-dev
 check-wheel: $(BIN)/python
 	$(BIN)/python scripts/check_wheel.py
 
+# the documentation as a site: open site/index.html, or serve the folder for the search
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m mkdocs build --strict
+
 # minutes of fuzzing; needs a platform that atheris supports
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/pip install -q -c constraints.txt -e '.[fuzz]'
@@ -48,5 +52,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo report .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo report site .mypy_cache .pytest_cache .ruff_cache
