@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.errors import InputError, MissingExtraError
-from obverse.integrations.by_name import imported, is_name
+from obverse.by_name import imported, is_name
 from obverse.integrations.image_input import InputFormat
 
 Array = npt.NDArray[Any]

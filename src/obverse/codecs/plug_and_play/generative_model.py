@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.errors import ExportError, InputError, ModelError
-from obverse.integrations.by_name import imported, is_name, working_folder
+from obverse.by_name import imported, is_name, working_folder
 
 Array = npt.NDArray[Any]
 _FILES = re.compile(

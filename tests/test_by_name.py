@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from obverse.errors import InputError
-from obverse.integrations.by_name import imported, is_name, working_folder
+from obverse.by_name import imported, is_name, working_folder
 
 
 @pytest.mark.parametrize(
