@@ -34,7 +34,7 @@ from obverse.zoo import find_model, load_model
 
 WINDOW = 1152  # pixels on a side of what the fusion network sees at once
 HALO = 112  # at least what its convolutions see
-WINDOW_BYTES = 700  # memory a pixel of a window takes, in bytes (experiments/stereo.py memory)
+WINDOW_BYTES = 700  # memory a pixel of a window takes, in bytes (experiments/stereo/views.py memory)
 DETAIL = 16  # pixels: structure finer than this decides whether the views match
 FLAT = 1.0  # grey levels: views with less structure than this cannot be told apart, and need not be
 

@@ -49,7 +49,7 @@ NESTED, EMERGENT = "nested", "emergent"
 EXACT_INDICES = 1024  # above, the expectation over u is sampled
 MOST_INDICES = 4096
 FEWEST_PAIRS = 1000
-# in sigma_{x|y}, measured with scalar designs (experiments/wyner_ziv.py):
+# in sigma_{x|y}, measured with scalar designs (experiments/wyner_ziv/learned.py):
 PERIOD = 7.25  # of the binning that the marginal objective prefers
 UNIQUE = 12.5  # after which the conditional objective loses next to nothing when labels repeat
 

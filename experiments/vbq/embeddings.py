@@ -1,7 +1,7 @@
 """Bayesian word embeddings, compressed: bits a dimension against what the words still know.
 
-    python experiments/vbq_embeddings.py train --out runs/vbq
-    python experiments/vbq_embeddings.py table --out experiments/results/vbq
+    python experiments/vbq/embeddings.py train --data DATA --out runs/vbq
+    python experiments/vbq/embeddings.py table --data DATA --out experiments/results/vbq
 
 `train` fits the Bayesian skip-gram model (Barkan 2017; Bamler and Mandt 2017, without time) to the Bible: word and
 context vectors u, v with prior N(0, 1), and counts of word pairs n+, and of pairs drawn by chance n-, with
@@ -27,6 +27,7 @@ import argparse
 import csv
 import itertools
 import math
+import os
 import re
 import sys
 import time
@@ -279,12 +280,13 @@ def table(data: Path, runs: Path, out: Path) -> None:
     figure.savefig(out / "embeddings.png", dpi=150)
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["train", "table"])
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    given = os.environ.get("OBVERSE_DATA")
+    parser.add_argument("--data", type=Path, default=given, required=not given, help="or OBVERSE_DATA")
     parser.add_argument("--runs", type=Path, default=Path("runs/vbq"))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--steps", type=int, default=1000)
@@ -295,3 +297,7 @@ if __name__ == "__main__":
         train(arguments.data, arguments.out or arguments.runs, arguments.steps, arguments.seed)
     else:
         table(arguments.data, arguments.runs, arguments.out or Path("experiments/results/vbq"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,9 @@
 """Learned Wyner-Ziv compressors recover binning: the figures and the table.
 
-    python experiments/wyner_ziv.py train     # 98 trainings of half a minute; rows that are there are kept
-    python experiments/wyner_ziv.py grid      # the best non-neural designs, a quarter of an hour
-    python experiments/wyner_ziv.py figures   # the table of gaps and the figures, from what the other two wrote
-    python experiments/wyner_ziv.py models    # the two models that ship
+    python experiments/wyner_ziv/learned.py train     # 98 trainings of half a minute; rows that are there are kept
+    python experiments/wyner_ziv/learned.py grid      # the best non-neural designs, a quarter of an hour
+    python experiments/wyner_ziv/learned.py figures   # the table of gaps and the figures, from what the other two wrote
+    python experiments/wyner_ziv/learned.py models    # the two models that ship
 
 Two quadratic-Gaussian sources (Ozyilkan, Ballé, Erkip, ISIT 2023): X = Y + N with Y ~ N(0, 1), N ~ N(0, 0.1), and
 Y = X + N with X ~ N(0, 1), N ~ N(0, 0.01). Both objectives, four or five rates, five seeds, and for each source the
@@ -28,7 +28,7 @@ from obverse.codecs.wyner_ziv import grid_design as grids
 from obverse.codecs.wyner_ziv.grid_design import JointGrid, Score
 from obverse.codecs.wyner_ziv.train_learned import Trained, WynerZivRecipe, train
 
-RESULTS = Path(__file__).parent / "results" / "wyner_ziv"
+RESULTS = Path(__file__).parents[1] / "results" / "wyner_ziv"
 PAIRS = 1 << 22
 FIELDS = (
     "source", "objective", "start", "K", "lmbda", "seed", "rate_bits", "mse", "gap_bits", "intervals",
@@ -238,7 +238,7 @@ def main() -> int:
     elif options.what == "models":
         ship(options.zoo, options.pairs)
     else:
-        from wyner_ziv_figures import draw_all
+        from figures import draw_all
 
         draw_all(options.out, options.schemes)
     return 0

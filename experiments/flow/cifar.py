@@ -1,9 +1,9 @@
 """An integer flow beside PNG, WebP and JPEG XL: lossless coding of small colour images.
 
-    python experiments/flow.py prepare --cifar FOLDER --out FOLDER
+    python experiments/flow/cifar.py prepare --cifar FOLDER --out FOLDER
     obverse train flow --data FOLDER/train.npy --photos PHOTOS --out runs/flow
-    python experiments/flow.py rates --test FOLDER/test.npy --out experiments/results/flow
-    python experiments/flow.py values --test FOLDER/test.npy --out experiments/results/flow
+    python experiments/flow/cifar.py rates --test FOLDER/test.npy --out experiments/results/flow
+    python experiments/flow/cifar.py values --test FOLDER/test.npy --out experiments/results/flow
 
 `prepare` cuts the sheets of images (25 x 40 each) of OBVERSE_DATA/cifar10 into arrays. `rates` measures real files of
 all test images and writes rates.csv and rates.png; every file is decoded and compared. `values` draws what the flow

@@ -5,8 +5,8 @@ Reproduces the MNIST experiment of Dubois, Bloem-Reddy, Ullrich, Maddison, "Loss
 changed image, VIC and BINCE keep what all changes of it share. A probe (a network of two hidden layers) learns the
 class from decoded codes of training images, and is asked about the decoded codes of the test file.
 
-    python experiments/invariant_mnist.py --data FOLDER --out FOLDER [--threads 1]
-    python experiments/invariant_mnist.py --data FOLDER --out FOLDER --fashion
+    python experiments/invariant/mnist.py --data FOLDER --out FOLDER [--threads 1]
+    python experiments/invariant/mnist.py --data FOLDER --out FOLDER --fashion
 
 FOLDER holds the four official *-ubyte.gz files. Trains and measures every run of the table below; a run that was
 stopped goes on where it was, and one that was measured is read from its row. Writes mnist.csv, mnist.png (rates against

@@ -1,4 +1,4 @@
-"""The figures of supervised.py: accuracy against bytes, and what a second head costs."""
+"""The figures of cifar.py: accuracy against bytes, and what a second head costs."""
 
 from __future__ import annotations
 

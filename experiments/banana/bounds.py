@@ -4,7 +4,7 @@ Reproduces the setting of Yang and Mandt (ICLR 2022, section 6.1, sandwich bound
 Mandt (NeurIPS 2023, Wasserstein gradient descent) on the two-dimensional banana. Blahut-Arimoto sees the density
 on a grid; the sandwich and the particles see samples only. Prints the table, writes banana.csv and banana.png.
 
-    python experiments/banana.py --out FOLDER [--threads 1] [--steps 1000]
+    python experiments/banana/bounds.py --out FOLDER [--threads 1] [--steps 1000]
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ codecs of pixels, of a sheet that shows them all), and of the bare payload of an
 (`payload`). The same on images upsampled three times (96 pixels a side, bicubic), where headers weigh less. Last,
 models with two heads: one code for class and picture, by how much the encoder heeds the picture.
 
-    python experiments/supervised.py --data FOLDER --out FOLDER [--only cifar] [--threads 1]
+    python experiments/supervised/cifar.py --data FOLDER --out FOLDER [--only cifar] [--threads 1]
 
 FOLDER holds the CIFAR-10 sheets. A run that was stopped goes on where it was; what was measured already is read from
 its rows. Writes supervised.csv, supervised_cifar.png, supervised_upsampled.png, multi_task.csv and
@@ -33,9 +33,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from figures import draw_accuracy, draw_multi_task
+from peers import PEERS, measure_peer
 from PIL import Image
-from supervised_figures import draw_accuracy, draw_multi_task
-from supervised_peers import PEERS, measure_peer
 
 from obverse.codecs.split.codec import SplitCodec
 from obverse.codecs.split.export import export_split

@@ -1,4 +1,4 @@
-"""Joint coding of a right view: what an encoder could do that sees the left view too. For `experiments/stereo.py`.
+"""Joint coding of a right view: what an encoder could do that sees the left view too. For `views.py`.
 
 The classical way, on the image codec's own latents and prior, so that the difference to the stereo codec is the
 price of being distributed and nothing else:

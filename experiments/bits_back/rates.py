@@ -4,8 +4,8 @@ r"""Bits back on MNIST and Fashion-MNIST: files, ELBO, and what other compressor
     obverse train vae --data DATA/fashion-mnist/train-images-idx3-ubyte.gz --out runs/vae-fashion --steps 5000
     obverse train vae --data DATA/mnist/train-images-idx3-ubyte.gz --out runs/vae-mnist-binary --steps 2600 \
         --binary --local 0 --top 40
-    python experiments/bits_back.py run --data DATA            about ten minutes of CPU time
-    python experiments/bits_back.py show                       tables and plots from the CSV files
+    python experiments/bits_back/rates.py run --data DATA            about ten minutes of CPU time
+    python experiments/bits_back/rates.py show                       tables and plots from the CSV files
 
 The first three make models like those that ship, in about 17, 8 and 4 CPU minutes (the shipped runs were given fewer
 steps while they ran; the zoo's cards say when). The last two use those that ship.
@@ -47,7 +47,7 @@ from obverse.container import read, write
 from obverse.data.image_sets import read_image_set
 from obverse.zoo import load_model
 
-RESULTS = Path(__file__).parent / "results" / "bits_back"
+RESULTS = Path(__file__).parents[1] / "results" / "bits_back"
 SETS = {
     "mnist": ("mnist/t10k-images-idx3-ubyte.gz", "vae-mnist"),
     "mnist-binary": ("mnist/t10k-images-idx3-ubyte.gz", "vae-mnist-binary"),
@@ -284,7 +284,7 @@ def plot() -> None:
             axes.legend(fontsize=8, loc="upper left")
     chain.savefig(RESULTS / "chain.png", dpi=110)
     scatter.savefig(RESULTS / "elbo.png", dpi=110)
-    images = Path(__file__).parent.parent / "docs" / "images"
+    images = Path(__file__).parents[2] / "docs" / "images"
     chain.savefig(images / "bits_back_chain.png", dpi=110)
     scatter.savefig(images / "bits_back_elbo.png", dpi=110)
 
@@ -294,10 +294,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["run", "ours", "others", "show"])
-    default = os.environ.get("OBVERSE_DATA", Path(__file__).parents[2] / "shared" / "data")
-    parser.add_argument("--data", type=Path, default=Path(default))
+    parser.add_argument("--data", type=Path, default=os.environ.get("OBVERSE_DATA"), help="or OBVERSE_DATA")
     parser.add_argument("--sets", default=",".join(SETS))
     options = parser.parse_args()
+    if options.what != "show" and options.data is None:
+        parser.error("--data is missing, and OBVERSE_DATA is not set")
     RESULTS.mkdir(parents=True, exist_ok=True)
     if options.what != "show":
         for name in options.sets.split(","):

@@ -1,7 +1,7 @@
 """Two ordinary VAEs to compress with, as a user would have them: prior N(0, 1), encode(x) -> (mean, std), decode(z).
 
-    python experiments/vbq_models.py photos --out runs/vbq
-    python experiments/vbq_models.py fashion --out runs/vbq
+    python experiments/vbq/models.py photos --data DATA --out runs/vbq
+    python experiments/vbq/models.py fashion --data DATA --out runs/vbq
 
 Nothing in them knows of quantisation or rates. They are trained once, at one beta, on
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -216,12 +217,13 @@ def train(name: str, data: Path, out: Path, minutes: float, seed: int = 1) -> No
     save_file({key: value.contiguous() for key, value in average.items()}, out / f"{name}.safetensors")
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", choices=["photos", "fashion"])
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    given = os.environ.get("OBVERSE_DATA")
+    parser.add_argument("--data", type=Path, default=given, required=not given, help="or OBVERSE_DATA")
     parser.add_argument("--out", type=Path, default=Path("runs/vbq"))
     parser.add_argument("--minutes", type=float, help="of CPU time; 40 for photos, 5 for fashion")
     arguments = parser.parse_args()
@@ -230,3 +232,7 @@ if __name__ == "__main__":
         arguments.name, arguments.data, arguments.out,
         arguments.minutes or {"photos": 40.0, "fashion": 5.0}[arguments.name],
     )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

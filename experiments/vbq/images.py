@@ -1,10 +1,11 @@
 """One VAE, one set of weights, every rate: Variational Bayesian Quantization beside uniform and k-means quantisation.
 
-    python experiments/vbq_models.py photos && python experiments/vbq_models.py fashion
-    python experiments/vbq_images.py photos
-    python experiments/vbq_images.py fashion
-    python experiments/vbq_images.py contexts --every 3
-    python experiments/vbq_images.py bits
+    python experiments/vbq/models.py photos --data DATA
+    python experiments/vbq/models.py fashion --data DATA
+    python experiments/vbq/images.py photos --data DATA
+    python experiments/vbq/images.py fashion --data DATA
+    python experiments/vbq/images.py contexts --data DATA --every 3
+    python experiments/vbq/images.py bits --data DATA
 
 Grids and tables are fitted to the posteriors of training images, for each method to the same ones: a grid and a table
 for each of the channels. All methods write the same files with the same entropy coder. Four are measured:
@@ -18,13 +19,14 @@ for each of the channels. All methods write the same files with the same entropy
 `photos` is measured on the Kodak photos, beside JPEG; `fashion` on test images, as one file. `contexts` measures on the
 photos what it is worth that a channel has several tables (codecs/plug_and_play/activity.py), for vbq. `bits` draws how
 many bits a latent gets against how sure the posterior is of it, for the photos' VAE and for word embeddings
-(vbq_embeddings.py).
+(embeddings.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -35,8 +37,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
+from models import PHOTO_FOLDERS, STRIDE, load_vae
 from PIL import Image
-from vbq_models import PHOTO_FOLDERS, STRIDE, load_vae
 
 from obverse.codecs.plug_and_play.codec import image_batch
 from obverse.codecs.plug_and_play.evaluate import PlugRow, TestItem, bd_rates, draw, measure, table
@@ -288,12 +290,13 @@ def bits(data: Path, runs: Path, out: Path) -> None:
     figure.savefig(out / "bits.png", dpi=150)
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["photos", "fashion", "contexts", "bits"])
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    given = os.environ.get("OBVERSE_DATA")
+    parser.add_argument("--data", type=Path, default=given, required=not given, help="or OBVERSE_DATA")
     parser.add_argument("--runs", type=Path, default=Path("runs/vbq"))
     parser.add_argument("--out", type=Path, default=Path("experiments/results/vbq"))
     parser.add_argument("--every", type=int, default=1, help="of the Kodak photos, only every so many-th")
@@ -312,3 +315,7 @@ if __name__ == "__main__":
         fashion(arguments.data, arguments.runs, arguments.out, methods)
     else:
         bits(arguments.data, arguments.runs, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

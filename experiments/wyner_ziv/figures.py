@@ -1,4 +1,4 @@
-"""Table and figures of experiments/wyner_ziv.py, from the CSV files and schemes that its other parts wrote."""
+"""Table and figures of experiments/wyner_ziv/learned.py, from the CSV files and schemes that its other parts wrote."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from learned import CONDITIONAL_GAP, MARGINAL_GAPS, SOURCES, Source, read_rows
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from wyner_ziv import CONDITIONAL_GAP, MARGINAL_GAPS, SOURCES, Source, read_rows
 
 Row = dict[str, str]
 TITLES = {"x=y+n": "X = Y + N,  N ~ N(0, 0.1)", "y=x+n": "Y = X + N,  N ~ N(0, 0.01)"}

@@ -1,6 +1,6 @@
 """The learned Wyner-Ziv codec on sources for which nobody has a formula: real files, pairs it has not seen.
 
-    python experiments/wyner_ziv_sources.py [--only NAME]
+    python experiments/wyner_ziv/sources.py [--only NAME]
 
     mixture     X = Y + N, N a mixture of N(0, 0.02) and N(0, 0.34)
     nonlinear   X = sin(3 Y) + Y^2 / 2 + N / 5
@@ -28,8 +28,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from learned import append_row, read_rows
 from PIL import Image
-from wyner_ziv import append_row, read_rows
 
 from obverse.codecs.wyner_ziv.export_learned import log_likelihoods, measure, train_model
 from obverse.codecs.wyner_ziv.grid import WynerZivGridCodec
@@ -38,8 +38,8 @@ from obverse.codecs.wyner_ziv.learned import WynerZivCodec
 from obverse.codecs.wyner_ziv.train_grid import GridRecipe, train_grid
 from obverse.codecs.wyner_ziv.train_learned import WynerZivRecipe
 
-RESULTS = Path(__file__).parent / "results" / "wyner_ziv"
-DATA = Path(os.environ.get("OBVERSE_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+RESULTS = Path(__file__).parents[1] / "results" / "wyner_ziv"
+DATA = Path(os.environ.get("OBVERSE_DATA", "data"))
 SAMPLES, TEST = 1_000_000, 131_072
 Pairs = tuple[np.ndarray, np.ndarray]
 

@@ -1,7 +1,7 @@
 """Right views of stereo pairs: coded alone, coded for a decoder that has the left view, and coded jointly.
 
-    python experiments/stereo.py pairs --gray FOLDER --colour FOLDER --out report/stereo
-    python experiments/stereo.py memory
+    python experiments/stereo/views.py pairs --gray FOLDER --colour FOLDER --out report/stereo
+    python experiments/stereo/views.py memory
 
 `pairs` writes, from real files: images.csv (every measurement), bd_rates.csv, latents.csv (what the left view tells
 about the latents), rd.png and views.png. The gray folder's last five pairs are the test; the joint coder is fitted
@@ -19,8 +19,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import joint
 import numpy as np
-import stereo_joint as joint
 import torch
 from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What experiments/features.py compares with: general compressors, int8, product quantisation, JPEG files.
+"""What experiments/features/probe.py compares with: general compressors, int8, product quantisation, JPEG files.
 
     x (n, d) ──► peer ──► what a probe would read, and the bytes of a file of it
 

@@ -1,6 +1,6 @@
 """What bits-back over the hyper-latents could save in the image codec: measured before it is built.
 
-    python experiments/sga_bits_back.py kodak/ --out experiments/results/sga
+    python experiments/sga/bits_back.py kodak/ --out experiments/results/sga
 
 Bits-back draws z from a posterior q(z | ŷ) by popping from the message, and the receiver, who has decoded ŷ, pushes it
 back. So ŷ must lie on a grid that does not depend on z. The codec's grid does: a latent is its mean, which z predicts,

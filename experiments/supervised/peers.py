@@ -1,4 +1,4 @@
-"""What codecs of pixels need for the teacher: JPEG, WebP and our own image codec, for supervised.py.
+"""What codecs of pixels need for the teacher: JPEG, WebP and our own image codec, for cifar.py.
 
 image ──► codec ──► bytes ──► codec ──► pixels ──► teacher ──► class
 """

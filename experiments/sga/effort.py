@@ -1,7 +1,7 @@
 """Stochastic Gumbel annealing at the encoder of the image codec: fewer bits for the same decoder.
 
-    python experiments/sga.py run kodak/ --out experiments/results/sga
-    python experiments/sga.py figures --out experiments/results/sga
+    python experiments/sga/effort.py run kodak/ --out experiments/results/sga
+    python experiments/sga/effort.py figures --out experiments/results/sga
 
 `run` codes central crops at several qualities with each method, writes each file, decodes it from disk, and adds a row
 to results.csv; it goes on where it was interrupted. `figures` writes bd_rates.csv, gain.png and rates.png from the

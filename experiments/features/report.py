@@ -1,4 +1,4 @@
-"""The rows of experiments/features.py as table.csv, equal_accuracy.csv and rate_accuracy.png.
+"""The rows of experiments/features/probe.py as table.csv, equal_accuracy.csv and rate_accuracy.png.
 
 Product quantisation has no rate to choose but the number of its parts, so equal_accuracy.csv tells how many bytes a
 family of such points needs for the accuracy that ours has: between two of its points by a straight line over the

@@ -1,7 +1,7 @@
 """Features of a frozen encoder, compressed: bytes an image and accuracy of a linear probe, beside what else there is.
 
-    python experiments/features.py encoder --out runs/features
-    python experiments/features.py table --encoder runs/features/encoder.pt2 --out experiments/results/features
+    python experiments/features/probe.py encoder --data DATA --out runs/features
+    python experiments/features/probe.py table --data DATA --out experiments/results/features
 
 `encoder` trains a small convolutional network on Fashion-MNIST without labels (SimCLR: two views of an image must be
 near each other and far from all others; Chen et al. 2020) and writes it as a torch.export file. `table` makes features
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import re
 import sys
 import time
@@ -30,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from features_peers import (
+from peers import (
     Coded,
     general,
     int8,
@@ -39,7 +40,7 @@ from features_peers import (
     quantise_product,
     standardised,
 )
-from features_report import read_csv, report, write_csv
+from report import read_csv, report, write_csv
 from torch import nn
 from torch.nn import functional
 
@@ -343,20 +344,22 @@ def main() -> None:
         "--only", default="", metavar="REGEX", help="measure these rows, keep the others that are in --out"
     )
     for command in (make, measure):
-        command.add_argument("--data", type=Path, default=data_folder() / "fashion-mnist")
+        given = os.environ.get("OBVERSE_DATA")
+        command.add_argument(
+            "--data",
+            type=Path,
+            default=given,
+            required=not given,
+            help="holds fashion-mnist/; or OBVERSE_DATA",
+        )
         command.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    data = options.data / "fashion-mnist"
     if options.command == "encoder":
-        train_encoder(options.data, options.out, options.minutes, options.batch, options.seed)
+        train_encoder(data, options.out, options.minutes, options.batch, options.seed)
     else:
-        table(options.data, options.encoder, options.out, options.work, options.train, options.only)
-
-
-def data_folder() -> Path:
-    import os
-
-    return Path(os.environ.get("OBVERSE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+        table(data, options.encoder, options.out, options.work, options.train, options.only)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ on the points as they are, VIC and BINCE on points turned by random angles; all 
 in one file. The task's loss is the mean squared error of the best predictor of the radius that there is: the mean
 radius of the training points that have the same code.
 
-    python experiments/invariant_banana.py --out FOLDER [--threads 1] [--steps 1500]
+    python experiments/invariant/banana.py --out FOLDER [--threads 1] [--steps 1500]
 
 Writes banana.csv, banana_rates.png (rates against losses) and banana_cells.png (the quantisation cells of VC and VIC).
 A run that was stopped goes on where it was.

@@ -1,8 +1,8 @@
 """How near real files come to the Wyner-Ziv limit: trellis, learned p(x|y), Slepian-Wolf code.
 
-    python experiments/wyner_ziv_trellis.py --cases gaussian --rates 1.4 --failure 0.002
-    python experiments/wyner_ziv_trellis.py --cases gaussian --rates 1.9 --failure 0.004
-    python experiments/wyner_ziv_trellis.py --cases learned,laplace,mixture --blocks 128
+    python experiments/wyner_ziv/trellis.py --cases gaussian --rates 1.4 --failure 0.002
+    python experiments/wyner_ziv/trellis.py --cases gaussian --rates 1.9 --failure 0.004
+    python experiments/wyner_ziv/trellis.py --cases learned,laplace,mixture --blocks 128
 
 X = Y + N, Y ~ N(0, 1), N of variance 0.1:
     gaussian   N Gaussian, p(x|y) linear-Gaussian fitted by least squares
@@ -35,7 +35,7 @@ from obverse.theory.wyner_ziv_grid import grid_rate_bits
 
 BLOCK, PER_FILE = 65_536, 16
 VARIANCE = 0.1
-RESULTS = Path(__file__).parent / "results" / "wyner_ziv_trellis"
+RESULTS = Path(__file__).parents[1] / "results" / "wyner_ziv_trellis"
 
 
 def noise(case: str, n: int, rng: np.random.Generator) -> np.ndarray:
