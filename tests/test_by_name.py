@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
-from obverse.errors import InputError
 from obverse.by_name import imported, is_name, working_folder
+from obverse.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ def script(name: str):
 
 def test_links_out_of_docs_lead_to_pages_of_the_site():
     links = script("links")
-    text = "[a](../src/obverse/codec.py), [b](format.md#limits), [c](../src/obverse/zoo/image/card.md), [d](../examples)"
+    text = "[a](../src/obverse/codec.py), [b](format.md#limits), [c](../src/obverse/zoo/image/card.md), "
+    text += "[d](../examples)"
     assert links.in_site(text, "index.md") == (
         "[a](repository/src/obverse/codec.py.md), [b](format.md#limits), "
         "[c](repository/src/obverse/zoo/image/card.md), d"

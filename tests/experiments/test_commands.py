@@ -1,4 +1,4 @@
-"""Every command that README and docs show (`python experiments/...`, `benchmarks/...`, `obverse evaluate`) can start."""
+"""Every command in README and docs (`python experiments/...`, `benchmarks/...`, `obverse evaluate`) can start."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from obverse.errors import InputError, MissingExtraError
 from obverse.by_name import imported, is_name
+from obverse.errors import InputError, MissingExtraError
 from obverse.integrations.image_input import InputFormat
 
 Array = npt.NDArray[Any]

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from obverse.by_name import imported, is_name, working_folder
 from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.errors import ExportError, InputError, ModelError
-from obverse.by_name import imported, is_name, working_folder
 
 Array = npt.NDArray[Any]
 _FILES = re.compile(
