@@ -1,0 +1,1 @@
+"""One folder a method: its declaration, codec, networks, training and export."""

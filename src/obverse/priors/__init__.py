@@ -1,0 +1,1 @@
+"""How likely symbols are: what several methods share."""

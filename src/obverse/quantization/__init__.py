@@ -1,0 +1,1 @@
+"""Numbers to integers: published algorithms on plain arrays and tensors."""

@@ -1,0 +1,1 @@
+"""Data to latents and back: the parts of networks that several methods share."""

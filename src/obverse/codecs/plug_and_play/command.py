@@ -1,5 +1,4 @@
-"""The commands that compress with a model of the user's: plug-and-play fit, plug-and-play evaluate. `app.py` registers
-`plug_and_play_app`."""
+"""The commands that compress with a model of the user's: plug-and-play fit, plug-and-play evaluate."""
 
 from __future__ import annotations
 
