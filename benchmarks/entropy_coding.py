@@ -18,6 +18,7 @@ is printed and written to benchmarks/results/entropy_coding.csv, with a plot bes
 from __future__ import annotations
 
 import argparse
+import atexit
 import csv
 import math
 import os
@@ -28,6 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _CACHE = tempfile.TemporaryDirectory()
+atexit.register(_CACHE.cleanup)
 os.environ["NUMBA_CACHE_DIR"] = _CACHE.name  # so that the first call really compiles
 
 import constriction  # noqa: E402

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import runpy
 import shlex
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -54,7 +56,8 @@ def start(script: Path, arguments: list[str], monkeypatch) -> None:
     monkeypatch.delenv("OBVERSE_DATA", raising=False)
     before = set(sys.modules)
     try:
-        runpy.run_path(str(script), run_name="__main__")
+        with mock.patch.dict(os.environ):  # what a script sets for itself
+            runpy.run_path(str(script), run_name="__main__")
     finally:  # `figures` of one topic is not `figures` of another
         for name in set(sys.modules) - before:
             file = getattr(sys.modules[name], "__file__", None)
