@@ -1,13 +1,27 @@
 """What runs share: checkpoints that resume to the very same state, and what is said."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from obverse.errors import InputError, TrainingError
-from obverse.training.run import Checkpoint, Progress, check_device, reading, record_phase, recorded_phases
+from obverse.training.run import (
+    Checkpoint,
+    Progress,
+    Run,
+    check_device,
+    reading,
+    record_phase,
+    recorded_phases,
+)
 
 CPU = torch.device("cpu")
 
@@ -119,3 +133,115 @@ def test_recorded_phases_are_read_again_or_missed(tmp_path):
         record_phase(tmp_path / "recipe.json", SplitRecipe(steps=steps), SplitConfig(), "made", steps)
     phases = recorded_phases(tmp_path / "checkpoint.pt")
     assert [phase["from_step"] for phase in phases] == [10, 20]
+
+
+# -- the loop -----------------------------------------------------------------------------------------------
+
+
+def run_of(out, seed: int, steps: int = 10, validate_every: int = 4):
+    model, optimiser, rng = some(seed)
+    recipe = SimpleNamespace(steps=steps, validate_every=validate_every, checkpoint_seconds=1e6)
+    run = Run(out, CPU, recipe, {"model": model, "optimiser": optimiser}, {"rng": rng})
+    run.resume()
+    return run, model, lambda: run.tell(loss=advance(model, optimiser, rng))
+
+
+def validated(out) -> list[int]:
+    return [json.loads(line)["step"] for line in (out / "validation.jsonl").read_text().splitlines()]
+
+
+def test_a_run_takes_its_steps_and_is_validated_in_between(tmp_path):
+    run, _, advance_once = run_of(tmp_path, 1)
+    taken = []
+    for step in run.steps(lambda: ({"x": 1.0}, None), {5}, first=True):
+        advance_once()
+        taken.append(step)
+    assert taken == list(range(10)) and validated(tmp_path) == [0, 4, 5, 8, 10]
+    assert torch.load(run.checkpoint.path, weights_only=True)["step"] == 10
+    again, _, _ = run_of(tmp_path, 2)
+    assert list(again.steps(lambda: ({"x": 1.0}, None), first=True)) == []  # it is finished
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("during", ["step", "validation"])
+def test_a_stopped_run_keeps_the_step_that_it_was_in(tmp_path, capsys, number, during):
+    """A signal in the middle of a step, or of a validation: the run then ends as one that was not stopped."""
+
+    def whole(out, stop_at):
+        run, model, advance_once = run_of(out, 1)
+
+        def validate():
+            if stop_at == ("validation", run.step):
+                os.kill(os.getpid(), number)
+            return {"x": 1.0}, None
+
+        for step in run.steps(validate):
+            if stop_at == ("step", step):
+                os.kill(os.getpid(), number)
+            advance_once()
+        return model.state_dict()
+
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    wanted = whole(tmp_path / "a", None)
+    with pytest.raises(
+        KeyboardInterrupt, match="step 4 of 10 is kept in .*checkpoint.pt, and the same command"
+    ):
+        whole(tmp_path / "b", (during, 3 if during == "step" else 4))
+    assert torch.load(tmp_path / "b" / "checkpoint.pt", weights_only=True)["step"] == 4
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    found = whole(tmp_path / "b", None)
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+    assert ("stopping after this step" in capsys.readouterr().err) == (during == "step")
+
+
+def test_who_asks_twice_does_not_wait_for_the_step(tmp_path):
+    run, _, _ = run_of(tmp_path, 1)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        for _ in run.steps():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("the step went on")
+    assert not stopped.value.args and not run.checkpoint.path.exists()
+
+
+def test_a_run_in_a_thread_leaves_signals_alone(tmp_path):
+    run, _, advance_once = run_of(tmp_path, 1)
+    seen = []
+
+    def work():
+        for step in run.steps():
+            advance_once()
+            seen.append(step)
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert len(seen) == 10 and signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_says_what_was_kept(tmp_path, number):
+    """A process of its own, stopped as a shell or a scheduler does it; the same command then ends the run."""
+    images = np.random.default_rng(0).integers(0, 256, (120, 8, 8)).astype(np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    sizes = ["--channels", "8", "--local", "0", "--top", "2", "--threads", "1", "--device", "cpu"]
+    command = [sys.executable, "-c", "from obverse.cli import main; main()", "train", "vae", *sizes]
+    command += ["--data", str(tmp_path / "images.npy"), "--out", str(tmp_path / "run"), "--steps"]
+    run = subprocess.Popen([*command, "100000"], stderr=subprocess.PIPE, text=True)
+    told = []
+    for line in run.stderr:
+        told.append(line)
+        if line.startswith("step "):
+            run.send_signal(number)
+            break
+    told.append(run.communicate(timeout=60)[1])
+    kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"]
+    assert run.returncode == 130 and kept >= 100
+    assert f"interrupted: step {kept} of 100000 is kept in {tmp_path}/run/checkpoint.pt" in "".join(told)
+    again = subprocess.run([*command, str(kept + 2)], capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0 and f"resumed at step {kept}" in again.stderr
+    assert (tmp_path / "run" / "model" / "config.json").exists()

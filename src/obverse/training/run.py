@@ -1,16 +1,24 @@
-"""What every training run does around its own loop: its folder, its checkpoint, its recipe, what it says.
+"""What every training run does around a step of its own: folder, checkpoint, resuming, recipe, what it says.
 
-step = checkpoint.resume() ──► loop: a step of the method ──► progress.step ──► checkpoint.save, every minute or so
-                                                              progress.validation, every so often
+    run = Run(out, device, recipe, {"model": model, "optimiser": optimiser}, {"rng": rng})
+    run.resume()
+    for step in run.steps(validate):          a step of the method, which ends with run.tell(loss=...)
+        ...
+                                              then: progress, validation and checkpoint when they are due
+
+A run that is stopped, by Ctrl-C or SIGTERM, ends the step that it is in, writes its checkpoint and says so; one that is
+killed goes on from its last checkpoint. Both give what a run that was never stopped gives, bit for bit.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -180,6 +188,157 @@ class Progress:
         log(f"validation: {numbers}")
         with self.rows.open("a") as file:
             file.write(json.dumps({"step": step} | dict(row)) + "\n")
+
+
+class Settings(Protocol):
+    """What a run reads of a recipe."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def validate_every(self) -> int: ...
+
+    @property
+    def checkpoint_seconds(self) -> float: ...
+
+
+Validation = Callable[[], tuple[Mapping[str, Any], str | None]]
+"""() -> a row of validation.jsonl, and the words that tell of it, None for the row's own numbers."""
+
+
+class Run:
+    """One training run in its folder: the loop around a method's step.
+
+    Args:
+        out: the folder.
+        device: where the parts are.
+        recipe: `steps`, `validate_every` and `checkpoint_seconds` are read.
+        parts, rngs, facts: as `Checkpoint` takes them.
+        every: how many steps a line of progress tells of.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        device: torch.device,
+        recipe: Settings,
+        parts: Mapping[str, Stateful],
+        rngs: Mapping[str, np.random.Generator] | None = None,
+        facts: Mapping[str, object] | None = None,
+        every: int = 100,
+    ):
+        self.out, self.recipe, self.every = out, recipe, every
+        self.checkpoint = Checkpoint(out, device, parts, rngs or {}, facts or {}, recipe.checkpoint_seconds)
+        self.step = 0
+        self._values: dict[str, float] = {}
+        self._told = ""
+
+    def resume(self) -> int:
+        """Go on from the checkpoint, if there is one; returns the steps that are done.
+
+        Raises:
+            TrainingError: the checkpoint is damaged.
+        """
+        self.step = self.checkpoint.resume()
+        return self.step
+
+    def tell(self, told: str = "", **values: float) -> None:
+        """At the end of a step: what a line of progress says of it. told: words behind the running averages."""
+        self._values, self._told = values, told
+
+    def steps(
+        self, validate: Validation | None = None, validate_at: Collection[int] = (), first: bool = False
+    ) -> Iterator[int]:
+        """The numbers of the steps that are left, each yielded for the body of a loop to do.
+
+        Args:
+            validate: called every `recipe.validate_every` steps and after the last one.
+            validate_at: further numbers of done steps after which it is called.
+            first: whether a new run is validated before its first step, to tell what it has to better.
+
+        Raises:
+            KeyboardInterrupt: the run was stopped; what it says tells which step was kept.
+        """
+        progress, recipe = Progress(self.out, self.step, self.recipe.steps, self.every), self.recipe
+
+        def told() -> None:
+            if validate is not None:
+                progress.validation(self.step, *validate())
+
+        with _stopping() as stop:
+            try:
+                if first and self.step == 0:
+                    stop.check()
+                    told()
+                while self.step < recipe.steps:
+                    with stop.put_off():
+                        yield self.step
+                        self.step += 1
+                        progress.step(self.step, self._values, self._told)
+                    stop.check()
+                    if self.step in (recipe.steps, *validate_at) or self.step % recipe.validate_every == 0:
+                        told()
+                    with stop.put_off():
+                        self.checkpoint.save_if_due(self.step, recipe.steps)
+                    stop.check()
+            except _Stopped:
+                with stop.put_off():
+                    self.checkpoint.save(self.step)
+                raise KeyboardInterrupt(
+                    f"step {self.step} of {recipe.steps} is kept in {self.checkpoint.path}, "
+                    "and the same command goes on from there"
+                ) from None
+
+
+class _Stopped(BaseException):
+    """Ctrl-C or SIGTERM, at a place where all that a checkpoint holds is of one step."""
+
+
+class _Stop:
+    """What the handler of signals leaves behind while it must not interrupt."""
+
+    def __init__(self) -> None:
+        self.asked = self.busy = False
+
+    def handle(self, number: int, frame: object) -> None:
+        """The handler: end the step first; whoever asks a second time does not wait for it."""
+        if self.busy and not self.asked:
+            self.asked = True
+            log("stopping after this step")
+        elif self.busy:
+            raise KeyboardInterrupt
+        else:
+            raise _Stopped
+
+    @contextmanager
+    def put_off(self) -> Iterator[None]:
+        """Around what must not be interrupted."""
+        self.busy = True
+        try:
+            yield
+        finally:
+            self.busy = False
+
+    def check(self) -> None:
+        """Raise _Stopped if a signal came meanwhile."""
+        if self.asked:
+            raise _Stopped
+
+
+@contextmanager
+def _stopping() -> Iterator[_Stop]:
+    """Signals are put off to the end of a step. Handlers belong to the main thread: elsewhere nothing changes."""
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, stop.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def record_phase(path: Path, recipe: Any, config: Any, data: object, step: int, **facts: object) -> None:

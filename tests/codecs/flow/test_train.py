@@ -38,17 +38,17 @@ def weights_of_checkpoint(path):
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
     images = some_images(12)
     whole = weights_of_checkpoint(train(images, [], tmp_path / "whole", RECIPE, CONFIG))
-    original = training.learning_rate_of
+    original = training.warm_up_stay_fall
 
     def killed(recipe, step):
         if step == 4:
             raise KeyboardInterrupt
         return original(recipe, step)
 
-    monkeypatch.setattr(training, "learning_rate_of", killed)
+    monkeypatch.setattr(training, "warm_up_stay_fall", killed)
     with pytest.raises(KeyboardInterrupt):
         train(images, [], tmp_path / "killed", RECIPE, CONFIG)
-    monkeypatch.setattr(training, "learning_rate_of", original)
+    monkeypatch.setattr(training, "warm_up_stay_fall", original)
     resumed = weights_of_checkpoint(train(images, [], tmp_path / "killed", RECIPE, CONFIG))
     assert all(torch.allclose(whole[key], resumed[key], rtol=1e-4, atol=1e-6) for key in whole)
     steps = [

@@ -1,6 +1,5 @@
 """Training, resuming and exporting, with a model small enough to run in seconds."""
 
-import itertools
 import json
 from dataclasses import replace
 
@@ -13,8 +12,9 @@ import obverse
 from obverse.codecs.image.codec import ImageCodec
 from obverse.codecs.image.export import export_image
 from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
-from obverse.codecs.image.train import ImageRecipe, learning_rate, loss_of, sample_quality, train
+from obverse.codecs.image.train import ImageRecipe, loss_of, sample_quality, train
 from obverse.errors import InputError, TrainingError
+from obverse.training.schedule import warm_up_stay_fall
 from obverse.zoo import load_model, load_model_from
 from tests.conftest import smooth_photo
 
@@ -43,13 +43,13 @@ def test_resuming_gives_the_very_same_weights(folder, tmp_path, one_thread, monk
     class Stop(Exception):
         pass
 
-    def stop_after_three(recipe, step, real=learning_rate):
+    def stop_after_three(recipe, step, real=warm_up_stay_fall):
         if step == 3:
             raise Stop
         return real(recipe, step)
 
     eager = ImageRecipe(**(vars(RECIPE) | {"checkpoint_seconds": 0.0}))
-    monkeypatch.setattr("obverse.codecs.image.train.learning_rate", stop_after_three)
+    monkeypatch.setattr("obverse.codecs.image.train.warm_up_stay_fall", stop_after_three)
     with pytest.raises(Stop):
         train([folder], tmp_path / "b", eager, SMALL, "cpu")
     monkeypatch.undo()
@@ -156,13 +156,6 @@ def test_bad_recipes_and_folders(folder, tmp_path):
         train([folder], tmp_path / "x", RECIPE, SMALL, "cpu")
     with pytest.raises(InputError, match="not a checkpoint"):
         export_image(tmp_path / "x" / "checkpoint.pt", [folder], tmp_path / "y")
-
-
-def test_learning_rate_warms_up_stays_and_falls():
-    recipe = ImageRecipe(steps=1000, warmup=10, decay=0.5, lr=1.0)
-    rates = [learning_rate(recipe, step) for step in range(1000)]
-    assert rates[0] == pytest.approx(0.1) and rates[9] == rates[499] == 1.0
-    assert all(a > b for a, b in itertools.pairwise(rates[500:])) and rates[-1] < 0.01
 
 
 def test_qualities_are_spread_over_each_batch():

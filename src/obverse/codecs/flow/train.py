@@ -21,10 +21,10 @@ from PIL import Image
 from torch import Tensor
 
 from obverse.codecs.flow.networks import FlowConfig, IntegerFlow
-from obverse.codecs.image.train import learning_rate
 from obverse.data.patches import image_files
 from obverse.errors import InputError, TrainingError
-from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder, record_phase
+from obverse.training.run import Run, check_device, follow, log, make_folder, record_phase
+from obverse.training.schedule import warm_up_stay_fall
 
 SIDE = 32
 
@@ -184,15 +184,16 @@ def train(
     optimiser = torch.optim.Adam(parameter_groups(model, recipe), fused=True)
     parts = {"model": model, "average": average, "optimiser": optimiser, "batches": batches}
     facts = {"config": config.as_dict()}
-    checkpoint = Checkpoint(out, device, parts, {}, facts, recipe.checkpoint_seconds)
+    run = Run(out, device, recipe, parts, facts=facts)
     average.load_state_dict(model.state_dict())
-    step = checkpoint.resume()
+    step = run.resume()
     counts = {"images": len(training), "photo_crops": len(crops)}
     record_phase(out / "recipe.json", recipe, config, counts, step)
-    progress = Progress(out, step, recipe.steps)
-    while step < recipe.steps:
+    for step in run.steps(
+        lambda: ({"bits_per_dimension": bits_per_dimension(average, held_out, device)}, None)
+    ):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate_of(recipe, step) * group["scale"]
+            group["lr"] = warm_up_stay_fall(recipe, step) * group["scale"]
         x = to_tensor(batches.draw(step), device)
         loss = model.bits_per_dimension(x, recipe.bf16)
         optimiser.zero_grad()
@@ -201,14 +202,5 @@ def train(
         if torch.isfinite(norm):
             optimiser.step()
         follow(average, model, recipe.ema, step)
-        step += 1
-        progress.step(step, {"bits_per_dimension": loss.item(), "norm": norm.item()})
-        if step % recipe.validate_every == 0 or step == recipe.steps:
-            progress.validation(step, {"bits_per_dimension": bits_per_dimension(average, held_out, device)})
-        checkpoint.save_if_due(step, recipe.steps)
-    return checkpoint.path
-
-
-def learning_rate_of(recipe: FlowRecipe, step: int) -> float:
-    """Warm up, stay, and fall at the end, as for the image codec."""
-    return learning_rate(recipe, step)  # type: ignore[arg-type]
+        run.tell(bits_per_dimension=loss.item(), norm=norm.item())
+    return run.checkpoint.path

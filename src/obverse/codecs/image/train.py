@@ -23,7 +23,8 @@ from obverse.codecs.image.transform import block_statistics
 from obverse.codecs.image.warm_start import warm_start
 from obverse.data.patches import PatchSampler, central_crop, split_sets
 from obverse.errors import TrainingError
-from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder, record_phase
+from obverse.training.run import Run, check_device, follow, log, make_folder, record_phase
+from obverse.training.schedule import warm_up_stay_fall
 from obverse.zoo import StoredModel
 
 
@@ -50,13 +51,6 @@ class ImageRecipe:
         0.0  # half of the patches are reduced by up to this; 0: a reduced copy of each image instead
     )
     hold_out: int = 40  # every so many images are kept for validation
-
-
-def learning_rate(recipe: ImageRecipe, step: int) -> float:
-    """Warm up, stay, and fall (1 - square root) at the end, so that a longer run shares its beginning."""
-    rate = recipe.lr * min(1.0, (step + 1) / recipe.warmup)
-    left = (recipe.steps - step) / max(1.0, recipe.decay * recipe.steps)
-    return rate * (1 - math.sqrt(1 - left)) if left < 1 else rate
 
 
 def sample_quality(batch: int, rng: np.random.Generator) -> Tensor:
@@ -190,8 +184,8 @@ def train(
     optimiser = torch.optim.Adam(parameter_groups(model, recipe), fused=True)
     parts = {"model": model, "average": average, "optimiser": optimiser}
     sizes = {"config": config.as_dict()}
-    checkpoint = Checkpoint(out, device, parts, {"sampler": sampler.rng}, sizes, recipe.checkpoint_seconds)
-    step = checkpoint.resume()
+    run = Run(out, device, recipe, parts, {"sampler": sampler.rng}, sizes)
+    step = run.resume()
     if step == 0:
         statistics = block_statistics(to_tensor(sampler.batch(1024), torch.device("cpu")))
         model.analysis.initialise(*statistics)
@@ -205,19 +199,14 @@ def train(
         facts |= {"warm_start": start.fingerprint.hex()}
     record_phase(out / "recipe.json", recipe, config, names, step, **facts)
     model.train()
-    progress = Progress(out, step, recipe.steps)
 
-    def report() -> None:
+    def validation_row() -> tuple[dict[str, object], str]:
         rows = validate(average, crops, device)
         points = "  ".join(f"{r['bpp']:.3f} bpp {r['psnr']:.2f} dB" for r in rows)
-        loss_now = np.mean([r["loss"] for r in rows])
-        progress.validation(step, {"rows": rows}, f"{points}  loss {loss_now:.4f}")
-        plot_validation(out)
+        return {"rows": rows}, f"{points}  loss {np.mean([r['loss'] for r in rows]):.4f}"
 
-    if step == 0 and start is not None:
-        report()  # what training has to better
-    while step < recipe.steps:
-        rate = learning_rate(recipe, step)
+    for step in run.steps(validation_row, first=start is not None):
+        rate = warm_up_stay_fall(recipe, step)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["scale"]
         x = to_tensor(sampler.batch(recipe.batch), device)
@@ -231,10 +220,7 @@ def train(
         if torch.isfinite(norm):
             optimiser.step()
         follow(average, model, recipe.ema, step)
-        step += 1
-        values["norm"] = float(norm)
-        progress.step(step, values, f" lr {rate:.2e}")
-        if step % recipe.validate_every == 0 or step == recipe.steps:
-            report()
-        checkpoint.save_if_due(step, recipe.steps)
-    return checkpoint.path
+        run.tell(f" lr {rate:.2e}", **values, norm=float(norm))
+    if (out / "validation.jsonl").exists():
+        plot_validation(out)
+    return run.checkpoint.path

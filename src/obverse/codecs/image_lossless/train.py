@@ -29,7 +29,7 @@ from obverse.codecs.image_lossless import pixels as raster_code
 from obverse.codecs.image_lossless.raster import ORDER
 from obverse.data.patches import image_files, split_files
 from obverse.errors import TrainingError
-from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder
+from obverse.training.run import Run, check_device, follow, log, make_folder
 
 KINDS = (("green", 3, 0), ("red", 3, 1), ("blue", 3, 2), ("gray", 1, 0))  # name, channels, which of them
 LOSSY_SUFFIXES = {".jpg", ".jpeg"}
@@ -226,8 +226,8 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
     optimiser = torch.optim.Adam(networks.parameters(), lr=recipe.lr, fused=True)
     parts = {"networks": networks, "average": average, "optimiser": optimiser}
     facts = {"recipe": asdict(recipe)}
-    checkpoint = Checkpoint(out, device, parts, {}, facts, recipe.checkpoint_seconds)
-    step = checkpoint.resume()
+    run = Run(out, device, recipe, parts, facts=facts)
+    step = run.resume()
     text = {"recipe": asdict(recipe), "data": [Path(d).name for d in data], "photos": len(files)}
     (out / "recipe.json").write_text(json.dumps(text, indent=2))
     validation = collect_files(held_out, recipe, "validation")
@@ -235,8 +235,7 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
     if min(map(len, training)) == 0 or min(map(len, validation)) == 0:
         raise TrainingError("the photos are too small to train on: add larger ones")
     rng = np.random.default_rng([recipe.seed, step])
-    progress = Progress(out, step, recipe.steps)
-    while step < recipe.steps:
+    for step in run.steps(lambda: (validate(average, validation, device), None)):
         rate = (
             recipe.lr * min(1, (step + 1) / recipe.warmup) * 0.5 * (1 + np.cos(np.pi * step / recipe.steps))
         )
@@ -251,9 +250,5 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
             loss_bits += float(loss.detach()) / len(KINDS)
         optimiser.step()
         follow(average, networks, recipe.ema, step)
-        step += 1
-        progress.step(step, {"bits": loss_bits})
-        if step % recipe.validate_every == 0 or step == recipe.steps:
-            progress.validation(step, validate(average, validation, device))
-        checkpoint.save_if_due(step, recipe.steps)
-    return checkpoint.path
+        run.tell(bits=loss_bits)
+    return run.checkpoint.path

@@ -39,7 +39,7 @@ from obverse.coding import TableFamily
 from obverse.errors import ExportError, TrainingError
 from obverse.priors.factorised import FactorisedDensity
 from obverse.quantization.rounding import straight_through, with_noise
-from obverse.training.run import Checkpoint, Progress, check_device, make_folder, record_phase
+from obverse.training.run import Run, check_device, make_folder, record_phase
 
 CLUSTER_STEPS = 5.0  # learning rate of clusters, times that of the networks
 
@@ -242,11 +242,11 @@ def train(
     optimiser = torch.optim.Adam(groups, recipe.lr, fused=True)
     parts = {"networks": networks, "optimiser": optimiser}
     facts = {"config": config.as_dict(), "recipe": asdict(recipe)}
-    checkpoint = Checkpoint(out, device, parts, {"rng": rng}, facts, recipe.checkpoint_seconds)
-    step = checkpoint.resume()
+    run = Run(out, device, recipe, parts, {"rng": rng}, facts, every=200)
+    step = run.resume()
     record_phase(out / "recipe.json", recipe, config, source.facts(), step)
-    progress = Progress(out, step, recipe.steps, every=200)
-    while step < recipe.steps:
+    count = min(5000, max(len(held_out), recipe.batch))
+    for step in run.steps(lambda: (validate(networks, recipe, held_out, count), None)):
         fitting = step >= recipe.refit_from
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(recipe, step) * group["times"]
@@ -271,10 +271,5 @@ def train(
         norm = torch.nn.utils.clip_grad_norm_(networks.parameters(), recipe.clip)
         if torch.isfinite(norm):
             optimiser.step()
-        step += 1
-        progress.step(step, {"distortion": distortion.item(), "bits": rate.item() / math.log(2)})
-        if step % recipe.validate_every == 0 or step == recipe.steps:
-            row = validate(networks, recipe, held_out, min(5000, max(len(held_out), recipe.batch)))
-            progress.validation(step, row)
-        checkpoint.save_if_due(step, recipe.steps)
-    return checkpoint.path
+        run.tell(distortion=distortion.item(), bits=rate.item() / math.log(2))
+    return run.checkpoint.path

@@ -20,7 +20,7 @@ from torch.nn import functional
 from obverse.codecs.split.images import LabelledImages, cut_and_mixed
 from obverse.codecs.split.resnet import ResNet, ResNetConfig, folded
 from obverse.errors import TrainingError
-from obverse.training.run import Checkpoint, Progress, check_device, make_folder, reading, record_phase
+from obverse.training.run import Run, check_device, make_folder, reading, record_phase
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,11 @@ def train_teacher(
     )  # fmt: skip
     parts = {"network": network, "optimiser": optimiser}
     facts = {"config": config.as_dict(), "recipe": asdict(recipe)}
-    checkpoint = Checkpoint(out, device, parts, {"rng": rng}, facts, recipe.checkpoint_seconds)
-    step = checkpoint.resume()
+    run = Run(out, device, recipe, parts, {"rng": rng}, facts)
+    step = run.resume()
     record_phase(out / "recipe.json", recipe, config, data.facts(), step)
     network.train()
-    progress = Progress(out, step, recipe.steps)
-    while step < recipe.steps:
+    for step in run.steps(lambda: ({"accuracy": accuracy(network, held_out)}, None)):
         for group in optimiser.param_groups:
             group["lr"] = recipe.lr * one_cycle(step, recipe.steps, recipe.warmup)
         x, labels = (part.to(device) for part in data.draw(recipe.batch, rng))
@@ -137,14 +136,10 @@ def train_teacher(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        step += 1
         if not math.isfinite(loss.item()):
-            raise TrainingError(f"the teacher's loss is not finite at step {step}: choose a smaller lr")
-        progress.step(step, {"loss": loss.item()})
-        if step % recipe.validate_every == 0 or step == recipe.steps:
-            progress.validation(step, {"accuracy": accuracy(network, held_out)})
-        checkpoint.save_if_due(step, recipe.steps)
-    return checkpoint.path
+            raise TrainingError(f"the teacher's loss is not finite at step {step + 1}: choose a smaller lr")
+        run.tell(loss=loss.item())
+    return run.checkpoint.path
 
 
 def load_network(path: Path) -> ResNet:

@@ -35,7 +35,7 @@ from obverse.codecs.split.resnet import ResNet
 from obverse.codecs.split.teacher import check_images
 from obverse.errors import TrainingError
 from obverse.quantization.rounding import with_noise
-from obverse.training.run import Checkpoint, Progress, check_device, make_folder, reading, record_phase
+from obverse.training.run import Run, check_device, make_folder, reading, record_phase
 
 DENSITY_PACE = 5.0
 
@@ -185,12 +185,11 @@ def train(
     )
     parts = {"networks": networks, "optimiser": optimiser}
     facts = {"config": config.as_dict(), "recipe": asdict(recipe)}
-    checkpoint = Checkpoint(out, device, parts, {"rng": rng}, facts, recipe.checkpoint_seconds)
-    step = checkpoint.resume()
+    run = Run(out, device, recipe, parts, {"rng": rng}, facts)
+    step = run.resume()
     record_phase(out / "recipe.json", recipe, config, data.facts(), step)
     networks.train()
-    progress = Progress(out, step, recipe.steps)
-    while step < recipe.steps:
+    for step in run.steps(lambda: (validate(networks, held_out), None), {recipe.tune_from}):
         tuning = step >= recipe.tune_from
         networks.encoder.requires_grad_(not tuning)
         networks.server.tail.requires_grad_(tuning or objective_of(recipe.objective).learns_tail)
@@ -205,12 +204,8 @@ def train(
         norm = torch.nn.utils.clip_grad_norm_(networks.parameters(), recipe.clip)
         if torch.isfinite(norm):
             optimiser.step()
-        step += 1
-        progress.step(step, {"loss": loss.item(), "bits": rate.item() / math.log(2)})
-        if step % recipe.validate_every == 0 or step in (recipe.steps, recipe.tune_from):
-            progress.validation(step, validate(networks, held_out))
-        checkpoint.save_if_due(step, recipe.steps)
-    return checkpoint.path
+        run.tell(loss=loss.item(), bits=rate.item() / math.log(2))
+    return run.checkpoint.path
 
 
 @torch.no_grad()

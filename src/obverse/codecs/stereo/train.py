@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from obverse.codecs.image.train import learning_rate, to_tensor
+from obverse.codecs.image.train import to_tensor
 from obverse.codecs.stereo.crops import (
     Bytes,
     Crops,
@@ -32,7 +32,8 @@ from obverse.codecs.stereo.crops import (
 from obverse.codecs.stereo.fusion import CELL, Fused, StereoConfig, StereoFusion, correlate_rows
 from obverse.codecs.stereo.pairs import PairFiles, pair_files, read_pair
 from obverse.errors import InputError, TrainingError
-from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder
+from obverse.training.run import Run, check_device, follow, log, make_folder
+from obverse.training.schedule import warm_up_stay_fall
 from obverse.transforms.blocks import space_to_depth
 
 QUALITIES = (1.0, 3.0, 6.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 52.0, 70.0, 90.0)
@@ -212,13 +213,21 @@ def train(
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
     parts = {"model": model, "average": average, "optimiser": optimiser}
     facts = {"config": config.as_dict()}
-    checkpoint = Checkpoint(out, device, parts, {"sampler": sampler.rng}, facts, recipe.checkpoint_seconds)
-    step = checkpoint.resume()
+    run = Run(out, device, recipe, parts, {"sampler": sampler.rng}, facts, every=50)
+    run.resume()
     recipe_text = {"model": config.as_dict(), "recipe": asdict(recipe), "data": [Path(d).name for d in data]}
     (out / "recipe.json").write_text(json.dumps(recipe_text, indent=2))
-    progress = Progress(out, step, recipe.steps, every=50)
-    while step < recipe.steps:
-        rate = learning_rate(recipe, step)  # type: ignore[arg-type]  # has the fields it reads
+
+    def validation_row() -> tuple[dict[str, object], str]:
+        rows = validate(average, validation, decode, device)
+        told = "  ".join(
+            f"q{r['quality']:g} {r['before']:.2f} -> {r['after']:.2f} dB (warped {r['warped']:.2f})"
+            for r in rows
+        )
+        return {"rows": rows}, told
+
+    for step in run.steps(validation_row):
+        rate = warm_up_stay_fall(recipe, step)
         for group in optimiser.param_groups:
             group["lr"] = rate
         share = 0.7 if step < recipe.beginning * recipe.steps else recipe.synthetic_share
@@ -232,15 +241,5 @@ def train(
         if torch.isfinite(norm):
             optimiser.step()
         follow(average, model, recipe.ema, step)
-        step += 1
-        values["norm"] = float(norm)
-        progress.step(step, values)
-        if step % recipe.validate_every == 0 or step == recipe.steps:
-            rows = validate(average, validation, decode, device)
-            told = "  ".join(
-                f"q{r['quality']:g} {r['before']:.2f} -> {r['after']:.2f} dB (warped {r['warped']:.2f})"
-                for r in rows
-            )
-            progress.validation(step, {"rows": rows}, told)
-        checkpoint.save_if_due(step, recipe.steps)
-    return checkpoint.path
+        run.tell(**values, norm=float(norm))
+    return run.checkpoint.path

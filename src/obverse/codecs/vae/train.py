@@ -24,7 +24,7 @@ from torch import Tensor
 from obverse.codecs.vae.networks import VaeConfig, VaeNetworks
 from obverse.data.image_sets import Bytes, read_image_set
 from obverse.errors import TrainingError, UnsupportedInputError
-from obverse.training.run import Checkpoint, Progress, check_device, follow, log, make_folder, record_phase
+from obverse.training.run import Run, check_device, follow, log, make_folder, record_phase
 
 AS_IS, STOCHASTIC = "as-is", "stochastic"
 
@@ -174,13 +174,12 @@ def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig,
     optimiser = torch.optim.Adam(model.parameters(), recipe.lr, fused=True)
     parts = {"model": model, "average": average, "optimiser": optimiser}
     facts = {"config": config.as_dict()}
-    checkpoint = Checkpoint(out, device, parts, {"rng": rng}, facts, recipe.checkpoint_seconds)
-    step = checkpoint.resume()
+    run = Run(out, device, recipe, parts, {"rng": rng}, facts)
+    step = run.resume()
     names = ["/".join(Path(source).resolve().parts[-2:]) for source in data]
     record_phase(out / "recipe.json", recipe, config, names, step, images=len(training))
     per_image = config.height * config.width * math.log(2)
-    progress = Progress(out, step, recipe.steps)
-    while step < recipe.steps:
+    for step in run.steps(lambda: (validate(average, validation, device), None)):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(recipe, step)
         weights = kl_weights(recipe, step, len(config.latents)).to(device)
@@ -195,11 +194,6 @@ def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig,
         if torch.isfinite(norm):
             optimiser.step()
         follow(average, model, recipe.ema, step)
-        step += 1
-        values = {"pixels": pixels.item(), "norm": norm.item()}
-        values |= {f"z{i + 1}": value for i, value in enumerate(kl.tolist())}
-        progress.step(step, values)
-        if step % recipe.validate_every == 0 or step == recipe.steps:
-            progress.validation(step, validate(average, validation, device))
-        checkpoint.save_if_due(step, recipe.steps)
-    return checkpoint.path
+        layers = {f"z{i + 1}": value for i, value in enumerate(kl.tolist())}
+        run.tell(pixels=pixels.item(), norm=norm.item(), **layers)
+    return run.checkpoint.path
