@@ -95,6 +95,6 @@ def test_every_option_is_a_flag(tmp_path, capsys: pytest.CaptureFixture[str]) ->
     wanted = obverse.compress(x, codec="features", loss=0.1, standardise=True, chunk=64)
     assert (tmp_path / "x.obv").read_bytes() == wanted
     assert run(["compress", where, "-f", "--codec", "features", "--loss", "2"]) == OptionError.exit_code
-    assert "loss must be a number above 0 below 1, not 2.0" in capsys.readouterr().err
+    assert "loss must be a number above 0 and below 1, not 2.0" in capsys.readouterr().err
     assert run(["compress", where, "-f", "--codec", "features", "--quality", "2"]) == 2
     assert run(["compress", where, "-f", "--codec", "features", "--losss", "2"]) == 2

@@ -3,7 +3,7 @@ r"""Bits back on MNIST and Fashion-MNIST: files, ELBO, and what other compressor
     obverse train vae --data DATA/mnist/train-images-idx3-ubyte.gz --out runs/vae-mnist --steps 11000
     obverse train vae --data DATA/fashion-mnist/train-images-idx3-ubyte.gz --out runs/vae-fashion --steps 5000
     obverse train vae --data DATA/mnist/train-images-idx3-ubyte.gz --out runs/vae-mnist-binary --steps 2600 \
-        --binary --local 0 --top 40
+        --binarise stochastic --local 0 --top 40
     python experiments/bits_back/rates.py run --data DATA            about ten minutes of CPU time
     python experiments/bits_back/rates.py show                       tables and plots from the CSV files
 

@@ -26,9 +26,10 @@ from matplotlib.figure import Figure
 
 from obverse.codecs.invariant.codec import InvariantCodec
 from obverse.codecs.invariant.export import export_invariant
-from obverse.codecs.invariant.networks import InvariantConfig
+from obverse.codecs.invariant.objectives import objective_of
+from obverse.codecs.invariant.recipe import InvariantConfig, InvariantRecipe
 from obverse.codecs.invariant.sources import RotatedPoints, rotated
-from obverse.codecs.invariant.train import InvariantRecipe, objective_of, train
+from obverse.codecs.invariant.train import train
 from obverse.container import read, write
 from obverse.theory import Banana
 
@@ -167,7 +168,7 @@ def main() -> None:
             folder = arguments.out / f"{objective}-{beta}"
             # a contrastive objective collapses to one code at the others' learning rate
             lr = arguments.lr if objective_of(objective).decodes else arguments.lr / 3
-            recipe = InvariantRecipe(objective, beta, arguments.steps, arguments.batch, lr)
+            recipe = InvariantRecipe(objective, beta, arguments.steps, arguments.batch, lr, anneal=0.0)
             config = InvariantConfig((2,), CODES[objective], arguments.width, objective_of(objective).decodes)
             checkpoint = train(
                 RotatedPoints(known, turn), RotatedPoints(held_out, turn), folder, recipe, config

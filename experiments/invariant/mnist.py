@@ -33,9 +33,10 @@ from torch.nn import functional
 
 from obverse.codecs.invariant.codec import InvariantCodec
 from obverse.codecs.invariant.export import export_invariant
-from obverse.codecs.invariant.networks import InvariantConfig
-from obverse.codecs.invariant.sources import Affine, TransformedImages, transformed_set
-from obverse.codecs.invariant.train import InvariantRecipe, objective_of, train
+from obverse.codecs.invariant.objectives import objective_of
+from obverse.codecs.invariant.recipe import Affine, InvariantConfig, InvariantRecipe
+from obverse.codecs.invariant.sources import TransformedImages, transformed_set
+from obverse.codecs.invariant.train import train
 from obverse.container import read, write
 from obverse.data.image_sets import Bytes, read_image_set
 from obverse.zoo import load_model_from

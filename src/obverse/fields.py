@@ -1,5 +1,8 @@
 """Options said once: a dataclass whose fields know their help and range. Flags, checks, errors and docs come from it.
 
+Options of codecs are such dataclasses, and so are the recipes of trainings, the sizes of networks and what runs learn
+from (`obverse.training.recipe`).
+
 class FlowOptions(Options):
     segment: int = option(250, "Images of a message.", low=1, high=1000)
 
@@ -15,13 +18,13 @@ import math
 import numbers
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar, Self
 
 from obverse.container.limits import Limits
-from obverse.errors import OptionError
+from obverse.errors import ObverseError, OptionError
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,10 @@ class About:
 def option(default: Any, help: str, **about: Any) -> Any:
     """A field of an options class.
 
-    help: one sentence, as `--help` shows it. low, high: the smallest and largest value; above, below: bounds that are
-    excluded. choices: the values of a text. short: a short flag, "-q". parse: what makes a value of the text of a
-    flag, where that is more than its type says. flag: whether the command line has it.
+    default: `dataclasses.MISSING` for what must be given. help: one sentence, as `--help` shows it. low, high: the
+    smallest and largest value; above, below: bounds that are excluded. choices: the values of a text. short: a short
+    flag, "-q". parse: what makes a value of the text of a flag, where that is more than its type says. flag: whether
+    the command line has it.
     """
     return field(default=default, metadata={"about": About(help, **about)})
 
@@ -57,13 +61,19 @@ class OptionField:
     kind: type | None
     default: Any
     about: About
+    hint: Any = None
 
-    def check(self, value: Any) -> None:
-        """Raises OptionError for a value of another kind, or out of range."""
+    @property
+    def required(self) -> bool:
+        """Whether it must be given."""
+        return self.default is MISSING
+
+    def check(self, value: Any, error: type[ObverseError] = OptionError) -> None:
+        """Raises OptionError, or the error given, for a value of another kind, or out of range."""
         if self.kind is None or (value is None and self.default is None):
             return
         if not self._fits(value):
-            raise OptionError(f"{self.name} must be {self.expected}, not {value!r}")
+            raise error(f"{self.name} must be {self.expected}, not {value!r}")
 
     def _fits(self, value: Any) -> bool:
         about = self.about
@@ -93,13 +103,37 @@ class OptionField:
             return "True or False"
         if self.kind is str:
             return "a text"
-        parts = {"from": about.low, "to": about.high, "above": about.above, "below": about.below}
-        limits = " ".join(f"{word} {value}" for word, value in parts.items() if value is not None)
-        return f"a {'whole ' if self.kind is int else ''}number {limits}".strip()
+        number = f"a {'whole ' if self.kind is int else ''}number"
+        if about.low is not None and about.high is not None:
+            return f"{number} from {about.low} to {about.high}"
+        parts = {"from": about.low, "above": about.above, "at most": about.high, "below": about.below}
+        limits = " and ".join(f"{word} {value}" for word, value in parts.items() if value is not None)
+        return f"{number} {limits}".strip()
+
+
+class Fields:
+    """Base of dataclasses all of whose fields are made by `option`: values are checked when one is made."""
+
+    error: ClassVar[type[ObverseError]] = OptionError  # what a wrong value raises
+
+    def __post_init__(self) -> None:
+        for about in self.described():
+            about.check(getattr(self, about.name), self.error)
+
+    @classmethod
+    def checked(cls, what: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values, if all of them are fields. what: whose they are, for errors. Raises the class's error."""
+        check_names(given, [about.name for about in cls.described()], what, cls.error)
+        return dict(given)
+
+    @classmethod
+    def described(cls) -> tuple[OptionField, ...]:
+        """Its fields, in order."""
+        return _described(cls)  # type: ignore[arg-type]  # mypy takes the hash of instances for that of the class
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Fields):
     """What every codec takes.
 
     metadata: plain values under names, kept in the file.
@@ -110,8 +144,7 @@ class Options:
     one_of: ClassVar[tuple[str, ...]] = ()  # of these options at most one may be given
 
     def __post_init__(self) -> None:
-        for about in self.described():
-            about.check(getattr(self, about.name))
+        super().__post_init__()
         if not (self.metadata is None or isinstance(self.metadata, Mapping)):
             raise OptionError(f"metadata must be values under names, not {self.metadata!r}")
         given = [name for name in self.one_of if getattr(self, name) is not None]
@@ -128,18 +161,7 @@ class Options:
     @classmethod
     def of(cls, codec: str, given: Mapping[str, Any]) -> Self:
         """The options of these names and values. codec: id, for errors. Raises OptionError."""
-        known = [about.name for about in cls.described()]
-        for name in given:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
-                raise OptionError(f"the codec {codec!r} has no option {name!r}; {hint}")
-        return cls(**given)
-
-    @classmethod
-    def described(cls) -> tuple[OptionField, ...]:
-        """Its fields, in order."""
-        return _described(cls)  # type: ignore[arg-type]  # mypy takes the hash of instances for that of the class
+        return cls(**cls.checked(f"the codec {codec!r}", given))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,18 +174,29 @@ class LimitedOptions(Options):
     limits: Limits | None = option(None, "What may be coded.", flag=False)
 
 
+def check_names(
+    given: Iterable[str], known: Collection[str], what: str, error: type[ObverseError] = OptionError
+) -> None:
+    """Raises the error for a name that is not known, with what may have been meant. what: whose options they are."""
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
+            raise error(f"{what} has no option {name!r}; {hint}")
+
+
 @cache
-def _described(options: type[Options]) -> tuple[OptionField, ...]:
+def _described(options: type[Fields]) -> tuple[OptionField, ...]:
     return tuple(_fields(options))
 
 
-def _fields(options: type[Options]) -> Iterator[OptionField]:
+def _fields(options: type[Fields]) -> Iterator[OptionField]:
     hints = typing.get_type_hints(options)
-    for entry in fields(options):
+    for entry in fields(options):  # type: ignore[arg-type]  # the subclasses are dataclasses
         kinds = [kind for kind in _members(hints[entry.name]) if kind is not types.NoneType]
         kind = kinds[0] if len(kinds) == 1 and kinds[0] in (int, float, str, bool) else None
         about = entry.metadata["about"]
-        yield OptionField(entry.name, kind, entry.default, about)
+        yield OptionField(entry.name, kind, entry.default, about, hints[entry.name])
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

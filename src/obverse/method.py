@@ -31,6 +31,30 @@ class Command:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Training:
+    """How models of a codec are trained: `obverse train ID` and `obverse export ID` are made of it.
+
+    inputs: "module:Class", an `obverse.training.recipe.Inputs`: what a run learns from.
+    recipe: "module:Class", an `obverse.training.recipe.Recipe`: every number that decides the result.
+    sizes: "module:Class", an `obverse.training.recipe.Sizes` of the networks; None where the recipe has them.
+    run: "module:function", (inputs, out, recipe, sizes, device) -> None: trains in the folder `out`, going on from
+        its checkpoint. sizes are those that were given, by name.
+    export: "module:function", (inputs, checkpoint, out) -> facts: makes the model of a run in the folder `out`;
+        "fingerprint" is among the facts, and "told", if there is more to say when the training ends.
+    help: a sentence or two, on what the data must be.
+    examples: lines for the help.
+    """
+
+    inputs: str
+    recipe: str
+    run: str
+    export: str
+    sizes: str | None = None
+    help: str = ""
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Method:
     """One codec of one method of compression, declared.
 
@@ -48,7 +72,8 @@ class Method:
     builds_on: ids of the codecs whose code or model this one imports.
     options: "module:Class", a dataclass of `obverse.fields`; None for a codec without options.
     facts: "module:function", header -> what `obverse info` says of a file; None for nothing but the header.
-    training: "module:function", the command `obverse train ID`; None for what is not trained.
+    training: how its models are trained, or "module:function", a command `obverse train ID` of its own; None for what
+        is not trained.
     commands: further commands.
     """
 
@@ -66,7 +91,7 @@ class Method:
     builds_on: tuple[str, ...] = ()
     options: str | None = None
     facts: str | None = None
-    training: str | None = None
+    training: Training | str | None = None
     commands: tuple[Command, ...] = ()
 
     def resolve(self, reference: str) -> Any:

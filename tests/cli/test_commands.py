@@ -268,7 +268,7 @@ def test_no_data_to_a_terminal(folder: Path, monkeypatch: pytest.MonkeyPatch, ca
 
 
 @pytest.mark.parametrize(
-    "command", ["compress", "decompress", "info", "list", "train image", "export", "evaluate"]
+    "command", ["compress", "decompress", "info", "list", "train image", "export image", "evaluate"]
 )
 def test_help_with_examples(command: str, capsys: Capture) -> None:
     assert run([*command.split(), "--help"]) == 0
@@ -339,12 +339,15 @@ def test_train_and_export_say_what_is_wrong(folder: Path, capsys: Capture) -> No
     assert "no images under in" in capsys.readouterr().err
     assert run(["train", "image", "--data", "gone", "--out", "runs"]) == 3
     assert "gone" in capsys.readouterr().err
-    assert run(["export", "runs", "--data", "in", "--out", "zoo"]) == 3
+    assert run(["export", "image", "runs", "--data", "in", "--out", "zoo"]) == 3
     assert "no checkpoint runs" in capsys.readouterr().err
     Path("bad.pt").write_text("text")
-    assert run(["export", "bad.pt", "--data", "in", "--out", "zoo"]) == 3
+    Image.fromarray(smooth_photo(64, 64)).save("in/photo.png")
+    assert run(["export", "image", "bad.pt", "--data", "in", "--out", "zoo"]) == 3
     assert "bad.pt is not a checkpoint" in capsys.readouterr().err
-    assert files(folder) == ["bad.pt"]
+    assert files(folder) == ["bad.pt", "in/photo.png"]
+    assert run(["export", "image", "bad.pt", "--out", "zoo"]) == 3
+    assert "does not say what it learned from: give --data" in capsys.readouterr().err
 
 
 # -- words and numbers ------------------------------------------------------------------------------------

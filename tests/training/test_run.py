@@ -186,7 +186,7 @@ def test_a_stopped_run_keeps_the_step_that_it_was_in(tmp_path, capsys, number, d
         (tmp_path / name).mkdir()
     wanted = whole(tmp_path / "a", None)
     with pytest.raises(
-        KeyboardInterrupt, match="step 4 of 10 is kept in .*checkpoint.pt, and the same command"
+        KeyboardInterrupt, match=r"step 4 of 10 is kept in .*checkpoint\.pt, and the same command"
     ):
         whole(tmp_path / "b", (during, 3 if during == "step" else 4))
     assert torch.load(tmp_path / "b" / "checkpoint.pt", weights_only=True)["step"] == 4

@@ -31,8 +31,10 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,  # `run` has its own sentence and exit code for it
 )
-train_app = App(name="train", help="Train a codec's model from a folder of data.")
+train_app = App(name="train", help="Train a codec's model from data of your own.")
+export_app = App(name="export", help="Turn a training run into a model that codes.")
 app.command(train_app)
+app.command(export_app)
 for _name, _run in {
     "compress": "compress:compress",
     "decompress": "decompress:decompress",
@@ -43,14 +45,17 @@ for _name, _run in {
 }.items():
     app.command(f"obverse.cli.{_run}", name=_name)
 for _method in list_methods():
-    if _method.training is not None:
+    if isinstance(_method.training, str):
         train_app.command(_method.where(_method.training), name=_method.id)
+    elif _method.training is not None:
+        for _group in (train_app, export_app):
+            _group.command(f"obverse.cli.training:{_group.name[0]} {_method.id}", name=_method.id)
     for _command in _method.commands:
         app.command(_method.where(_command.run), name=_command.name)
 
 
 def load_commands() -> None:
     """Import what methods add, so that lists of commands can show the first line of each."""
-    for group in (app, train_app):
+    for group in (app, train_app, export_app):
         for name in group:
             group[name]

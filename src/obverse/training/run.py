@@ -344,12 +344,14 @@ def _stopping() -> Iterator[_Stop]:
 def record_phase(path: Path, recipe: Any, config: Any, data: object, step: int, **facts: object) -> None:
     """Write the resolved recipe beside the weights. A run resumed with another recipe has several phases.
 
-    recipe: a dataclass; config: what `as_dict` tells the sizes of the model; data, facts: what it was trained on.
+    recipe: a dataclass; config: what `as_dict` tells the sizes of the model, None where the recipe has them; data,
+    facts: what it was trained on.
     """
     phases = json.loads(path.read_text())["phases"] if path.exists() else []
     if not phases or phases[-1]["recipe"] != asdict(recipe):
         phases.append({"from_step": step, "recipe": asdict(recipe), "data": data} | facts)
-    path.write_text(json.dumps({"model": config.as_dict(), "phases": phases}, indent=2))
+    sizes = {} if config is None else {"model": config.as_dict()}
+    path.write_text(json.dumps(sizes | {"phases": phases}, indent=2))
 
 
 def recorded_phases(checkpoint: Path) -> list[dict[str, Any]]:

@@ -130,18 +130,20 @@ def _codec_of(folder: Path) -> str:
     return str(config.get("codec", folder.name)) if isinstance(config, dict) else folder.name
 
 
-def store_model(folder: Path, weights: bytes, config: dict[str, Any], card: str) -> StoredModel:
+def store_model(
+    folder: Path, weights: bytes, config: dict[str, Any], card: str, packed: bytes | None = None
+) -> StoredModel:
     """Write a model's three files, each whole or not at all; returns the model as it would be loaded.
 
-    weights: the bytes of a safetensors file. config: plain values; its "codec" is the id of the codec.
-    Raises OutputError.
+    weights: the bytes of a safetensors file; packed: the same behind `pack`, where that is made already. config: plain
+    values; its "codec" is the id of the codec. Raises OutputError.
     """
     text = json.dumps(config, indent=2).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
-    write_atomically(folder / WEIGHTS, pack(weights), overwrite=True)
+    write_atomically(folder / WEIGHTS, pack(weights) if packed is None else packed, overwrite=True)
     write_atomically(folder / CONFIG, text, overwrite=True)
     write_atomically(folder / CARD, card.encode(), overwrite=True)
     return StoredModel(folder.resolve().name, weights, json.loads(text), fingerprint(weights, text))

@@ -11,7 +11,8 @@ from safetensors.torch import save as save_safetensors
 
 from obverse.codecs.flow.exact_networks import ExactIntegerFlow
 from obverse.codecs.flow.export import quantise_flow
-from obverse.codecs.flow.networks import Coupling, FlowConfig, IntegerFlow
+from obverse.codecs.flow.networks import Coupling, IntegerFlow
+from obverse.codecs.flow.recipe import FlowConfig
 from obverse.zoo import StoredModel, store_model
 from tests.conftest import smooth_photo
 

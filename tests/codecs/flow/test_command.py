@@ -1,11 +1,12 @@
 """`obverse train flow`: from a folder of images to a model that compresses."""
 
+import json
+
 import numpy as np
-import pytest
 from PIL import Image
 
 import obverse
-from obverse.codecs.flow.command import train_flow
+from obverse.cli import run
 from obverse.errors import InputError
 from tests.codecs.flow.models import some_images
 from tests.conftest import smooth_photo
@@ -19,21 +20,44 @@ def test_train_then_compress(tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     Image.fromarray(smooth_photo(100, 120)).save(tmp_path / "photos" / "photo.jpg")
     out = tmp_path / "run"
-    settings = {"photos": [tmp_path / "photos"], "steps": 2, "batch": 2, "validation": 2, "device": "cpu"}
-    assert train_flow(data=tmp_path / "images", out=out, **settings) == 0
+    words = ["train", "flow", "--data", str(tmp_path / "images"), "--photos", str(tmp_path / "photos")]
+    words += [
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--validation",
+        "2",
+        "--device",
+        "cpu",
+        "--width",
+        "8",
+        "--blocks",
+        "1",
+        "1",
+        "1",
+    ]
+    words += ["--out", str(out)]
+    assert run(words) == 0
     assert "bits per dimension" in "".join(capsys.readouterr())
     data = obverse.compress(images, codec=str(out / "model"))
     assert np.array_equal(obverse.decompress(data, model=out / "model"), images)
     again = (out / "model" / "config.json").read_bytes()
-    assert train_flow(data=tmp_path / "images", out=out, **settings) == 0  # nothing left to do but to export
+    assert run(words) == 0  # nothing left to do but to export
     assert (out / "model" / "config.json").read_bytes() == again
     assert obverse.compress(images, codec=str(out / "model")) == data
+    assert json.loads(again)["model"]["blocks"] == [1, 1, 1]
+    assert run(["export", "flow", str(out), "--out", str(tmp_path / "zoo")]) == 0  # it knows its data
+    assert (tmp_path / "zoo" / "config.json").read_bytes() == again
 
 
-def test_no_images(tmp_path):
-    with pytest.raises(InputError, match="empty"):
-        train_flow(data=tmp_path, out=tmp_path / "run")
+def test_no_images(tmp_path, capsys):
+    train = ["train", "flow", "--out", str(tmp_path / "run"), "--data"]
+    assert run([*train, str(tmp_path)]) == InputError.exit_code
+    assert "empty" in capsys.readouterr().err
     np.save(tmp_path / "x.npy", some_images(3))
     (tmp_path / "photos").mkdir()
-    with pytest.raises(InputError, match="no images"):
-        train_flow(data=tmp_path / "x.npy", out=tmp_path / "run", photos=[tmp_path / "photos"])
+    assert (
+        run([*train, str(tmp_path / "x.npy"), "--photos", str(tmp_path / "photos")]) == InputError.exit_code
+    )
+    assert "no images" in capsys.readouterr().err and not (tmp_path / "run").exists()

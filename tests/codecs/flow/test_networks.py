@@ -12,7 +12,6 @@ from obverse.codecs.flow.networks import (
     PREDICT_BOUND,
     VALUE_STEP,
     Coupling,
-    FlowConfig,
     FlowLevel,
     IntegerFlow,
     from_colour,
@@ -22,6 +21,7 @@ from obverse.codecs.flow.networks import (
     to_colour,
     unsqueeze,
 )
+from obverse.codecs.flow.recipe import FlowConfig
 from obverse.coding.logistic_mixture import FRACTION, LOGIT, LogisticMixtures, scale_of, weights_of
 from obverse.errors import InputError
 from tests.codecs.flow.models import CONFIG, float_flow, some_images

@@ -12,7 +12,8 @@ from obverse.codecs.flow import export as flow_export
 from obverse.codecs.flow import train as training
 from obverse.codecs.flow.codec import FlowCodec
 from obverse.codecs.flow.export import Calibration, export_flow, load_checkpoint, quantise_flow, step_of
-from obverse.codecs.flow.train import Batches, FlowRecipe, bits_per_dimension, photo_crops, train
+from obverse.codecs.flow.recipe import FlowRecipe
+from obverse.codecs.flow.train import Batches, bits_per_dimension, photo_crops, train
 from obverse.container import read, write
 from obverse.errors import ExportError, InputError, OutputError, TrainingError
 from obverse.zoo import load_model_from
@@ -74,10 +75,10 @@ def test_it_learns(tmp_path):
 @pytest.mark.parametrize(
     ("change", "images", "device", "error", "words"),
     [
-        ({"steps": 0}, some_images(4), "cpu", TrainingError, "above zero"),
+        ({"steps": 0}, some_images(4), "cpu", TrainingError, "steps must be"),
         ({"decay": 1.5}, some_images(4), "cpu", TrainingError, "decay"),
         ({"validation": 4}, some_images(4), "cpu", TrainingError, "too few"),
-        ({"validation": 0}, some_images(4), "cpu", TrainingError, "too few"),
+        ({"validation": 0}, some_images(4), "cpu", TrainingError, "validation must be"),
         ({}, some_images(4), "tpu", TrainingError, "no device"),
         ({}, np.zeros((4, 28, 28), np.uint8), "cpu", InputError, "32, 32, 3"),
         ({}, some_images(4).astype(float), "cpu", InputError, "float64"),

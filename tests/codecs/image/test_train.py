@@ -11,8 +11,9 @@ from PIL import Image
 import obverse
 from obverse.codecs.image.codec import ImageCodec
 from obverse.codecs.image.export import export_image
-from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
-from obverse.codecs.image.train import ImageRecipe, loss_of, sample_quality, train
+from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN, ImageModel, lmbda_of
+from obverse.codecs.image.recipe import ImageModelConfig, ImageRecipe
+from obverse.codecs.image.train import loss_of, sample_quality, train
 from obverse.errors import InputError, TrainingError
 from obverse.training.schedule import warm_up_stay_fall
 from obverse.zoo import load_model, load_model_from

@@ -9,7 +9,8 @@ from PIL import Image
 
 import obverse
 from obverse.codecs.image.codec import quantise_latents
-from obverse.codecs.image.model import ImageModel, ImageModelConfig
+from obverse.codecs.image.model import ImageModel
+from obverse.codecs.image.recipe import ImageModelConfig
 from obverse.codecs.image.warm_start import stored_state, warm_start
 from obverse.errors import InputError
 from obverse.zoo import load_model

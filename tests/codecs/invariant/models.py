@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import save as save_safetensors
 
 from obverse.codecs.invariant.codec import state_of
-from obverse.codecs.invariant.networks import InvariantConfig
-from obverse.codecs.invariant.train import InvariantNetworks
+from obverse.codecs.invariant.networks import InvariantNetworks
+from obverse.codecs.invariant.recipe import InvariantConfig
 from obverse.zoo import StoredModel, fingerprint
 
 POINTS = InvariantConfig((3,), codes=2, width=8)
-IMAGES = InvariantConfig((9, 12), codes=4, width=4)
+IMAGES = InvariantConfig((9, 12), codes=4, width=4, clusters=1)
 TASKS_ONLY = InvariantConfig((3,), codes=2, width=8, decodes=False)
 CLUSTERED = InvariantConfig((9, 12), codes=4, width=4, clusters=5)
 CONFIGS = (POINTS, IMAGES, TASKS_ONLY, CLUSTERED)

@@ -17,7 +17,7 @@ from safetensors.torch import save as save_safetensors
 
 from obverse.codec import decoded_file
 from obverse.codecs.invariant.codec import InvariantCodec
-from obverse.codecs.invariant.networks import InvariantConfig
+from obverse.codecs.invariant.recipe import InvariantConfig
 from obverse.coding import TableFamily
 from obverse.container import Container, Limits, read, write
 from obverse.errors import (

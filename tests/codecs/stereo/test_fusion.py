@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obverse.codecs.stereo.fusion import (
-    StereoConfig,
     StereoFusion,
     convex_upsample,
     correlate_rows,
@@ -15,6 +14,7 @@ from obverse.codecs.stereo.fusion import (
     peak_disparity,
     warp,
 )
+from obverse.codecs.stereo.recipe import StereoConfig
 
 SMALL = StereoConfig(
     disparities=6,

@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load
 
+from obverse.codecs.stereo.crops import photo_files, synthetic_scenes
 from obverse.codecs.stereo.export import export_stereo, load_checkpoint, match_samples
-from obverse.codecs.stereo.fusion import StereoConfig, StereoFusion
+from obverse.codecs.stereo.fusion import StereoFusion
 from obverse.codecs.stereo.pairs import shift_rows, synthetic_pair
-from obverse.codecs.stereo.train import StereoRecipe, loss_of, matching_cost, to_unit, train, validate
+from obverse.codecs.stereo.recipe import StereoConfig, StereoRecipe
+from obverse.codecs.stereo.train import loss_of, matching_cost, to_unit, train, validate
 from obverse.errors import ExportError, InputError, TrainingError
 from obverse.zoo import load_model_from
 from tests.conftest import smooth_photo
@@ -142,16 +144,25 @@ def test_export_and_its_calibration(folder, tmp_path):
     checkpoint = train([folder], tmp_path / "run", RECIPE, SMALL, decode, "cpu")
     network, steps = load_checkpoint(checkpoint)
     assert steps == RECIPE.steps
-    facts = export_stereo(checkpoint, [folder], tmp_path / "model", decode, correlation, bytes(8))
+    stored = export_stereo(checkpoint, [folder], tmp_path / "model", decode, correlation, bytes(8))
     model = load_model_from(tmp_path / "model")
-    assert model.codec == "stereo" and model.fingerprint.hex() == facts["fingerprint"]
+    assert model.codec == "stereo" and model.fingerprint == stored.fingerprint
     assert model.config["image_model"] == bytes(8).hex() and model.config["steps"] == RECIPE.steps
     trained = network.state_dict()
     for name, value in load(model.weights).items():
         assert torch.equal(value.float(), trained[name].half().float()), name
-    assert facts["fingerprint"] not in (tmp_path / "model" / "card.md").read_text()  # it would change it
+    assert stored.fingerprint.hex() not in (tmp_path / "model" / "card.md").read_text()  # it would change it
     with pytest.raises(ExportError, match="train longer"):
         export_stereo(checkpoint, [folder], tmp_path / "other", decode, lambda *args: 0.5, bytes(8))
+
+
+def test_photos_narrower_than_the_largest_disparity(tmp_path):
+    for i, width in enumerate((80, 150, 224, 240, 300)):
+        Image.fromarray(smooth_photo(70, width, seed=i)).save(tmp_path / f"{i}.png")
+    scenes = synthetic_scenes(
+        photo_files([tmp_path]), 30, (1.0,), lambda view, quality: view, np.random.default_rng(0)
+    )
+    assert {scene.right.shape[1] for scene in scenes} == {64, 80, 140}  # those of the first two are too small
 
 
 def test_match_samples_are_right_and_wrong_views():
@@ -171,11 +182,11 @@ def test_validation_sees_the_codec_and_the_network(folder, tmp_path):
 
 def test_what_cannot_be_trained_is_refused(folder, tmp_path):
     def attempt(error, match, data=None, device="cpu", **changes):
-        recipe = StereoRecipe(**{**vars(RECIPE), **changes})
         with pytest.raises(error, match=match):
+            recipe = StereoRecipe(**{**vars(RECIPE), **changes})
             train([data or folder], tmp_path / "run", recipe, SMALL, decode, device)
 
-    attempt(TrainingError, "above zero", steps=0)
+    attempt(TrainingError, "steps must be", steps=0)
     attempt(TrainingError, "multiples of 8", height=100)
     attempt(TrainingError, "no device", device="nowhere")
     attempt(InputError, "no folder", data=tmp_path / "nowhere")

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save
 
 from obverse.codecs.vae.exact_networks import quantise_vae
-from obverse.codecs.vae.networks import VaeConfig, VaeNetworks
+from obverse.codecs.vae.networks import VaeNetworks
+from obverse.codecs.vae.recipe import VaeConfig
 from obverse.zoo import StoredModel
 
 SIZES = {

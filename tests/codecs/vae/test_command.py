@@ -5,13 +5,10 @@ from __future__ import annotations
 import zipfile
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
 from obverse.cli import run
-from obverse.cli.console import UsageError
-from obverse.codecs.vae.command import train_vae
 from obverse.data.image_sets import read_image_set
 from obverse.errors import InputError, UnsupportedInputError
 from obverse.zoo import store_model
@@ -28,7 +25,6 @@ def test_the_command_trains_and_exports(tmp_path, monkeypatch, capsys):
 
     def train(data, out, recipe, config, device):
         calls.append((data, out, recipe, config, device))
-        return out / "checkpoint.pt"
 
     def export(checkpoint, data, out):
         calls.append((checkpoint, data, out))
@@ -38,27 +34,35 @@ def test_the_command_trains_and_exports(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(obverse.codecs.vae.export, "export_vae", export)
     out = tmp_path / "run"
     threads = torch.get_num_threads()
-    assert (
-        train_vae(data=[path], out=out, steps=7, lr=0.5, shift=1, device="cpu", threads=threads, top=9) == 0
-    )
+    words = ["train", "vae", "--data", str(path), "--out", str(out), "--device", "cpu"]
+    assert run([*words, *f"--steps 7 --lr .5 --shift 1 --threads {threads} --top 9 --no-bf16".split()]) == 0
     data, folder, recipe, config, device = calls[0]
     assert (data, folder, device) == ([path], out, "cpu")
-    assert (recipe.steps, recipe.lr, recipe.shift, recipe.binarise) == (7, 0.5, 1, "as-is")
+    assert (recipe.steps, recipe.lr, recipe.shift, recipe.binarise, recipe.bf16) == (
+        7,
+        0.5,
+        1,
+        "as-is",
+        False,
+    )
     assert (config.height, config.width, config.levels, config.top) == (8, 12, 256, 9)
     assert calls[1] == (out / "checkpoint.pt", [path], out / "model")
     assert "0123" in capsys.readouterr().err
-    train_vae(data=[path], out=out, binary=True, device="cpu")
+    run([*words, "--binarise", "stochastic"])
     assert (calls[2][2].binarise, calls[2][3].levels, calls[2][3].components) == ("stochastic", 2, 1)
-    train_vae(data=[path], out=out, levels=2, device="cpu")
+    run([*words, "--levels", "2"])
     assert (calls[4][2].binarise, calls[4][3].levels, calls[4][3].components) == ("as-is", 2, 1)
 
 
-def test_wrong_use_and_missing_data(tmp_path):
-    for wrong in ({"steps": 0}, {"seed": -1}, {"threads": 0}):
-        with pytest.raises(UsageError):
-            train_vae(data=[tmp_path], out=tmp_path / "run", **wrong)
-    with pytest.raises(InputError, match="empty"):
-        train_vae(data=[tmp_path], out=tmp_path / "run")
+def test_wrong_use_and_missing_data(tmp_path, capsys):
+    words = ["train", "vae", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    np.save(tmp_path / "images.npy", images_of(TWO_LAYERS, 5))
+    for wrong in ("--steps=0", "--seed=-1", "--threads=0", "--top=0", "--binarise=often"):
+        assert run([*words[:3], str(tmp_path / "images.npy"), *words[4:], wrong]) == 2
+        assert wrong.partition("=")[0] in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert run([*words[:3], str(tmp_path / "empty"), *words[4:]]) == InputError.exit_code
+    assert "empty" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_a_folder_of_images_is_one_set(tmp_path, monkeypatch, capsys):

@@ -11,13 +11,13 @@ import torch
 from obverse.codecs.vae.exact_networks import BINS, CENTRE, UNIT, ExactVae, logistic_bins, quantise_vae
 from obverse.codecs.vae.networks import (
     PHASES,
-    VaeConfig,
     latent_parameters,
     log_logistic,
     log_pixels,
     network_ops,
     split_pixels,
 )
+from obverse.codecs.vae.recipe import VaeConfig
 from obverse.coding import LogisticMixtures
 from obverse.errors import InputError
 from tests.codecs.vae.models import CONFIGS, SIZES, as_tensor, images_of, networks_of

@@ -1,6 +1,6 @@
 """Sets of 32x32 colour images, lossless: an integer discrete flow."""
 
-from obverse.method import Method
+from obverse.method import Method, Training
 
 METHOD = Method(
     id="flow",
@@ -13,5 +13,16 @@ METHOD = Method(
     models=("flow-cifar",),
     options="options:FlowOptions",
     facts="facts:facts",
-    training="command:train_flow",
+    training=Training(
+        inputs="recipe:FlowInputs",
+        recipe="recipe:FlowRecipe",
+        sizes="recipe:FlowConfig",
+        run="train:run",
+        export="export:export",
+        examples=(
+            "obverse train flow --data images.npy --photos photos/ --out runs/flow",
+            "obverse compress others.npy --codec runs/flow/model",
+            "obverse decompress others.obv --model runs/flow/model",
+        ),
+    ),
 )

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from obverse.codecs.flow import METHOD
 from obverse.codecs.flow.exact_networks import ExactIntegerFlow
-from obverse.codecs.flow.networks import FlowConfig
 from obverse.codecs.flow.options import FlowOptions
+from obverse.codecs.flow.recipe import FlowConfig
 from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.coding import Message
 from obverse.coding.logistic_mixture import LogisticMixtures

@@ -22,7 +22,6 @@ from obverse.codecs.flow.networks import (
     COLOURS,
     PREDICT_BOUND,
     UPDATE_BOUND,
-    FlowConfig,
     crop,
     from_colour,
     replicate,
@@ -30,6 +29,7 @@ from obverse.codecs.flow.networks import (
     to_colour,
     unsqueeze,
 )
+from obverse.codecs.flow.recipe import FlowConfig
 from obverse.coding.logistic_mixture import LogisticMixtures, weights_of
 from obverse.errors import DamagedError, ExportError
 from obverse.transforms.exact import ExactConv

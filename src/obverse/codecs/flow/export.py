@@ -8,7 +8,6 @@ bits throughout: on a white background one that rounds otherwise than in trainin
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +40,17 @@ from obverse.codecs.flow.networks import (
     VALUE_STEP,
     Block,
     Coupling,
-    FlowConfig,
     IntegerFlow,
     Stage,
 )
+from obverse.codecs.flow.recipe import FlowConfig, FlowInputs, FlowRecipe
 from obverse.codecs.flow.train import bits_per_dimension, to_tensor
 from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS
-from obverse.errors import ExportError
+from obverse.data.image_sets import read_image_set
+from obverse.training.export import store_trained
 from obverse.training.run import reading, recorded_phases
 from obverse.transforms.exact import ExactConv, quantise_conv
-from obverse.zoo import StoredModel, pack, store_model
+from obverse.zoo import StoredModel
 
 SPATIAL_BITS, MIX_BITS, OUTPUT_BITS, COUPLING_BITS = 8, 10, 12, 14
 MAX_BYTES = 4_000_000
@@ -250,7 +250,7 @@ def _output_range(k: int, most: int) -> tuple[Tensor, Tensor]:
 def export_flow(
     checkpoint: Path, images: np.ndarray, out: Path, calibration: int = 512, validation: int = 256
 ) -> dict[str, Any]:
-    """Write the model of a checkpoint to the folder `out`; returns what its card says.
+    """Write the model of a checkpoint to the folder `out`; returns its fingerprint and what its card says.
 
     images: those that were trained on, (n, 32, 32, 3) uint8; the first `calibration` give the ranges of activations,
     the last `validation`, which were kept out of training, what exactness costs. Raises ExportError.
@@ -258,43 +258,36 @@ def export_flow(
     model, steps = load_checkpoint(checkpoint)
     exact = quantise_flow(model, images[: min(calibration, len(images) - validation)])
     weights = save_safetensors(exact.export_state())
-    size = len(pack(weights))
-    if size > MAX_BYTES:
-        raise ExportError(f"the model takes {size} bytes, more than the {MAX_BYTES} that may ship")
     held_out = images[-validation:]
     float_rate = bits_per_dimension(model, held_out, torch.device("cpu"))
     config = {"codec": "flow", "model": model.config.as_dict(), "steps": steps}
     trial = FlowCodec(StoredModel(out.name, weights, config, bytes(8)))
     exact_rate = float(trial.rate_bits(held_out).sum()) / held_out.size
-    facts: dict[str, Any] = {
-        "bytes": size,
-        "parameters": sum(p.numel() for p in model.parameters()),
+    cost = 100 * (exact_rate / float_rate - 1)
+    stored = store_trained(
+        out,
+        weights,
+        config,
+        about="Sets of 32x32 colour images, lossless: an integer discrete flow with a conditional prior.",
+        measured=[
+            f"images kept out of training: {exact_rate:.4f} bits per dimension by the exact integer networks, "
+            f"{float_rate:.4f} by the float networks that were trained ({cost:+.2f} %)"
+        ],
+        recipe=recorded_phases(checkpoint),
+        parameters=sum(p.numel() for p in model.parameters()),
+        largest=MAX_BYTES,
+    )
+    return {
+        "fingerprint": stored.fingerprint.hex(),
         "steps": steps,
         "float_rate": float_rate,
         "exact_rate": exact_rate,
-        "phases": recorded_phases(checkpoint),
     }
-    stored = store_model(out, weights, config, card(out.name, facts))
-    return facts | {"fingerprint": stored.fingerprint.hex()}
 
 
-def card(name: str, facts: dict[str, Any]) -> str:
-    """The model card: what the model is and where it comes from. Results on test data are added by hand, with
-    the command that prints them."""
-    cost = 100 * (facts["exact_rate"] / facts["float_rate"] - 1)
-    lines = [
-        f"# {name}",
-        "",
-        "Sets of 32x32 colour images, lossless: an integer discrete flow with a conditional prior.",
-        "",
-        f"- {facts['bytes']} bytes, {facts['parameters']} parameters",
-        f"- images kept out of training: {facts['exact_rate']:.4f} bits per dimension by the exact integer networks, "
-        f"{facts['float_rate']:.4f} by the float networks that were trained ({cost:+.2f} %)",
-        f"- trained {facts['steps']} steps; the phases of the run:",
-        "",
-        "```json",
-        json.dumps(facts["phases"], indent=2),
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
+def export(inputs: FlowInputs, checkpoint: Path, out: Path) -> dict[str, Any]:
+    """What `obverse export flow` does."""
+    recipe = FlowRecipe(**recorded_phases(checkpoint)[-1]["recipe"])
+    facts = export_flow(checkpoint, read_image_set(inputs.data), out, validation=recipe.validation)
+    told = f"{facts['exact_rate']:.3f} bits per dimension on images that were kept out"
+    return facts | {"told": told}

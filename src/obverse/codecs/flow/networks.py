@@ -26,14 +26,12 @@ This file holds the float networks that are trained; `exact_integer_flow.py` the
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obverse.errors import InputError
+from obverse.codecs.flow.recipe import FlowConfig
 
 COLOURS = 3
 CENTRE = 128  # luma is centred on zero
@@ -46,46 +44,6 @@ FLOOR = 2.0**-24  # what the coder gives the least likely value
 NEIGHBOURS_BC = ((0, 0, 0, 0), (0, 0, 0, 1), (1, 0, -1, 0), (1, 0, 0, 0),
                  (0, 1, 0, 0), (0, 1, 1, 0), (1, 1, 0, -1), (1, 1, 0, 0))  # fmt: skip
 NEIGHBOURS_D = ((0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 0), (0, 0, 1, 1))
-
-
-@dataclass(frozen=True)
-class FlowConfig:
-    """Sizes of the networks.
-
-    levels: squeezes; images are multiples of 2**levels on a side. width: channels of the prior's features. hidden:
-    of the layer before its parameters. blocks: residual blocks before d, b and c of a level. components: logistics
-    in a mixture. coupling: hidden channels of a coupling's network.
-    """
-
-    levels: int = 4
-    width: int = 64
-    hidden: int = 48
-    blocks: tuple[int, int, int] = (2, 2, 1)
-    components: int = 3
-    coupling: int = 32
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self) | {"blocks": list(self.blocks)}
-
-    @classmethod
-    def from_dict(cls, values: Any) -> FlowConfig:
-        """What `as_dict` gave. Raises InputError for anything else."""
-        names = {field.name for field in fields(cls)}
-        numbers = [values[n] for n in sorted(names - {"blocks"})] if _has_keys(values, names) else []
-        blocks = values["blocks"] if numbers else None
-        if (
-            not isinstance(blocks, list | tuple)
-            or len(blocks) != 3
-            or any(type(n) is not int or not 1 <= n <= 1024 for n in [*numbers, *blocks])
-            or values["levels"] > 5
-        ):
-            raise InputError("the model's configuration is damaged: it is not that of an integer flow")
-        return cls(**values | {"blocks": tuple(blocks)})
-
-
-def _has_keys(values: Any, names: set[str]) -> bool:
-    return isinstance(values, dict) and set(values) == names
 
 
 def to_colour(x: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +19,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from obverse.codecs.flow.networks import FlowConfig, IntegerFlow
+from obverse.codecs.flow.networks import IntegerFlow
+from obverse.codecs.flow.recipe import FlowConfig, FlowInputs, FlowRecipe
+from obverse.data.image_sets import read_image_set
 from obverse.data.patches import image_files
 from obverse.errors import InputError, TrainingError
 from obverse.training.run import Run, check_device, follow, log, make_folder, record_phase
 from obverse.training.schedule import warm_up_stay_fall
 
 SIDE = 32
-
-
-@dataclass(frozen=True)
-class FlowRecipe:
-    """Everything that decides the result of a training run, saved beside its weights."""
-
-    steps: int = 9000
-    batch: int = 32
-    lr: float = 3e-3
-    coupling_lr: float = 0.3  # of lr, for the networks of couplings
-    linear_lr: float = 0.03  # of lr, for the couplings' linear part, which multiplies values of up to 128
-    last_lr: float = 10.0  # of lr, for the mixtures of the coarsest level
-    warmup: int = 200
-    decay: float = 0.4  # the last part of the steps, over which lr falls to zero
-    photo_share: float = 0.4  # of a batch that are crops of photos; falls linearly to zero
-    photo_crops: int = 50  # of each photo
-    validation: int = 256  # images at the end that are not trained on
-    ema: float = 0.998
-    clip: float = 1.0
-    seed: int = 1
-    bf16: bool = True
-    validate_every: int = 500
-    checkpoint_seconds: float = 120.0
 
 
 def photo_crops(files: Sequence[Path], each: int, seed: int) -> np.ndarray:
@@ -145,9 +123,7 @@ def check(images: np.ndarray, recipe: FlowRecipe) -> None:
         raise InputError(
             f"the flow is trained on (n, 32, 32, 3) uint8 images, not {images.shape} {images.dtype}: scale or crop them"
         )
-    if recipe.steps < 1 or recipe.batch < 1 or not recipe.lr > 0 or not 0 <= recipe.decay <= 1:
-        raise TrainingError("steps, batch and lr must be above zero, decay between 0 and 1")
-    if not 1 <= recipe.validation < len(images):
+    if recipe.validation >= len(images):
         raise TrainingError(
             f"{len(images)} images are too few: {recipe.validation} of them are kept out for validation; "
             "give more, or keep fewer out"
@@ -204,3 +180,9 @@ def train(
         follow(average, model, recipe.ema, step)
         run.tell(bits_per_dimension=loss.item(), norm=norm.item())
     return run.checkpoint.path
+
+
+def run(inputs: FlowInputs, out: Path, recipe: FlowRecipe, sizes: dict[str, Any], device: str) -> None:
+    """What `obverse train flow` does before it exports."""
+    images = read_image_set(inputs.data)
+    train(images, inputs.photos or [], out, recipe, FlowConfig(**sizes), device)

@@ -1,6 +1,6 @@
 """Photos, lossy: a variable-rate hyperprior with a four-step context over a learned block transform."""
 
-from obverse.method import Command, Method
+from obverse.method import Method, Training
 
 METHOD = Method(
     id="image",
@@ -14,6 +14,16 @@ METHOD = Method(
     models=("image",),
     options="options:ImageOptions",
     facts="facts:facts",
-    training="command:train_image",
-    commands=(Command("export", "command:export"),),
+    training=Training(
+        inputs="recipe:ImageInputs",
+        recipe="recipe:ImageRecipe",
+        sizes="recipe:ImageModelConfig",
+        run="train:run",
+        export="export:export",
+        examples=(
+            "obverse train image --data photos/ --out runs/mine",
+            "obverse train image --data photos/ --out runs/mine --warm-start image --lr 5e-4",
+            "obverse compress photo.png --codec runs/mine/model",
+        ),
+    ),
 )

@@ -6,7 +6,6 @@ and measures what the exactness costs on the validation images of the run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,17 +16,15 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX, ExactFourStep, export_exact
-from obverse.codecs.image.model import ImageModel, ImageModelConfig
+from obverse.codecs.image.model import ImageModel
 from obverse.codecs.image.networks import pack_weights
 from obverse.codecs.image.prior import take_slice
+from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageRecipe
 from obverse.codecs.image.scales import SCALES, scale
-from obverse.codecs.image.train import ImageRecipe
 from obverse.coding import TableFamily
-from obverse.container import write_atomically
 from obverse.data.patches import central_crop, split_sets
-from obverse.errors import ExportError
-from obverse.training.run import reading, recorded_phases
-from obverse.zoo import CARD, CONFIG, WEIGHTS, fingerprint, pack
+from obverse.training.export import store_trained
+from obverse.training.run import log, reading, recorded_phases
 
 TABLE_PRECISION = 24
 MAX_BYTES = 8_000_000
@@ -67,7 +64,7 @@ def export_image(
     progress: Callable[[int, int], None] = lambda i, n: None,
     validation: Sequence[Path] = (),
 ) -> dict[str, object]:
-    """Write `out`/model.safetensors.xz, config.json and card.md; returns what the card says.
+    """Write `out`/model.safetensors.xz, config.json and card.md; returns its fingerprint and what its card says.
 
     data: folders of training images, to calibrate activation ranges on; validation: those given to the training.
     Images kept for validation are left out of the one and measured on, as the recipe says which.
@@ -94,24 +91,30 @@ def export_image(
     }
     flat = {f"{group}/{name}": value for group, part in groups.items() for name, value in part.items()}
     weights = save_safetensors(flat)
-    packed = pack(weights)
-    if len(packed) > MAX_BYTES:
-        raise ExportError(f"the model takes {len(packed)} bytes, more than the {MAX_BYTES} that may ship")
-    config = json.dumps({"model": model.config.as_dict(), "steps": steps}, indent=2).encode()
-    name = fingerprint(weights, config).hex()
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / WEIGHTS, packed, overwrite=True)
-    write_atomically(out / CONFIG, config, overwrite=True)
-    facts: dict[str, object] = {
-        "fingerprint": name,
-        "bytes": len(packed),
-        "steps": steps,
-        "exactness_cost": exactness_cost(model, prior, tables, kept[:: max(1, len(kept) // 6)][:6]),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "phases": phases,
-    }
-    write_atomically(out / CARD, card(facts).encode(), overwrite=True)
-    return facts
+    config = {"codec": "image", "model": model.config.as_dict(), "steps": steps}
+    cost = exactness_cost(model, prior, tables, kept[:: max(1, len(kept) // 6)][:6])
+    stored = store_trained(
+        out,
+        weights,
+        config,
+        about="Photos, lossy, any rate. Mean-scale hyperprior with four-step context over a learned block transform.",
+        measured=[f"rate lost by exact integer networks, per cent: {cost}"],
+        recipe=phases,
+        parameters=sum(p.numel() for p in model.parameters()),
+        largest=MAX_BYTES,
+    )
+    return {"fingerprint": stored.fingerprint.hex(), "steps": steps, "exactness_cost": cost, "phases": phases}
+
+
+def export(inputs: ImageInputs, checkpoint: Path, out: Path) -> dict[str, object]:
+    """What `obverse export image` does."""
+    return export_image(
+        checkpoint,
+        inputs.data,
+        out,
+        lambda i, n: log(f"calibrating: {i} of {n} photos") if i % 8 == 0 else None,
+        inputs.validation or [],
+    )
 
 
 @torch.no_grad()
@@ -136,24 +139,3 @@ def exactness_cost(
             prior.run(z, level, coder)
         cost[f"quality {1 + level / 20:g}"] = round(100 * (exact_bits / float_bits - 1), 2)
     return cost
-
-
-def card(facts: dict[str, object]) -> str:
-    """The model card: what the model is and where it comes from. Results on test data are added by hand, with
-    the command that prints them."""
-    phases = facts["phases"]
-    lines = [
-        "# image",
-        "",
-        "Photos, lossy, any rate. Mean-scale hyperprior with four-step context over a learned block transform.",
-        "",
-        f"- fingerprint `{facts['fingerprint']}`, {facts['bytes']} bytes, {facts['parameters']} parameters",
-        f"- rate lost by exact integer networks, per cent: {facts['exactness_cost']}",
-        f"- trained {facts['steps']} steps; the phases of the run:",
-        "",
-        "```json",
-        json.dumps(phases, indent=2),
-        "```",
-        "",
-    ]
-    return "\n".join(lines)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
 from obverse.codecs.image.prior import FourStepHyperprior
+from obverse.codecs.image.recipe import ImageModelConfig
 from obverse.codecs.image.transform import UNIT, Analysis, Synthesis
 from obverse.transforms.blocks import QualityVector
 
@@ -18,48 +18,6 @@ LMBDA_MIN, LMBDA_MAX = 0.0005, 0.2
 def lmbda_of(t: Tensor) -> Tensor:
     """Quality t in [0, 1] -> lambda of  bpp + lambda * 255**2 * MSE,  evenly spaced in the logarithm."""
     return LMBDA_MIN * torch.exp(t * math.log(LMBDA_MAX / LMBDA_MIN))
-
-
-@dataclass(frozen=True)
-class ImageModelConfig:
-    """Sizes of the networks; the names are those of the classes' arguments.
-
-    The sizes of the transforms are those of both, but where the analysis has its own: it runs at the encoder alone,
-    so a larger one leaves decoding as fast as it was.
-    """
-
-    latents: int = 320
-    fine: int = 4
-    coarse: int = 2
-    fine_hidden: int = 112
-    coarse_hidden: int = 160
-    hyper: int = 96
-    features: int = 160
-    context: int = 160
-    hidden: int = 320
-    analysis_fine: int | None = None
-    analysis_coarse: int | None = None
-    analysis_fine_hidden: int | None = None
-    analysis_coarse_hidden: int | None = None
-
-    @property
-    def analysis_sizes(self) -> tuple[int, int, int, int, int]:
-        """The arguments of `Analysis`."""
-
-        def own(name: str) -> int:
-            value = getattr(self, f"analysis_{name}")
-            return int(getattr(self, name) if value is None else value)
-
-        return self.latents, own("fine"), own("coarse"), own("fine_hidden"), own("coarse_hidden")
-
-    @property
-    def synthesis_sizes(self) -> tuple[int, int, int, int, int]:
-        """The arguments of `Synthesis`."""
-        return self.latents, self.fine, self.coarse, self.fine_hidden, self.coarse_hidden
-
-    def as_dict(self) -> dict[str, int]:
-        """What is stored with weights: models whose transforms are of one size are described as they always were."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class ImageModel(nn.Module):

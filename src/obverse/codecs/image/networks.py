@@ -16,8 +16,8 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from obverse.codecs.image.exact_prior import LEVELS, ExactFourStep
-from obverse.codecs.image.model import ImageModelConfig
 from obverse.codecs.image.prior import HyperAnalysis
+from obverse.codecs.image.recipe import ImageModelConfig
 from obverse.codecs.image.transform import Analysis, Synthesis
 from obverse.coding import TableFamily
 from obverse.transforms.blocks import QualityVector, ResidualBottleneck

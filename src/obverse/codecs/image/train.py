@@ -10,47 +10,22 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN, ImageModel, ImageModelConfig, lmbda_of
+from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN, ImageModel, lmbda_of
+from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageRecipe
 from obverse.codecs.image.transform import block_statistics
 from obverse.codecs.image.warm_start import warm_start
 from obverse.data.patches import PatchSampler, central_crop, split_sets
-from obverse.errors import TrainingError
 from obverse.training.run import Run, check_device, follow, log, make_folder, record_phase
 from obverse.training.schedule import warm_up_stay_fall
-from obverse.zoo import StoredModel
-
-
-@dataclass(frozen=True)
-class ImageRecipe:
-    """Everything that decides the result of a training run, saved beside its weights."""
-
-    steps: int = 40_000
-    batch: int = 8
-    patch: int = 128
-    lr: float = 1e-3
-    linear_lr: float = 0.1  # of lr, for the layers that start as the block transform
-    index_lr: float = 30.0  # of lr, for the table indices of the hyper-latents
-    warmup: int = 500
-    decay: float = 0.3  # the last part of the steps, over which lr falls to zero
-    ema: float = 0.999
-    clip: float = 1.0
-    seed: int = 1
-    bf16: bool = True
-    validate_every: int = 1000
-    checkpoint_seconds: float = 120.0
-    by_set: bool = False  # each folder of photos is a set, drawn by the square root of its area
-    scale_low: float = (
-        0.0  # half of the patches are reduced by up to this; 0: a reduced copy of each image instead
-    )
-    hold_out: int = 40  # every so many images are kept for validation
+from obverse.zoo import StoredModel, stored_model
 
 
 def sample_quality(batch: int, rng: np.random.Generator) -> Tensor:
@@ -125,16 +100,6 @@ def parameter_groups(model: ImageModel, recipe: ImageRecipe) -> list[dict[str, o
     return [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
 
 
-def check(recipe: ImageRecipe) -> None:
-    """Raise TrainingError for a recipe that cannot be run here."""
-    if recipe.steps < 1 or recipe.batch < 1 or not recipe.lr > 0 or not 0 <= recipe.decay <= 1:
-        raise TrainingError("steps, batch and lr must be above zero, decay between 0 and 1")
-    if recipe.patch < 64 or recipe.patch % 64:
-        raise TrainingError(f"a patch must be a multiple of 64 pixels, not {recipe.patch}")
-    if not 0 <= recipe.scale_low <= 1 or recipe.hold_out < 1:
-        raise TrainingError("scale_low must be between 0 and 1, hold_out at least 1")
-
-
 def plot_validation(out: Path) -> None:
     """`out`/validation.png: validation loss over the steps, and the last rate-distortion curve."""
     from matplotlib.figure import Figure
@@ -168,7 +133,6 @@ def train(
     device_name: "cpu" or "cuda". validation: folders of which some images are kept, as `split_sets` says. start: the
     model whose weights a new run begins with. Raises InputError without images, TrainingError for what cannot be run.
     """
-    check(recipe)
     device = check_device(device_name)
     make_folder(out)
     torch.manual_seed(recipe.seed)
@@ -224,3 +188,9 @@ def train(
     if (out / "validation.jsonl").exists():
         plot_validation(out)
     return run.checkpoint.path
+
+
+def run(inputs: ImageInputs, out: Path, recipe: ImageRecipe, sizes: dict[str, Any], device: str) -> None:
+    """What `obverse train image` does before it exports."""
+    start = None if inputs.warm_start is None else stored_model(inputs.warm_start)
+    train(inputs.data, out, recipe, ImageModelConfig(**sizes), device, inputs.validation or [], start)

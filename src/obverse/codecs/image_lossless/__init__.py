@@ -1,6 +1,6 @@
 """Images, lossless: least squares and an exact network for each channel, and coders of drawings."""
 
-from obverse.method import Method
+from obverse.method import Method, Training
 
 METHOD = Method(
     id="image-lossless",
@@ -14,5 +14,15 @@ METHOD = Method(
     models=("image-lossless",),
     options="options:ImageLosslessOptions",
     facts="facts:facts",
-    training="command:train_image_lossless",
+    training=Training(
+        inputs="recipe:LosslessInputs",
+        recipe="recipe:RasterRecipe",
+        run="train:run",
+        export="export:export",
+        help="Photos that were JPEG files are halved in size first, which takes their block artefacts away.",
+        examples=(
+            "obverse train image-lossless --data photos/ --out runs/lossless",
+            "obverse compress photo.png --codec runs/lossless/model",
+        ),
+    ),
 )

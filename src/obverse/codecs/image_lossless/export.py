@@ -19,11 +19,15 @@ from torch import nn
 
 from obverse.codecs.image_lossless.network import W_BITS, Networks, checked
 from obverse.codecs.image_lossless.raster import RasterModel
-from obverse.codecs.image_lossless.train import KINDS, RasterRecipe, make_networks
+from obverse.codecs.image_lossless.recipe import LosslessInputs, RasterRecipe
+from obverse.codecs.image_lossless.train import KINDS, make_networks
 from obverse.data.patches import image_files, split_files
 from obverse.errors import TrainingError
-from obverse.training.run import log
-from obverse.zoo import StoredModel, store_model
+from obverse.training.export import store_trained
+from obverse.training.run import log, recorded_phases
+from obverse.zoo import StoredModel
+
+MAX_BYTES = 4_000_000
 
 
 def exact_networks(networks: nn.ModuleDict) -> Networks:
@@ -97,34 +101,24 @@ def export_image_lossless(checkpoint: Path, data: Sequence[Path], out: Path) -> 
         "components": recipe.components,
         "steps": state["step"],
     }
-    card = CARD.format(
-        steps=f"{state['step']:,}", batch=f"{recipe.batch:,}", hidden=recipe.hidden, hidden2=recipe.hidden2,
-        components=recipe.components, photos=len(held_out), **bits,
-        parameters=f"{sum(p.numel() for p in networks.parameters()):,}",
-    )  # fmt: skip
-    return store_model(out, save(model.state()), config, card)
+    return store_trained(
+        out,
+        save(model.state()),
+        config,
+        about="Distributions of pixels for the codec `image-lossless`: least squares over the neighbourhood, and for "
+        f"each colour a network of {recipe.hidden} and {recipe.hidden2} hidden units that gives a mixture of "
+        f"{recipe.components} logistics, integers when they run.",
+        measured=[
+            f"on {len(held_out)} photos of the training folders that were not trained on, halved in size, bits a value "
+            f"(colour: a third of a pixel) from real messages: colour {bits['colour']:.4f}, gray {bits['gray']:.4f}; "
+            f"beside it WebP lossless (method 6) {bits['webp']:.4f} and PNG {bits['png']:.4f} in colour"
+        ],
+        recipe=recorded_phases(checkpoint),
+        parameters=sum(p.numel() for p in networks.parameters()),
+        largest=MAX_BYTES,
+    )
 
 
-CARD = """# image-lossless
-
-Distributions of pixels for the codec `image-lossless`: least squares over the neighbourhood, and for each colour
-a network of {hidden} and {hidden2} hidden units that gives a mixture of {components} logistics ({parameters}
-parameters in all, integers when they run).
-
-## Recipe
-
-`obverse train image-lossless --data PHOTOS --out FOLDER`: {steps} steps of {batch} values for each of four networks
-(green, red, blue, gray), Adam. Photos that were JPEG files are halved in size first.
-
-## Measured
-
-On {photos} photos of the training folders that were not trained on, halved in size, by `obverse train` at its end,
-bits a value (colour: a third of a pixel) from real messages:
-
-| | bits a value |
-|---|--:|
-| this model, colour | {colour:.4f} |
-| WebP lossless (method 6), colour | {webp:.4f} |
-| PNG, colour | {png:.4f} |
-| this model, gray | {gray:.4f} |
-"""
+def export(inputs: LosslessInputs, checkpoint: Path, out: Path) -> dict[str, object]:
+    """What `obverse export image-lossless` does."""
+    return {"fingerprint": export_image_lossless(checkpoint, inputs.data, out).fingerprint.hex()}

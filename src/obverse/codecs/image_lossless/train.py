@@ -12,7 +12,6 @@ Photos that were JPEG files are halved in size first, which takes their block ar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,31 +26,13 @@ from obverse.codecs.image_lossless import context
 from obverse.codecs.image_lossless import network as raster_network
 from obverse.codecs.image_lossless import pixels as raster_code
 from obverse.codecs.image_lossless.raster import ORDER
+from obverse.codecs.image_lossless.recipe import LosslessInputs, RasterRecipe
 from obverse.data.patches import image_files, split_files
 from obverse.errors import TrainingError
-from obverse.training.run import Run, check_device, follow, log, make_folder
+from obverse.training.run import Run, check_device, follow, log, make_folder, record_phase
 
 KINDS = (("green", 3, 0), ("red", 3, 1), ("blue", 3, 2), ("gray", 1, 0))  # name, channels, which of them
 LOSSY_SUFFIXES = {".jpg", ".jpeg"}
-
-
-@dataclass(frozen=True)
-class RasterRecipe:
-    """Everything that decides the result of a training run, saved beside its weights."""
-
-    steps: int = 30_000
-    batch: int = 4096
-    hidden: int = 64
-    hidden2: int = 48
-    components: int = 4
-    share: float = 0.15  # of the pixels of a photo that are trained on
-    half_share: float = 0.3  # of those of photos halved in size
-    lr: float = 3e-3
-    warmup: int = 200
-    ema: float = 0.999
-    seed: int = 1
-    validate_every: int = 1000
-    checkpoint_seconds: float = 120.0
 
 
 class RasterNetwork(nn.Module):
@@ -213,10 +194,6 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
     data: folders of photos; every 40th file is kept for validation. Raises InputError without photos,
     TrainingError for what cannot be run, OutputError where it cannot be written.
     """
-    if recipe.steps < 1 or recipe.batch < 1:
-        raise TrainingError("steps and batch must be at least 1")
-    if not 0 < recipe.share <= 1 or not 0 < recipe.half_share <= 1:
-        raise TrainingError(f"the share of the pixels must be above 0 and at most 1, not {recipe.share}")
     device = check_device(device_name)
     files, held_out = split_files(image_files(data))
     make_folder(out)
@@ -228,8 +205,8 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
     facts = {"recipe": asdict(recipe)}
     run = Run(out, device, recipe, parts, facts=facts)
     step = run.resume()
-    text = {"recipe": asdict(recipe), "data": [Path(d).name for d in data], "photos": len(files)}
-    (out / "recipe.json").write_text(json.dumps(text, indent=2))
+    names = [Path(folder).resolve().name for folder in data]
+    record_phase(out / "recipe.json", recipe, None, names, step, photos=len(files))
     validation = collect_files(held_out, recipe, "validation")
     training = collect_files(files, recipe, "training")
     if min(map(len, training)) == 0 or min(map(len, validation)) == 0:
@@ -252,3 +229,8 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
         follow(average, networks, recipe.ema, step)
         run.tell(bits=loss_bits)
     return run.checkpoint.path
+
+
+def run(inputs: LosslessInputs, out: Path, recipe: RasterRecipe, sizes: dict[str, Any], device: str) -> None:
+    """What `obverse train image-lossless` does before it exports."""
+    train(inputs.data, out, recipe, device)

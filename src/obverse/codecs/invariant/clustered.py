@@ -1,11 +1,12 @@
-"""A density of codes that lie in heaps: which heap is told first, and gives each dimension its own table.
+"""A density of codes that lie in clusters: which one is told first, and gives each dimension its own table.
 
     z ──► h, the cluster in which z is cheapest ──► -log2 p(h) bits
     z, h ──► logistic of mean[h, j] and scale[h, j] ──► mass of [z_j - 1/2, z_j + 1/2] ──► bits of dimension j
 
 A hyperprior of one symbol (compare Ballé, Minnen, Singh, Hwang, Johnston, ICLR 2018, whose side information also gives
-the tables of the rest). Codes of images of ten classes are far from independent dimension by dimension; given the heap
-they are much nearer to it. h is a function of the code, so nothing is lost but the choice among clusters that overlap.
+the tables of the rest). Codes of images of ten classes are far from independent dimension by dimension; given the
+cluster they are much nearer to it. h is a function of the code, so nothing is lost but the choice among clusters that
+overlap.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class ClusteredDensity(nn.Module):
             sums = torch.zeros_like(means).index_add_(0, nearest, z)
             means = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], means)
         squares = torch.zeros_like(means).index_add_(0, nearest, (z - means[nearest]).square())
-        # the variance of a small heap is held near that of other heaps, as if it had a few more items
+        # the variance of a small cluster is held near that of others, as if it had a few more items
         variance = (squares + 4 * squares.sum(0) / len(z)) / (sizes[:, None] + 4)
         self.means.copy_(means)
         self.log_scales.copy_(0.5 * torch.log(variance + 1 / 12) + math.log(math.sqrt(3) / math.pi))

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from obverse.codecs.invariant import METHOD
-from obverse.codecs.invariant.networks import InvariantConfig, make_decoder, make_encoder
+from obverse.codecs.invariant.networks import make_decoder, make_encoder
+from obverse.codecs.invariant.recipe import InvariantConfig
 from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.rounded_codes import family_of, offset_of, tensors_of
 from obverse.coding import Message, TableFamily

@@ -5,19 +5,19 @@ The tables are made here once, in double precision, and are the truth for sender
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 from safetensors.torch import save as save_safetensors
 
 from obverse.codecs.invariant.codec import state_of
-from obverse.codecs.invariant.networks import InvariantConfig
-from obverse.codecs.invariant.sources import Source
-from obverse.codecs.invariant.train import InvariantNetworks, InvariantRecipe, validate
-from obverse.errors import ExportError
+from obverse.codecs.invariant.networks import InvariantNetworks
+from obverse.codecs.invariant.recipe import InvariantConfig, InvariantInputs, InvariantRecipe
+from obverse.codecs.invariant.sources import Source, read_sources
+from obverse.codecs.invariant.train import validate
+from obverse.training.export import store_trained
 from obverse.training.run import reading, recorded_phases
-from obverse.zoo import StoredModel, pack, store_model
+from obverse.zoo import StoredModel
 
 MAX_BYTES = 16_000_000
 
@@ -53,11 +53,6 @@ def export_invariant(checkpoint: Path, held_out: Source, out: Path, largest: int
     clusters, tables = networks.tables()
     decoder = networks.head if networks.config.decodes else None
     weights = save_safetensors(state_of(networks.encoder, decoder, networks.offset, tables, clusters))
-    size = len(pack(weights))
-    if size > largest:
-        raise ExportError(
-            f"the model takes {size} bytes, more than the {largest} that it may: make it narrower"
-        )
     row = validate(networks, recipe, held_out, min(5000, max(2, len(held_out))))
     config = {
         "codec": "invariant",
@@ -67,27 +62,24 @@ def export_invariant(checkpoint: Path, held_out: Source, out: Path, largest: int
         "steps": steps,
         "rate_bits": round(row["rate_bits"], 4),
     }
-    phases = recorded_phases(checkpoint)
-    return store_model(out, weights, config, card(out.resolve().name, config, row, size, phases))
+    return store_trained(
+        out,
+        weights,
+        config,
+        about="A code for tasks: what the views of an item share is kept, which view it was is not "
+        f"(codecs/invariant/objectives.py, {recipe.objective}, beta {recipe.beta}).",
+        measured=[
+            f"on held-out items: {config['rate_bits']} bits an item by the learned density, distortion "
+            f"{row['distortion']:.4f}"
+        ],
+        recipe=recorded_phases(checkpoint),
+        parameters=sum(p.numel() for p in networks.parameters()),
+        largest=largest,
+    )
 
 
-def card(name: str, config: dict[str, object], row: dict[str, float], size: int, phases: object) -> str:
-    """The model card; results on tasks are added by hand, with the command that prints them."""
-    lines = [
-        f"# {name}",
-        "",
-        "A code for tasks: what the views of an item share is kept, which view it was is not (obverse/training/"
-        f"{config['objective']}.py).",
-        "",
-        f"- {size} bytes, trained {config['steps']} steps with beta {config['beta']}",
-        f"- on held-out items: {config['rate_bits']} bits an item by the learned density, distortion "
-        f"{row['distortion']:.4f}",
-        "",
-        "## Recipe",
-        "",
-        "```json",
-        json.dumps(phases, indent=2),
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
+def export(inputs: InvariantInputs, checkpoint: Path, out: Path) -> dict[str, object]:
+    """What `obverse export invariant` does."""
+    _, held_out = read_sources(inputs.data, inputs.affine, inputs.upright)
+    model = export_invariant(checkpoint, held_out, out)
+    return {"fingerprint": model.fingerprint.hex(), "told": f"{model.config['rate_bits']} bits an item"}

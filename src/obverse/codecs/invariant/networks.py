@@ -9,62 +9,20 @@ The offset of a dimension is where the median of z lies: a dimension that says n
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import math
 from itertools import pairwise
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from obverse.errors import InputError
-
-MOST_CODES, MOST_WIDTH, MOST_CLUSTERS, LARGEST_SIDE, MOST_DIMENSIONS = 4096, 4096, 1024, 256, 1 << 16
-
-
-@dataclass(frozen=True)
-class InvariantConfig:
-    """shape: of one item, (d,) for a point, (H, W) for a gray image. codes: k, numbers that stand for it. width: units
-    of a point's hidden layers, or channels of an image's first layer. decodes: whether there is a decoder. clusters:
-    heaps of codes that have tables of their own; 1: each dimension has one table, whatever the others are."""
-
-    shape: tuple[int, ...]
-    codes: int = 8
-    width: int = 128
-    decodes: bool = True
-    clusters: int = 1
-
-    @property
-    def images(self) -> bool:
-        """Whether items are images, not points."""
-        return len(self.shape) == 2
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self) | {"shape": list(self.shape)}
-
-    @classmethod
-    def from_dict(cls, values: Any) -> InvariantConfig:
-        """What `as_dict` gave. Raises InputError for anything else."""
-        names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or set(values) != names or not isinstance(values["shape"], list):
-            raise InputError("the configuration is not that of an invariant compressor")
-        shape = tuple(values["shape"])
-        whole = [*shape, values["codes"], values["width"], values["clusters"]]
-        if any(type(value) is not int or value < 1 for value in whole) or type(values["decodes"]) is not bool:
-            raise InputError(
-                "the configuration of the invariant compressor holds no whole numbers above zero"
-            )
-        config = cls(shape, values["codes"], values["width"], values["decodes"], values["clusters"])
-        fits = shape[0] <= MOST_DIMENSIONS if len(shape) == 1 else max(shape, default=0) <= LARGEST_SIDE
-        fits = fits and config.width <= MOST_WIDTH and config.clusters <= MOST_CLUSTERS
-        if len(shape) not in (1, 2) or not fits or config.codes > MOST_CODES:
-            raise InputError(
-                f"an invariant compressor codes points of up to {MOST_DIMENSIONS} numbers or images of up to "
-                f"{LARGEST_SIDE} pixels a side, with up to {MOST_CODES} codes, {MOST_CLUSTERS} clusters and width "
-                f"{MOST_WIDTH}"
-            )
-        return config
+from obverse.codecs.invariant.clustered import ClusteredDensity
+from obverse.codecs.invariant.recipe import InvariantConfig
+from obverse.codecs.invariant.sources import Source
+from obverse.coding import TableFamily
+from obverse.errors import ExportError
+from obverse.priors.factorised import FactorisedDensity
 
 
 def _mlp(sizes: tuple[int, ...]) -> nn.Sequential:
@@ -156,3 +114,55 @@ def reconstruction_loss(config: InvariantConfig, decoded: Tensor, wanted: Tensor
     if config.images:
         return functional.binary_cross_entropy_with_logits(decoded, wanted, reduction="none").sum((1, 2, 3))
     return (decoded - wanted).square().sum(1)
+
+
+class InvariantNetworks(nn.Module):
+    """x ──► encoder ──► z ──► density ──► rate, and a decoder or a projector on z rounded."""
+
+    def __init__(self, config: InvariantConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = make_encoder(config)
+        self.density = FactorisedDensity(config.codes)
+        self.clustered = ClusteredDensity(config.codes, config.clusters) if config.clusters > 1 else None
+        self.placed = nn.Buffer(torch.tensor(False))
+        self.head = make_decoder(config) if config.decodes else make_projector(config)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # of similarities: 1 / temperature
+        self.offset = nn.Buffer(torch.zeros(config.codes))
+
+    @torch.no_grad()
+    def start(self, x: Tensor, spread: float) -> None:
+        """Let z of x (n, ...) have mean 0 and this standard deviation in each dimension."""
+        if not self.config.images:
+            self.encoder[0].fit(x)
+        last = self.encoder.head[-1] if self.config.images else self.encoder[-1][-1]
+        z = self.encoder(x)
+        stretch = spread / z.std(0).clamp(min=1e-6)
+        last.weight.mul_(stretch[:, None])
+        last.bias.copy_((last.bias - z.mean(0)) * stretch)
+
+    def rate_nats(self, codes: Tensor) -> Tensor:
+        """(n, k) -> (n,): by the density of each dimension, and once clusters are placed by theirs."""
+        density = self.clustered if self.clustered is not None and self.placed else self.density
+        return density.rate_nats(codes)
+
+    def tables(self) -> tuple[TableFamily | None, TableFamily]:
+        """What `state_of` takes: the table of clusters, none for one, and those of codes. Raises ExportError."""
+        if self.clustered is None:
+            return None, self.density.tables(self.offset)
+        if not self.placed:
+            raise ExportError("the clusters of the codes were not placed yet: train to the end first")
+        return self.clustered.tables(self.offset)
+
+    @torch.no_grad()
+    def place(self, source: Source) -> None:
+        """Begin to use clusters: those of the source's codes."""
+        if self.clustered is None:
+            return
+        rng = np.random.default_rng(0)
+        z = [
+            self.encoder(source.draw(1000, rng, False).x.to(self.offset.device))
+            for _ in range(max(16, self.config.clusters // 16))
+        ]
+        self.clustered.place(torch.cat(z))
+        self.placed.fill_(True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from obverse.data.arrays import read_array
-from obverse.data.image_sets import Bytes, check_image_set, read_image_set
-from obverse.errors import InputError, TrainingError, UnsupportedInputError
+from obverse.codecs.invariant.items import gray_images, read_items
+from obverse.codecs.invariant.recipe import Affine
+from obverse.data.image_sets import Bytes
+from obverse.errors import InputError, UnsupportedInputError
 
 DIRECTION = (-math.sqrt(0.5), -math.sqrt(0.5))  # in which the representative of a rotated point lies
 
@@ -94,31 +95,6 @@ def rotated(points: Tensor, angles: npt.ArrayLike) -> Tensor:
     return torch.stack([cosine * x - sine * y, sine * x + cosine * y], 1)
 
 
-@dataclass(frozen=True)
-class Affine:
-    """How far images are changed: rotation and shear up to so many degrees, translation up to a share of the side,
-    scale between two factors; flip: mirrored left to right half of the time. The paper's augmented MNIST by default."""
-
-    degrees: float = 30.0
-    shear: float = 10.0
-    translate: float = 0.1
-    scale: tuple[float, float] = (0.8, 1.2)
-    flip: bool = False
-
-    def check(self) -> None:
-        """Raises TrainingError."""
-        if not (
-            0 <= self.degrees <= 180
-            and 0 <= self.shear <= 60
-            and 0 <= self.translate <= 1
-            and len(self.scale) == 2
-            and 0.1 <= self.scale[0] <= self.scale[1] <= 10
-        ):
-            raise TrainingError(
-                "rotation must be 0 to 180 degrees, shear 0 to 60, translation 0 to 1, scales 0.1 to 10 in order"
-            )
-
-
 def transformed(images: Tensor, affine: Affine, rng: np.random.Generator) -> Tensor:
     """(n, 1, H, W): each image turned, sheared, scaled and moved at random, bilinear, black outside."""
     n = len(images)
@@ -187,7 +163,6 @@ class TransformedImages:
 
     def __init__(self, images: npt.ArrayLike, affine: Affine | None = None, upright: bool = False):
         self.affine = affine or Affine()
-        self.affine.check()
         self.images = torch.from_numpy(np.array(gray_images(images)))
         self.upright = upright
         self.representatives = _upright_set(self.images) if upright else self.images
@@ -213,16 +188,6 @@ def _upright_set(images: Tensor) -> Tensor:
     return (torch.cat(parts)[:, 0] * 255).round().clamp(0, 255).byte()
 
 
-def gray_images(images: npt.ArrayLike) -> Bytes:
-    """(n, H, W) uint8. Raises InputError, UnsupportedInputError."""
-    checked = check_image_set(images)
-    if checked.ndim != 3:
-        raise UnsupportedInputError(
-            f"this compressor learns gray images, (n, H, W), not {checked.shape}: convert them first"
-        )
-    return checked
-
-
 def transformed_set(images: npt.ArrayLike, affine: Affine, seed: int) -> Bytes:
     """(n, H, W) uint8: every image of a set changed once at random: what there is to be coded."""
     checked = gray_images(images)
@@ -237,29 +202,13 @@ def transformed_set(images: npt.ArrayLike, affine: Affine, seed: int) -> Bytes:
 def read_sources(data: Sequence[Path], affine: Affine, upright: bool = False) -> tuple[Source, Source]:
     """What to train on, and the last twentieth, at most 5000 items, to validate on.
 
-    data: sets of gray images of one size, or .npy arrays of points (n, 2). upright: see `TransformedImages`. Raises
-    InputError, UnsupportedInputError, TrainingError for too few items.
+    data: as `read_items` takes them. upright: see `TransformedImages`. Raises InputError, UnsupportedInputError,
+    TrainingError for too few items.
     """
-    sets = [read_items(Path(path)) for path in data]
-    for path, items in zip(data, sets, strict=True):
-        if items.shape[1:] != sets[0].shape[1:]:
-            raise UnsupportedInputError(
-                f"{path} holds items of shape {items.shape[1:]}, {data[0]} of {sets[0].shape[1:]}: a model codes one"
-            )
-    items = np.concatenate(sets)
-    if len(items) < 100:
-        raise TrainingError(f"{len(items)} items are too few to learn from: give at least 100")
+    items = read_items(data)
     held = min(5000, len(items) // 20)
     if items.ndim == 2:
         return RotatedPoints(items[:-held]), RotatedPoints(items[-held:])
     return TransformedImages(items[:-held], affine, upright), TransformedImages(
         items[-held:], affine, upright
     )
-
-
-def read_items(path: Path) -> npt.NDArray[Any]:
-    """The points (n, 2) of a .npy file, or else a set of images. Raises InputError."""
-    if path.suffix.lower() == ".npy":
-        array = read_array(path)
-        return array if array.ndim == 2 else gray_images(array)
-    return gray_images(read_image_set(path))

@@ -5,9 +5,9 @@ gives all views of an item the same answer, a code must hold the item, not the v
 
     loss = distortion + beta * rate,    rate in nats
 
-    vc.py      distortion between the decoded code and x, what was put in: the baseline
-    vic.py     distortion between the decoded code and the representative of x
-    bince.py   how badly the code tells a second view of its item from other items (InfoNCE)
+    VC      distortion between the decoded code and x, what was put in: the baseline
+    VIC     distortion between the decoded code and the representative of x
+    BINCE   how badly the code tells a second view of its item from other items (InfoNCE)
 
 Training has two parts. In the first, all networks learn. The rate sees z with uniform noise; so does the distortion for
 a while (a dimension that is not used yet would round to one value, and nothing would tell what it is good for), and
@@ -18,161 +18,26 @@ decoder are fitted to its rounded codes. A run killed at any moment resumes from
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from obverse.codecs.invariant.clustered import ClusteredDensity
-from obverse.codecs.invariant.networks import (
-    InvariantConfig,
-    make_decoder,
-    make_encoder,
-    make_projector,
-)
-from obverse.codecs.invariant.sources import Source, Views
-from obverse.coding import TableFamily
-from obverse.errors import ExportError, TrainingError
-from obverse.priors.factorised import FactorisedDensity
+from obverse.codecs.invariant.networks import InvariantNetworks
+from obverse.codecs.invariant.objectives import objective_of
+from obverse.codecs.invariant.recipe import InvariantConfig, InvariantInputs, InvariantRecipe
+from obverse.codecs.invariant.sources import Source, read_sources
+from obverse.errors import TrainingError
 from obverse.quantization.rounding import straight_through, with_noise
 from obverse.training.run import Run, check_device, make_folder, record_phase
 
 CLUSTER_STEPS = 5.0  # learning rate of clusters, times that of the networks
 
 
-@dataclass(frozen=True)
-class InvariantRecipe:
-    """Everything that decides the result of a training run, saved beside its weights.
-
-    objective: "vic", "vc" or "bince". beta: distortion that a nat of rate is worth. anneal: share of the steps over
-    which beta rises to its value. refit: share of the steps, the last ones, that fit density and decoder to the
-    rounded codes. settle: share of the steps after which the offsets of the grid stay as they are. noise: share of the
-    first part in which the distortion sees noise. place: share of the first part after which codes have clusters (of
-    models with several).
-    """
-
-    objective: str = "vic"
-    beta: float = 0.1
-    steps: int = 10_000
-    batch: int = 128
-    lr: float = 1e-3
-    warmup: int = 100
-    anneal: float = 0.0
-    refit: float = 0.2
-    settle: float = 0.5
-    noise: float = 0.6
-    place: float = 0.35
-    clip: float = 10.0
-    seed: int = 1
-    bf16: bool = False
-    validate_every: int = 1000
-    checkpoint_seconds: float = 60.0
-
-    @property
-    def refit_from(self) -> int:
-        """The step from which the encoder stays as it is."""
-        return self.steps - round(self.refit * self.steps)
-
-    @property
-    def place_at(self) -> int:
-        """The step before which clusters are placed."""
-        return min(round(self.place * self.refit_from), self.steps - 1)
-
-
-class InvariantNetworks(nn.Module):
-    """x ──► encoder ──► z ──► density ──► rate, and a decoder or a projector on z rounded."""
-
-    def __init__(self, config: InvariantConfig):
-        super().__init__()
-        self.config = config
-        self.encoder = make_encoder(config)
-        self.density = FactorisedDensity(config.codes)
-        self.clustered = ClusteredDensity(config.codes, config.clusters) if config.clusters > 1 else None
-        self.placed = nn.Buffer(torch.tensor(False))
-        self.head = make_decoder(config) if config.decodes else make_projector(config)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # of similarities: 1 / temperature
-        self.offset = nn.Buffer(torch.zeros(config.codes))
-
-    @torch.no_grad()
-    def start(self, x: Tensor, spread: float) -> None:
-        """Let z of x (n, ...) have mean 0 and this standard deviation in each dimension."""
-        if not self.config.images:
-            self.encoder[0].fit(x)
-        last = self.encoder.head[-1] if self.config.images else self.encoder[-1][-1]
-        z = self.encoder(x)
-        stretch = spread / z.std(0).clamp(min=1e-6)
-        last.weight.mul_(stretch[:, None])
-        last.bias.copy_((last.bias - z.mean(0)) * stretch)
-
-    def rate_nats(self, codes: Tensor) -> Tensor:
-        """(n, k) -> (n,): by the density of each dimension, and once clusters are placed by theirs."""
-        density = self.clustered if self.clustered is not None and self.placed else self.density
-        return density.rate_nats(codes)
-
-    def tables(self) -> tuple[TableFamily | None, TableFamily]:
-        """What `state_of` takes: the table of clusters, none for one, and those of codes. Raises ExportError."""
-        if self.clustered is None:
-            return None, self.density.tables(self.offset)
-        if not self.placed:
-            raise ExportError("the clusters of the codes were not placed yet: train to the end first")
-        return self.clustered.tables(self.offset)
-
-    @torch.no_grad()
-    def place(self, source: Source) -> None:
-        """Begin to use clusters: those of the source's codes."""
-        if self.clustered is None:
-            return
-        rng = np.random.default_rng(0)
-        z = [
-            self.encoder(source.draw(1000, rng, False).x.to(self.offset.device))
-            for _ in range(max(16, self.config.clusters // 16))
-        ]
-        self.clustered.place(torch.cat(z))
-        self.placed.fill_(True)
-
-
-class Objective(ABC):
-    """What a code is good for. id: its name in recipes. decodes: whether its head is a decoder. pairs: whether it needs
-    the codes of both views. spread: of z before training, in cells; a decoder lets z grow where it helps."""
-
-    id: ClassVar[str]
-    decodes: ClassVar[bool] = True
-    pairs: ClassVar[bool] = False
-    spread: ClassVar[float] = 0.05
-
-    @abstractmethod
-    def distortion(self, networks: InvariantNetworks, codes: Tensor, views: Views, population: int) -> Tensor:
-        """codes: ẑ (n, k) of views.x, or (2n, k) of x and then positive -> (n,) or (2n,) distortions.
-
-        population: how many items there are.
-        """
-
-
-def objective_of(name: str) -> Objective:
-    """The objective of this name. Raises TrainingError."""
-    from obverse.codecs.invariant.bince import Bince
-    from obverse.codecs.invariant.objectives import Vic
-    from obverse.codecs.invariant.vc import Vc
-
-    known = {kind.id: kind for kind in (Vic, Vc, Bince)}
-    if name not in known:
-        raise TrainingError(f"there is no objective {name!r}: choose {', '.join(known)}")
-    return known[name]()
-
-
 def check(recipe: InvariantRecipe, config: InvariantConfig, source: Source) -> None:
-    """Raise TrainingError for what cannot be run here."""
-    if min(recipe.steps, recipe.warmup, recipe.validate_every) < 1 or recipe.batch < 2 or not recipe.lr > 0:
-        raise TrainingError("steps, warmup and lr must be above zero, and a batch at least 2")
-    if not 0 <= recipe.beta < math.inf:
-        raise TrainingError(f"beta must be a number of at least 0, not {recipe.beta}")
-    shares = (recipe.anneal, recipe.refit, recipe.settle, recipe.noise, recipe.place)
-    if not all(0 <= share <= 1 for share in shares):
-        raise TrainingError("anneal, refit, settle, noise and place are shares of the steps: 0 to 1")
+    """Raise TrainingError for what does not go together."""
     if source.shape != config.shape:
         raise TrainingError(f"the data has items of shape {source.shape}, the model is for {config.shape}")
     if objective_of(recipe.objective).decodes != config.decodes:
@@ -273,3 +138,12 @@ def train(
             optimiser.step()
         run.tell(distortion=distortion.item(), bits=rate.item() / math.log(2))
     return run.checkpoint.path
+
+
+def run(
+    inputs: InvariantInputs, out: Path, recipe: InvariantRecipe, sizes: dict[str, Any], device: str
+) -> None:
+    """What `obverse train invariant` does before it exports."""
+    source, held_out = read_sources(inputs.data, inputs.affine, inputs.upright)
+    decodes = objective_of(recipe.objective).decodes
+    train(source, held_out, out, recipe, InvariantConfig(source.shape, decodes=decodes, **sizes), device)

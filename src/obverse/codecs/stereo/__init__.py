@@ -1,6 +1,6 @@
 """The right view of a pair, lossy, decoded with the left view."""
 
-from obverse.method import Method
+from obverse.method import Method, Training
 
 METHOD = Method(
     id="stereo",
@@ -14,5 +14,16 @@ METHOD = Method(
     builds_on=("image",),
     options="options:StereoOptions",
     facts="facts:facts",
-    training="command:train_stereo",
+    training=Training(
+        inputs="recipe:StereoInputs",
+        recipe="recipe:StereoRecipe",
+        sizes="recipe:StereoConfig",
+        run="train:run",
+        export="export:export",
+        examples=(
+            "obverse train stereo --data pairs/ --data photos/ --keep-out 5 --out runs/stereo",
+            "obverse compress right.png --codec runs/stereo/model",
+            "obverse decompress right.obv --side-info left.png --model runs/stereo/model",
+        ),
+    ),
 )

@@ -24,7 +24,8 @@ from obverse.codecs.image.codec import ImageCodec, level_of
 from obverse.codecs.image.networks import ImageNetworks, has_native_bfloat16, quality_of
 from obverse.codecs.model_codec import from_model
 from obverse.codecs.stereo import METHOD
-from obverse.codecs.stereo.fusion import ALIGN, StereoConfig, StereoFusion, luma
+from obverse.codecs.stereo.fusion import ALIGN, StereoFusion, luma
+from obverse.codecs.stereo.recipe import StereoConfig
 from obverse.container import Container, Limits
 from obverse.data.images import Photo, photo_of
 from obverse.errors import InputError, SideInformationError, WrongModelError

@@ -6,7 +6,6 @@ decoder believes that the left view belongs to the file (`codecs/stereo/codec.py
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,12 +13,16 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_safetensors
 
+from obverse.codecs.image.codec import ImageCodec
+from obverse.codecs.stereo.codec import image_decoder, match_of
 from obverse.codecs.stereo.crops import Bytes, Decode
-from obverse.codecs.stereo.fusion import StereoConfig, StereoFusion
+from obverse.codecs.stereo.fusion import StereoFusion
 from obverse.codecs.stereo.pairs import other_camera, pair_files, read_pair
+from obverse.codecs.stereo.recipe import StereoConfig, StereoInputs
 from obverse.errors import ExportError
-from obverse.training.run import reading
-from obverse.zoo import pack, store_model
+from obverse.training.export import store_trained
+from obverse.training.run import reading, recorded_phases
+from obverse.zoo import StoredModel
 
 MAX_BYTES = 4_000_000
 CALIBRATION_QUALITIES = (1.0, 30.0)
@@ -71,17 +74,16 @@ def export_stereo(
     decode: Decode,
     match: Match,
     image_model: bytes,
-) -> dict[str, object]:
-    """Write the model's three files into `out`; returns what the card says.
+) -> StoredModel:
+    """Write the model's three files into `out`; returns the model.
 
     data: the folders trained on. decode, match: of the codecs. image_model: fingerprint of the image codec's
     model that the network was trained with. Raises ExportError where matching and wrong views cannot be told
     apart, or the result is larger than 4 MB.
     """
     network, steps = load_checkpoint(checkpoint)
-    recipe_path = checkpoint.parent / "recipe.json"
-    recipe = json.loads(recipe_path.read_text()) if recipe_path.exists() else {}
-    keep_out = recipe.get("recipe", {}).get("keep_out", 0)
+    phases = recorded_phases(checkpoint)
+    keep_out = phases[-1]["recipe"].get("keep_out", 0)
     files = []
     for folder in data:
         if any(Path(folder).rglob("*_left.*")):
@@ -99,9 +101,6 @@ def export_stereo(
     # unseen cameras match worse than those trained on, wrong views hardly better: nearer to these
     least = max(wrong) + (min(good) - max(wrong)) / 3
     weights = save_safetensors({n: v.half().contiguous() for n, v in network.state_dict().items()})
-    size = len(pack(weights))
-    if size > MAX_BYTES:
-        raise ExportError(f"the model takes {size} bytes, more than the {MAX_BYTES} that may ship")
     config = {
         "codec": "stereo",
         "model": network.config.as_dict(),
@@ -109,35 +108,25 @@ def export_stereo(
         "least_match": round(least, 3),
         "steps": steps,
     }
-    facts: dict[str, object] = {
-        "bytes": size,
-        "steps": steps,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "match of right views, least": round(min(good), 3),
-        "match of wrong views, most": round(max(wrong), 3),
-        "least_match": round(least, 3),
-        "recipe": recipe,
-    }
-    stored = store_model(out, weights, config, card(facts, image_model))
-    return facts | {"fingerprint": stored.fingerprint.hex()}
+    return store_trained(
+        out,
+        weights,
+        config,
+        about="Right views of stereo pairs, for a decoder that has the left view. A file holds what the image codec "
+        "writes; the fusion network aligns the left view and corrects the decoded right one with it. Image model "
+        f"`{image_model.hex()}`.",
+        measured=[
+            f"match (correlation of details): right views at least {min(good):.3f}, wrong ones at most "
+            f"{max(wrong):.3f}; refused below {least:.3f}"
+        ],
+        recipe=phases,
+        parameters=sum(p.numel() for p in network.parameters()),
+        largest=MAX_BYTES,
+    )
 
 
-def card(facts: dict[str, object], image_model: bytes) -> str:
-    """The model card; results on test data are added by hand, with the command that prints them."""
-    lines = [
-        "# stereo",
-        "",
-        "Right views of stereo pairs, for a decoder that has the left view. A file holds what the image codec",
-        "writes; the fusion network aligns the left view and corrects the decoded right one with it.",
-        f"Image model `{image_model.hex()}`.",
-        "",
-        f"- {facts['bytes']} bytes, {facts['parameters']} parameters, trained {facts['steps']} steps",
-        f"- match (correlation of details): right views at least {facts['match of right views, least']}, wrong ones "
-        f"at most {facts['match of wrong views, most']}; refused below {facts['least_match']}",
-        "",
-        "```json",
-        json.dumps(facts["recipe"], indent=2),
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
+def export(inputs: StereoInputs, checkpoint: Path, out: Path) -> dict[str, object]:
+    """What `obverse export stereo` does."""
+    image = ImageCodec()
+    model = export_stereo(checkpoint, inputs.data, out, image_decoder(image), match_of, image.fingerprint)
+    return {"fingerprint": model.fingerprint.hex()}

@@ -13,42 +13,18 @@ Nothing here decides how a file is parsed, so that floats are free to differ bet
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from obverse.codecs.stereo.recipe import CELL, StereoConfig
 from obverse.transforms.blocks import QualityVector, ResidualBottleneck, depth_to_space, space_to_depth
 
 ALIGN = 8  # both sides of what the network sees are multiples of this
-CELL = 4  # pixels a side of a cell of the matching grid
 REFINE = 4.0  # pixels: the refinement moves by at most this much in each direction
 OFFSETS = (-1.5, 0.0, 1.5)  # pixels: where the refinement looks
-
-
-@dataclass(frozen=True)
-class StereoConfig:
-    """Sizes of the networks. disparities: cells searched, so that the largest disparity is 4 * (disparities - 1)."""
-
-    disparities: int = 48
-    features: int = 48
-    match: int = 32
-    cost: int = 64
-    coarse_cost: int = 96
-    context: int = 16
-    refine: int = 32
-    trunk: int = 64
-    deep: int = 128
-    deep_blocks: int = 4
-
-    def as_dict(self) -> dict[str, int]:
-        return asdict(self)
-
-    @property
-    def reach(self) -> int:
-        """The largest disparity that is found, in pixels, plus one cell."""
-        return CELL * self.disparities
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def synthetic_pair(
         texture = np.roll(ground[:, :width], (dy, dx), (0, 1)) * rng.uniform(0.6, 1.2) + rng.uniform(-30, 30)
         right[inside] = texture[inside]
         moved_inside = np.zeros_like(inside)
-        moved_inside[:, shift:] = inside[:, : width - shift]
+        moved_inside[:, shift:] = inside[:, : max(0, width - shift)]
         left[moved_inside] = np.roll(texture, shift, 1)[moved_inside]
         disparity[inside] = shift
     return other_camera(left, rng), _grain(right, rng.uniform(0, 2), rng), disparity

@@ -7,10 +7,9 @@ checkpoint; a step then costs the fusion network alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from obverse.codecs.image.train import to_tensor
+from obverse.codecs.stereo.codec import image_decoder
 from obverse.codecs.stereo.crops import (
     Bytes,
     Crops,
@@ -29,41 +29,16 @@ from obverse.codecs.stereo.crops import (
     save_scenes,
     synthetic_scenes,
 )
-from obverse.codecs.stereo.fusion import CELL, Fused, StereoConfig, StereoFusion, correlate_rows
+from obverse.codecs.stereo.fusion import Fused, StereoFusion, correlate_rows
 from obverse.codecs.stereo.pairs import PairFiles, pair_files, read_pair
-from obverse.errors import InputError, TrainingError
-from obverse.training.run import Run, check_device, follow, log, make_folder
+from obverse.codecs.stereo.recipe import CELL, StereoConfig, StereoInputs, StereoRecipe
+from obverse.errors import InputError
+from obverse.training.run import Run, check_device, follow, log, make_folder, record_phase
 from obverse.training.schedule import warm_up_stay_fall
 from obverse.transforms.blocks import space_to_depth
 
 QUALITIES = (1.0, 3.0, 6.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 52.0, 70.0, 90.0)
 VALIDATION_QUALITIES = (1.0, 10.0, 20.0, 30.0, 52.0)
-
-
-@dataclass(frozen=True)
-class StereoRecipe:
-    """Everything that decides the result of a training run, saved beside its weights."""
-
-    steps: int = 7000
-    batch: int = 4
-    height: int = 112
-    width: int = 320
-    margin: int = 128
-    synthetic: int = 360  # pairs made of photos
-    synthetic_share: float = 0.3  # of the samples, after a beginning where it is 0.7
-    beginning: float = 0.15  # of the steps
-    keep_out: int = 0  # the last pairs of each folder that are not trained on
-    warp_weight: float = 0.1
-    match_weight: float = 0.3
-    lr: float = 1e-3
-    warmup: int = 200
-    decay: float = 0.4
-    ema: float = 0.998
-    clip: float = 1.0
-    seed: int = 1
-    bf16: bool = True
-    validate_every: int = 500
-    checkpoint_seconds: float = 120.0
 
 
 def to_unit(quality: np.ndarray) -> Tensor:
@@ -174,16 +149,6 @@ def validate(
     return rows
 
 
-def check(recipe: StereoRecipe) -> None:
-    """Raise TrainingError for a recipe that cannot be run here."""
-    if recipe.steps < 1 or recipe.batch < 1 or not recipe.lr > 0 or recipe.keep_out < 0:
-        raise TrainingError("steps, batch and lr must be above zero, keep_out not below")
-    if recipe.height % 8 or recipe.width % 8 or recipe.margin % 8 or min(recipe.height, recipe.width) < 64:
-        raise TrainingError(
-            "height, width and margin of a crop must be multiples of 8, and a crop at least 64"
-        )
-
-
 def tensors(crops: Crops, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     x, right, left = (to_tensor(a, device) for a in (crops.x, crops.right, crops.left))
     return x, right, left, to_unit(crops.quality).to(device)
@@ -202,7 +167,6 @@ def train(
     data: folders of stereo pairs and of photos, told apart by their names. decode: the image codec (the
     training knows no codec). Raises InputError without pairs, TrainingError for what cannot be run.
     """
-    check(recipe)
     device = check_device(device_name)
     make_folder(out)
     torch.manual_seed(recipe.seed)
@@ -214,9 +178,8 @@ def train(
     parts = {"model": model, "average": average, "optimiser": optimiser}
     facts = {"config": config.as_dict()}
     run = Run(out, device, recipe, parts, {"sampler": sampler.rng}, facts, every=50)
-    run.resume()
-    recipe_text = {"model": config.as_dict(), "recipe": asdict(recipe), "data": [Path(d).name for d in data]}
-    (out / "recipe.json").write_text(json.dumps(recipe_text, indent=2))
+    names = [Path(folder).resolve().name for folder in data]
+    record_phase(out / "recipe.json", recipe, config, names, run.resume())
 
     def validation_row() -> tuple[dict[str, object], str]:
         rows = validate(average, validation, decode, device)
@@ -243,3 +206,8 @@ def train(
         follow(average, model, recipe.ema, step)
         run.tell(**values, norm=float(norm))
     return run.checkpoint.path
+
+
+def run(inputs: StereoInputs, out: Path, recipe: StereoRecipe, sizes: dict[str, Any], device: str) -> None:
+    """What `obverse train stereo` does before it exports."""
+    train(inputs.data, out, recipe, StereoConfig(**sizes), image_decoder(), device)

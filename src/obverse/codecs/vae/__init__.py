@@ -1,6 +1,6 @@
 """Sets of small images, lossless: bits back from a latent variable."""
 
-from obverse.method import Method
+from obverse.method import Method, Training
 
 METHOD = Method(
     id="vae",
@@ -13,5 +13,16 @@ METHOD = Method(
     models=("vae-mnist", "vae-mnist-binary", "vae-fashion"),
     options="options:VaeOptions",
     facts="facts:facts",
-    training="command:train_vae",
+    training=Training(
+        inputs="recipe:VaeInputs",
+        recipe="recipe:VaeRecipe",
+        sizes="recipe:VaeConfig",
+        run="train:run",
+        export="export:export",
+        examples=(
+            "obverse train vae --data train-images-idx3-ubyte.gz --out runs/digits",
+            "obverse train vae --data train-images-idx3-ubyte.gz --out runs/binary --binarise stochastic",
+            "obverse compress images.npy --codec runs/digits/model",
+        ),
+    ),
 )

@@ -24,8 +24,8 @@ from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.vae import METHOD
 from obverse.codecs.vae.exact_networks import BIN_BITS, BINS, ExactVae
 from obverse.codecs.vae.lanes import UNIFORM, LanePixels, VaeLanes
-from obverse.codecs.vae.networks import VaeConfig
 from obverse.codecs.vae.options import VaeOptions
+from obverse.codecs.vae.recipe import VaeConfig
 from obverse.coding import Message
 from obverse.coding.bits_back import pop_item, push_item
 from obverse.container import Container, Limits, write

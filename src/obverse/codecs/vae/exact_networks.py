@@ -28,12 +28,12 @@ from obverse.codecs.vae.networks import (
     PIXEL_REACH,
     Op,
     Stack,
-    VaeConfig,
     VaeNetworks,
     network_ops,
     rearrange,
     split_pixels,
 )
+from obverse.codecs.vae.recipe import VaeConfig
 from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS, WEIGHT_TOTAL, weights_of
 from obverse.errors import ExportError, InputError
 from obverse.transforms.exact import ExactConv, quantise_conv

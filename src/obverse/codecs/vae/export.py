@@ -16,10 +16,9 @@ from safetensors.torch import save as save_safetensors
 
 from obverse.codecs.vae.codec import VaeCodec
 from obverse.codecs.vae.exact_networks import quantise_vae
-from obverse.codecs.vae.networks import VaeConfig, VaeNetworks
+from obverse.codecs.vae.networks import VaeNetworks
+from obverse.codecs.vae.recipe import STOCHASTIC, VaeConfig, VaeInputs, VaeRecipe
 from obverse.codecs.vae.train import (
-    STOCHASTIC,
-    VaeRecipe,
     binarise,
     read_gray_sets,
     split,
@@ -27,9 +26,10 @@ from obverse.codecs.vae.train import (
     validate,
 )
 from obverse.data.image_sets import Bytes
-from obverse.errors import ExportError, InputError
+from obverse.errors import InputError
+from obverse.training.export import store_trained
 from obverse.training.run import reading, recorded_phases
-from obverse.zoo import StoredModel, pack, store_model
+from obverse.zoo import StoredModel
 
 MAX_BYTES = 4_000_000
 CALIBRATION = 2000  # images that activation ranges are measured on
@@ -56,7 +56,7 @@ def prepared(data: Sequence[Path], recipe: VaeRecipe) -> tuple[Bytes, Bytes]:
 def export_vae(
     checkpoint: Path, data: Sequence[Path], out: Path, largest: int = MAX_BYTES
 ) -> dict[str, object]:
-    """Write the model's three files into `out`; returns what the card says.
+    """Write the model's three files into `out`; returns its fingerprint and what its card says.
 
     data: the sets trained on. Raises ExportError when a layer cannot be proven exact or the model is larger than
     `largest` bytes, InputError without a checkpoint.
@@ -70,48 +70,42 @@ def export_vae(
     calibration, validation = prepared(data, recipe)
     exact = quantise_vae(networks, to_tensor(calibration, torch.device("cpu")))
     weights = save_safetensors(exact.export_state())
-    size = len(pack(weights))
-    if size > largest:
-        raise ExportError(f"the model takes {size} bytes, more than the {largest} that may ship")
     config = {"codec": "vae", "model": networks.config.as_dict(), "binarise": recipe.binarise, "steps": steps}
     codec = VaeCodec(StoredModel("export", weights, config, b"\0" * 8))
     float_row = validate(networks, validation, torch.device("cpu"))
     report = codec.report(validation)
-    facts: dict[str, object] = {
-        "bytes": size,
+    net, elbo = (
+        round(report.net_rate_bits, 4),
+        round(float(codec.elbo(validation).sum()) / validation.size, 4),
+    )
+    initial = int(report.initial_bits / max(1, -(-len(validation) // 1000)))
+    latents = {name: round(value, 4) for name, value in float_row.items() if name != "elbo_bits"}
+    float_elbo = round(float_row["elbo_bits"], 4)
+    stored = store_trained(
+        out,
+        weights,
+        config,
+        about="Sets of small gray images, lossless, by bits-back coding. Exact networks throughout.",
+        measured=[
+            f"on the {len(validation)} validation images of the run, bits a pixel: net rate of real streams {net}, "
+            f"negative ELBO of the exact networks {elbo}, of the float networks {float_elbo}",
+            f"parts of the float ELBO, bits a pixel: {json.dumps(latents)}",
+            f"a chain of 1000 images needs about {initial} initial bits",
+        ],
+        recipe=phases,
+        parameters=sum(p.numel() for p in networks.parameters()),
+        largest=largest,
+    )
+    return {
+        "fingerprint": stored.fingerprint.hex(),
         "steps": steps,
-        "parameters": sum(p.numel() for p in networks.parameters()),
-        "validation images": len(validation),
-        "float ELBO": round(float_row["elbo_bits"], 4),
-        "exact ELBO": round(float(codec.elbo(validation).sum()) / validation.size, 4),
-        "net rate": round(report.net_rate_bits, 4),
-        "initial bits of a chain": int(report.initial_bits / max(1, -(-len(validation) // 1000))),
-        "latents": {name: round(value, 4) for name, value in float_row.items() if name != "elbo_bits"},
-        "phases": phases,
+        "float ELBO": float_elbo,
+        "exact ELBO": elbo,
+        "net rate": net,
     }
-    stored = store_model(out, weights, config, card(out.resolve().name, facts))
-    return facts | {"fingerprint": stored.fingerprint.hex()}
 
 
-def card(name: str, facts: dict[str, object]) -> str:
-    """The model card; results on test data are added by hand, with the command that prints them."""
-    lines = [
-        f"# {name}",
-        "",
-        "Sets of small gray images, lossless, by bits-back coding. Exact networks throughout.",
-        "",
-        f"- {facts['bytes']} bytes, {facts['parameters']} parameters, trained {facts['steps']} steps",
-        f"- on the {facts['validation images']} validation images of the run, bits a pixel: net rate of real streams "
-        f"{facts['net rate']}, negative ELBO of the exact networks {facts['exact ELBO']}, of the float networks "
-        f"{facts['float ELBO']}",
-        f"- parts of the float ELBO, bits a pixel: {json.dumps(facts['latents'])}",
-        f"- a chain of 1000 images needs about {facts['initial bits of a chain']} initial bits",
-        "",
-        "## Recipe",
-        "",
-        "```json",
-        json.dumps(facts["phases"], indent=2),
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
+def export(inputs: VaeInputs, checkpoint: Path, out: Path) -> dict[str, object]:
+    """What `obverse export vae` does."""
+    facts = export_vae(checkpoint, inputs.data, out)
+    return facts | {"told": f"{facts['net rate']} bits a pixel"}

@@ -17,14 +17,13 @@ levels - 1.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obverse.errors import InputError
+from obverse.codecs.vae.recipe import VaeConfig
 from obverse.transforms.blocks import depth_to_space, space_to_depth
 
 PHASES = ((0,), (3,), (1, 2))  # which pixels of a 2x2 square (0 top left, 1 top right, 2, 3) come together
@@ -35,74 +34,6 @@ PIXEL_REACH = 2.0  # means of pixels lie within -1 to 2 times the range
 LOGIT_REACH = 16.0  # nats by which a weight, or a binary pixel, may be more likely than another
 
 Op = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class VaeConfig:
-    """Sizes of a model.
-
-    height, width: of the images, multiples of 4. levels: values of a pixel, 2 to 256. components: logistics in
-    a pixel's mixture (1 if levels is 2). local: channels of z1, 0 for a model of z2 alone. top: numbers in z2.
-    channels: of the layers at a quarter of the resolution. features: at half of it. phase: of the layers
-    that make pixels. hidden: of the layers between z2 and the grid.
-    """
-
-    height: int = 28
-    width: int = 28
-    levels: int = 256
-    components: int = 4
-    local: int = 6
-    top: int = 32
-    channels: int = 64
-    features: int = 40
-    phase: int = 40
-    hidden: int = 256
-
-    def __post_init__(self) -> None:
-        sizes = asdict(self)
-        if any(type(value) is not int for value in sizes.values()):
-            raise InputError("the sizes of a model must be whole numbers")
-        small = [name for name, value in sizes.items() if not (name == "local" or value >= 1)]
-        if small or self.local < 0 or max(sizes.values()) > 4096:
-            raise InputError(f"the sizes of a model must be 1 to 4096; wrong: {', '.join(small) or sizes}")
-        if self.height % 4 or self.width % 4:
-            raise InputError(
-                f"images must have sizes in multiples of 4, not {self.height}x{self.width}: pad them"
-            )
-        if not 2 <= self.levels <= 256 or (self.levels == 2 and self.components != 1):
-            raise InputError("a pixel has 2 to 256 levels, and a binary one a single component")
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width of z1."""
-        return self.height // 4, self.width // 4
-
-    @property
-    def latents(self) -> tuple[tuple[int, int, int], ...]:
-        """Shapes of z1 and z2, or of z2 alone."""
-        top = (self.top, 1, 1)
-        return ((self.local, *self.grid), top) if self.local else (top,)
-
-    @property
-    def parameters(self) -> int:
-        """Numbers that the networks give for a pixel: weight, mean and scale of each component."""
-        return 1 if self.levels == 2 else 3 * self.components
-
-    def as_dict(self) -> dict[str, int]:
-        """Plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Any) -> VaeConfig:
-        """What `as_dict` gave. Raises InputError for anything else."""
-        if not isinstance(values, dict):
-            raise InputError(
-                "the configuration of the model does not say how large it is; make or install it again"
-            )
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise InputError(f"the sizes of a model are damaged: {error}") from None
 
 
 def network_ops(config: VaeConfig) -> dict[str, tuple[Op, ...]]:

@@ -14,46 +14,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from obverse.codecs.vae.networks import VaeConfig, VaeNetworks
+from obverse.codecs.vae.networks import VaeNetworks
+from obverse.codecs.vae.recipe import AS_IS, STOCHASTIC, VaeConfig, VaeInputs, VaeRecipe
 from obverse.data.image_sets import Bytes, read_image_set
 from obverse.errors import TrainingError, UnsupportedInputError
 from obverse.training.run import Run, check_device, follow, log, make_folder, record_phase
-
-AS_IS, STOCHASTIC = "as-is", "stochastic"
-
-
-@dataclass(frozen=True)
-class VaeRecipe:
-    """Everything that decides the result of a training run, saved beside its weights.
-
-    binarise: "as-is" trains on the pixels; "stochastic" on binary ones, drawn anew in each step with the
-    probability pixel / 255 (Salakhutdinov and Murray, ICML 2008). shift: images are moved by up to so many pixels.
-    """
-
-    steps: int = 16_000
-    batch: int = 64
-    lr: float = 2e-3
-    warmup: int = 200
-    decay: float = 0.6  # the last part of the steps, over which lr falls to zero
-    ema: float = 0.999
-    clip: float = 0.3
-    kl_start: float = 0.3  # weight of the latents at first
-    kl_steps: int = 1000  # until it is 1
-    upper_kl_start: float = 0.02  # the same for the layers above the first
-    upper_kl_steps: int = 3000
-    shift: int = 0
-    binarise: str = AS_IS
-    seed: int = 1
-    bf16: bool = True
-    validate_every: int = 1000
-    checkpoint_seconds: float = 60.0
 
 
 def learning_rate(recipe: VaeRecipe, step: int) -> float:
@@ -128,16 +100,7 @@ def validate(model: VaeNetworks, images: Bytes, device: torch.device) -> dict[st
 
 def check(recipe: VaeRecipe, config: VaeConfig, images: Bytes) -> None:
     """Raise TrainingError or UnsupportedInputError for what cannot be run here."""
-    if (
-        min(recipe.steps, recipe.batch, recipe.warmup, recipe.kl_steps, recipe.upper_kl_steps) < 1
-        or not recipe.lr > 0
-    ):
-        raise TrainingError(
-            "steps, batch, warmup, lr and the steps of the latents' weights must be above zero"
-        )
-    if recipe.binarise not in (AS_IS, STOCHASTIC):
-        raise TrainingError(f"binarise is {AS_IS} or {STOCHASTIC}, not {recipe.binarise!r}")
-    if not 0 <= recipe.shift < min(config.height, config.width):
+    if recipe.shift >= min(config.height, config.width):
         raise TrainingError(f"images of {config.height}x{config.width} cannot be moved by {recipe.shift}")
     if images.shape[1:] != (config.height, config.width):
         raise UnsupportedInputError(
@@ -197,3 +160,13 @@ def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig,
         layers = {f"z{i + 1}": value for i, value in enumerate(kl.tolist())}
         run.tell(pixels=pixels.item(), norm=norm.item(), **layers)
     return run.checkpoint.path
+
+
+def run(inputs: VaeInputs, out: Path, recipe: VaeRecipe, sizes: dict[str, Any], device: str) -> None:
+    """What `obverse train vae` does before it exports: binary images have one bit a pixel."""
+    height, width = read_gray_sets(inputs.data).shape[1:]
+    if recipe.binarise == STOCHASTIC:
+        sizes = {"levels": 2} | sizes
+    if sizes.get("levels") == 2:
+        sizes = {"components": 1} | sizes
+    train(inputs.data, out, recipe, VaeConfig(height, width, **sizes), device)

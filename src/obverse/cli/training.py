@@ -1,0 +1,237 @@
+"""`obverse train ID` and `obverse export ID`, made of what a method's `Training` declares.
+
+Each field of the inputs, the recipe and the sizes is a flag. A module attribute "train ID" is the command of that
+codec, made when it is asked for, so that the help of one does not load what the others are made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from cyclopts import Group, Parameter
+
+from obverse.cli.console import UsageError, human, say, to_json
+from obverse.cli.console import out as show
+from obverse.cli.options import Device, Json, set_threads
+from obverse.errors import InputError, OutputError
+from obverse.fields import Fields, OptionField
+from obverse.method import Method, Training
+from obverse.registry import find_method
+from obverse.training.recipe import Inputs, Recipe, Sizes, read_recipe
+
+CHECKPOINT, MODEL = "checkpoint.pt", "model"  # in the folder of a run
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a method declares of its training, imported. sizes: None where the recipe has them."""
+
+    id: str
+    training: Training
+    inputs: type[Inputs]
+    recipe: type[Recipe]
+    sizes: type[Sizes] | None
+    run: Callable[..., None]
+    export: Callable[..., dict[str, Any]]
+
+    @classmethod
+    def of(cls, method: Method) -> Trained:
+        """Its classes, and functions that are imported when they are called."""
+        training = cast(Training, method.training)
+
+        def lazily(reference: str) -> Callable[..., Any]:
+            return lambda *given: method.resolve(reference)(*given)
+
+        sizes = None if training.sizes is None else method.resolve(training.sizes)
+        return cls(
+            method.id,
+            training,
+            method.resolve(training.inputs),
+            method.resolve(training.recipe),
+            sizes,
+            lazily(training.run),
+            lazily(training.export),
+        )
+
+    @property
+    def classes(self) -> list[type[Fields]]:
+        """Of the recipe and of the sizes."""
+        return [self.recipe] if self.sizes is None else [self.recipe, self.sizes]
+
+
+def __getattr__(name: str) -> Callable[..., int]:
+    verb, _, codec = name.partition(" ")
+    if verb not in ("train", "export") or not codec:
+        raise AttributeError(name)
+    trained = Trained.of(find_method(codec))
+    return train_command(trained) if verb == "train" else export_command(trained)
+
+
+def train_command(trained: Trained) -> Callable[..., int]:
+    """`obverse train ID`."""
+    flags = _flags("RecipeFlags", [("Recipe", trained.recipe), ("Networks", trained.sizes)])
+    inputs = _flags("InputFlags", [("Data", trained.inputs)], required=True)
+    none = flags()
+
+    def command(
+        *,
+        inputs: Any,
+        out: Annotated[Path, Parameter(help="Folder for checkpoint, recipe, logs, and the model in it.")],
+        recipe: Annotated[
+            Path | None,
+            Parameter(help="Take the recipe from this file: recipe.json of a run. Flags count more."),
+        ] = None,
+        flags: Any = none,
+        device: Device = "auto",
+        threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
+        json: Json = False,
+    ) -> int:
+        found = _inputs(trained, _given(inputs))
+        values, sizes = _recipe(trained, recipe, _given(flags))
+        set_threads(threads)
+        found.check()
+        _make_folder(out)
+        found.store(out)
+        trained.run(found, out, values, sizes, device)
+        facts = trained.export(found, out / CHECKPOINT, out / MODEL)
+        told = f", {facts['told']}" if facts.get("told") else ""
+        if json:
+            show(to_json(facts))
+        else:
+            say(f"trained: {out / MODEL}, model {facts['fingerprint']}{told}")
+        return 0
+
+    command.__annotations__ |= {
+        "inputs": Annotated[inputs, Parameter(name="*")],
+        "flags": Annotated[flags, Parameter(name="*")],
+    }
+    command.__name__ = f"train {trained.id}"
+    command.__doc__ = _help(
+        f"Train a model of {trained.id}; a run that was stopped goes on from its checkpoint.",
+        trained.training.help,
+        trained.training.examples,
+    )
+    return command
+
+
+def export_command(trained: Trained) -> Callable[..., int]:
+    """`obverse export ID`."""
+    inputs = _flags("InputFlags", [("Data, where it is no longer where the run found it", trained.inputs)])
+    none = inputs()
+
+    def command(
+        run: Annotated[Path, Parameter(help="The folder of a training run, or the checkpoint in it.")],
+        /,
+        *,
+        out: Annotated[Path, Parameter(help="Folder for the model: weights, config, card.")],
+        inputs: Any = none,
+        json: Json = False,
+    ) -> int:
+        checkpoint = run / CHECKPOINT if run.is_dir() else run
+        if not checkpoint.is_file():
+            raise InputError(f"there is no checkpoint {checkpoint}: give the folder of a run")
+        given = _given(inputs)
+        _check(trained.inputs, given)
+        found = trained.inputs.of_run(checkpoint.parent, given)
+        found.check()
+        facts = trained.export(found, checkpoint, out)
+        weights = max(out.glob("model.safetensors*"), key=lambda path: path.stat().st_mtime)
+        facts.setdefault("bytes", weights.stat().st_size)
+        told = f"{out}: model {facts['fingerprint']}, {human(int(facts['bytes']))}"
+        show(to_json(facts) if json else told)
+        return 0
+
+    command.__annotations__ |= {"inputs": Annotated[inputs, Parameter(name="*")]}
+    command.__name__ = f"export {trained.id}"
+    command.__doc__ = _help(
+        f"Turn a training run of {trained.id}, finished or not, into a model that codes.",
+        "",
+        (f"obverse export {trained.id} runs/mine --out zoo/mine", "OBVERSE_ZOO=zoo obverse list"),
+    )
+    return command
+
+
+def _help(first: str, more: str, examples: Sequence[str]) -> str:
+    lines = "\n".join(f"- `{line}`" for line in examples)
+    return "\n\n".join(part for part in (first, more, lines and f"For example:\n\n{lines}") if part)
+
+
+def _flags(name: str, groups: Sequence[tuple[str, type[Fields] | None]], required: bool = False) -> Any:
+    """A dataclass with a field for each flag, None where it was not given. required: whether those that must be
+    given have no default."""
+    found: dict[str, tuple[str, Any, Any]] = {}
+    for order, (title, kind) in enumerate(groups):
+        for about in kind.described() if kind is not None else ():
+            if about.about.flag and about.name not in found:
+                needed = required and about.required
+                entry = field() if needed else field(default=None)
+                parameter = _parameter(about, Group(title, sort_key=order + 1), needed)
+                found[about.name] = (about.name, parameter, entry)
+    fields = sorted(found.values(), key=lambda entry: entry[2].default is not MISSING)
+    made = make_dataclass(name, fields)
+    made.__module__ = __name__  # "types" otherwise, and cyclopts looks into no class of the standard library
+    return made
+
+
+def _parameter(about: OptionField, group: Group, needed: bool) -> Any:
+    """The annotated type of a flag."""
+    default = about.default
+    shown = "" if about.required or default is None or default == () else f" [default: {_shown(default)}]"
+    kind: Any = str if about.about.parse else about.hint
+    name = ["--" + about.name.replace("_", "-")]
+    more = [about.about.short] if about.about.short else []
+    negative = name[0].replace("--", "--no-", 1) if default is True else ""
+    parameter = Parameter(
+        name=name + more, help=about.about.help + shown, group=group, negative=negative, show_default=False
+    )
+    return Annotated[kind if needed else kind | None, parameter]
+
+
+def _shown(default: Any) -> str:
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+def _given(flags: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(flags).items() if value is not None}
+
+
+def _inputs(trained: Trained, given: dict[str, Any]) -> Inputs:
+    _check(trained.inputs, given)
+    return trained.inputs(**given)
+
+
+def _recipe(trained: Trained, path: Path | None, given: dict[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe, and the sizes that were given, from file and flags."""
+    parts: list[dict[str, Any]] = [{} for _ in trained.classes]
+    if path is not None:
+        parts = read_recipe(path, trained.id, *trained.classes)
+    for kind, values in zip(trained.classes, parts, strict=True):
+        names = {about.name for about in kind.described()}
+        own = {name: given.pop(name) for name in [*given] if name in names}
+        _check(kind, own)
+        values |= own
+    return trained.recipe(**parts[0]), parts[1] if len(parts) > 1 else {}
+
+
+def _check(kind: type[Fields], given: dict[str, Any]) -> None:
+    """Raises UsageError for what a flag cannot be; texts that need it are parsed here."""
+    for about in kind.described():
+        if about.name not in given:
+            continue
+        flag = "--" + about.name.replace("_", "-")
+        if about.about.parse:
+            given[about.name] = about.about.parse(given[about.name])
+        try:
+            about.check(given[about.name])
+        except InputError as error:
+            raise UsageError(f"{flag}{str(error).removeprefix(about.name)}") from None
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
