@@ -40,10 +40,11 @@ from PIL import Image
 from obverse.codecs.split.codec import SplitCodec
 from obverse.codecs.split.export import export_split
 from obverse.codecs.split.images import LabelledImages
-from obverse.codecs.split.networks import SplitConfig
-from obverse.codecs.split.resnet import ResNet, ResNetConfig
-from obverse.codecs.split.teacher import TeacherRecipe, accuracy, load_network, load_teacher, train_teacher
-from obverse.codecs.split.train import SplitRecipe, train
+from obverse.codecs.split.recipe import SplitRecipe, TeacherRecipe
+from obverse.codecs.split.resnet import ResNet
+from obverse.codecs.split.sizes import ResNetConfig, SplitConfig
+from obverse.codecs.split.teacher import accuracy, load_network, load_teacher, train_teacher
+from obverse.codecs.split.train import train
 from obverse.container import read, write
 from obverse.zoo import load_model_from
 
@@ -179,12 +180,12 @@ def students(
 
     for beta, steps in setting.distil.items():
         begun = beta != next(iter(setting.distil))
-        student("distil", SplitRecipe("distil", beta, steps, bf16=bf16), first if begun else None)
+        student("distil", SplitRecipe("distil", beta, steps, 32, bf16=bf16), first if begun else None)
     for beta, steps in setting.end_to_end.items():
-        student("end-to-end", SplitRecipe("end-to-end", beta, steps, bf16=bf16), None)
+        student("end-to-end", SplitRecipe("end-to-end", beta, steps, 32, bf16=bf16), None)
     start = first
     for beta, (steps, tune) in setting.patient.items():
-        recipe = SplitRecipe("distil", beta, steps, tune=tune, mix=0.5, validate_every=1000, bf16=bf16)
+        recipe = SplitRecipe("distil", beta, steps, 32, tune=tune, mix=0.5, validate_every=1000, bf16=bf16)
         start = student("patient", recipe, start)
     return rows
 
@@ -197,7 +198,7 @@ def multi_task(
     start = out / CIFAR.name / f"distil-{MULTI_START}" / "checkpoint.pt"
     for weight, beta in MULTI_TASK.items():
         folder = out / "multi_task" / f"weight-{weight}"
-        recipe = SplitRecipe("distil", beta, MULTI_STEPS, reconstruct=weight, bf16=bf16)
+        recipe = SplitRecipe("distil", beta, MULTI_STEPS, 32, reconstruct=weight, bf16=bf16)
         found = student_rows(folder, sets, teacher, config, recipe, start)["set"]
         rows.append({"weight": weight, "beta": beta} | found)
         tell(rows[-1])

@@ -124,8 +124,8 @@ def test_a_device_that_is_not_here_is_told():
 
 
 def test_recorded_phases_are_read_again_or_missed(tmp_path):
-    from obverse.codecs.split.networks import SplitConfig
-    from obverse.codecs.split.train import SplitRecipe
+    from obverse.codecs.split.recipe import SplitRecipe
+    from obverse.codecs.split.sizes import SplitConfig
 
     with pytest.raises(InputError, match="is not the recipe of this run"):
         recorded_phases(tmp_path / "checkpoint.pt")

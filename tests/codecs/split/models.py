@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import save as save_safetensors
 
 from obverse.codecs.split.codec import state_of
-from obverse.codecs.split.networks import SplitConfig, folded_server
-from obverse.codecs.split.objectives import SplitNetworks
-from obverse.codecs.split.resnet import ResNet, ResNetConfig, folded
+from obverse.codecs.split.networks import folded_server
+from obverse.codecs.split.resnet import ResNet, folded
+from obverse.codecs.split.sizes import ResNetConfig, SplitConfig
+from obverse.codecs.split.student import SplitNetworks
 from obverse.zoo import StoredModel, fingerprint
 
 TEACHER = ResNetConfig(16, 4, 1, (4, 6, 8), (1, 1))

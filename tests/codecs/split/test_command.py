@@ -10,15 +10,32 @@ import torch
 from PIL import Image
 from safetensors.torch import load as load_safetensors
 
-from obverse.cli.console import UsageError
+from obverse.cli import run
 from obverse.codecs.split.codec import SplitCodec
-from obverse.codecs.split.command import split_export, train_split
+from obverse.codecs.split.command import split_export
 from obverse.codecs.split.halves import load_device, load_server
 from obverse.errors import InputError, ModelError, OutputError, OutputExistsError
 from obverse.zoo import load_model_from, store_model
 from tests.codecs.split.models import PAINTS, SMALL, images_of, stored_model
 
-QUICK = {"teacher_steps": 2, "steps": 4, "batch": 8, "codes": 3, "width": 2, "device": "cpu"}
+QUICK = [
+    "--teacher-steps",
+    "2",
+    "--steps",
+    "4",
+    "--batch",
+    "8",
+    "--codes",
+    "3",
+    "--width",
+    "2",
+    "--device",
+    "cpu",
+]
+
+
+def words_of(data, out, *more):
+    return ["train", "split", "--data", str(data), "--out", str(out), *more]
 
 
 @pytest.fixture
@@ -78,15 +95,11 @@ def test_export_of_what_is_not_whole(model, tmp_path):
 def test_train_from_arrays(reconstruct, tmp_path, capsys):
     np.save(tmp_path / "images.npy", images_of(SMALL, 80))
     np.save(tmp_path / "labels.npy", np.arange(80) % 3)
-    threads = torch.get_num_threads()
-    arguments = QUICK | {"beta": 0.01, "seed": 7, "reconstruct": reconstruct}
-    train_split(
-        data=tmp_path / "images.npy",
-        labels=tmp_path / "labels.npy",
-        out=tmp_path / "run",
-        threads=threads,
-        **arguments,
-    )
+    words = words_of(tmp_path / "images.npy", tmp_path / "run", "--labels", str(tmp_path / "labels.npy"))
+    words += f"--beta 0.01 --seed 7 --teacher-lr 0.05 --threads {torch.get_num_threads()}".split()
+    if reconstruct is not None:
+        words += ["--reconstruct", str(reconstruct)]
+    assert run([*words, *QUICK]) == 0
     model = load_model_from(tmp_path / "run" / "model")
     assert model.codec == "split" and model.fingerprint.hex() in capsys.readouterr().err
     codec = SplitCodec(model)
@@ -96,6 +109,11 @@ def test_train_from_arrays(reconstruct, tmp_path, capsys):
     recipe = phase["recipe"]
     assert (recipe["beta"], recipe["seed"], recipe["reconstruct"]) == (0.01, 7, reconstruct or 0.0)
     assert phase["data"]["images"] == 76
+    (phase,) = json.loads((tmp_path / "run" / "teacher" / "recipe.json").read_text())["phases"]
+    teaching = phase["recipe"]
+    assert (teaching["steps"], teaching["lr"], teaching["batch"], teaching["seed"]) == (2, 0.05, 128, 7)
+    assert run(["export", "split", str(tmp_path / "run"), "--out", str(tmp_path / "again")]) == 0
+    assert load_model_from(tmp_path / "again").fingerprint == model.fingerprint
 
 
 def test_train_from_folders(tmp_path):
@@ -103,18 +121,25 @@ def test_train_from_folders(tmp_path):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for i, image in enumerate(images_of(SMALL, 30, seed=len(name))):
             Image.fromarray(image).save(tmp_path / "photos" / name / f"{i:02}.png")
-    train_split(data=tmp_path / "photos", out=tmp_path / "run", objective="end-to-end", **QUICK)
+    words = words_of(tmp_path / "photos", tmp_path / "run", "--objective", "end-to-end", "--widths", "4", "5")
+    assert run([*words, *QUICK]) == 0
     model = load_model_from(tmp_path / "run" / "model")
     assert model.config["objective"] == "end-to-end" and model.config["model"]["teacher"]["classes"] == 2
+    assert model.config["model"]["widths"] == [4, 5]
 
 
-def test_wrong_use_and_missing_data(tmp_path):
-    for name, value in {
-        "beta": -1.0, "reconstruct": -1.0, "codes": 0, "teacher_steps": 0, "steps": 0, "batch": 1, "width": 0,
-        "seed": -1,
-    }.items():  # fmt: skip
-        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')}"):
-            train_split(data=tmp_path, out=tmp_path / "run", **{name: value})
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--beta", "-1"), ("--reconstruct", "-1"), ("--codes", "0"), ("--teacher-steps", "0"), ("--steps", "0"),
+     ("--batch", "1"), ("--width", "0"), ("--seed", "-1")],
+)  # fmt: skip
+def test_wrong_use(flag, value, tmp_path, capsys):
+    assert run(words_of(tmp_path, tmp_path / "run", flag, value)) == 2
+    assert f"{flag} must be" in capsys.readouterr().err
+
+
+def test_images_without_classes(tmp_path, capsys):
     np.save(tmp_path / "images.npy", images_of(SMALL, 80))
-    with pytest.raises(InputError, match="give --labels"):
-        train_split(data=tmp_path / "images.npy", out=tmp_path / "run", **QUICK)
+    assert run(words_of(tmp_path / "images.npy", tmp_path / "run")) == InputError.exit_code
+    assert "give --labels" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -7,7 +7,6 @@ import torch
 
 from obverse.codecs.split.networks import (
     Server,
-    SplitConfig,
     Synthesis,
     by_channel,
     make_encoder,
@@ -17,6 +16,7 @@ from obverse.codecs.split.networks import (
     standardised,
 )
 from obverse.codecs.split.resnet import ResNet, folded
+from obverse.codecs.split.sizes import SplitConfig
 from obverse.errors import InputError
 from tests.codecs.split.models import PAINTS, SMALL, UPSAMPLED
 
@@ -81,13 +81,13 @@ def test_configurations_come_back(config):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"after": 9}, "no layer 9"), ({"after": -1}, "no layer -1"), ({"after": 1.0}, "above zero"),
+        ({"after": 5}, "no layer 5"), ({"after": 9}, "after must be"), ({"after": -1}, "after must be"), ({"after": 1.0}, "above zero"),
         ({"codes": 0}, "above zero"),
-        ({"codes": 1.5}, "above zero"), ({"codes": 10**7}, "channels"), ({"kernels": [4, 3, 3]}, "odd kernels"),
+        ({"codes": 1.5}, "above zero"), ({"codes": 10**7}, "codes must be"), ({"kernels": [4, 3, 3]}, "odd kernels"),
         ({"kernels": [3, 3]}, "not that of"), ({"kernels": [3, 3, 99]}, "kernels"), ({"strides": [1, 1, 1]}, "places"),
         ({"strides": [2, 2, 99]}, "strides"), ({"strides": [0, 2, 2]}, "above zero"), ({"widths": [8]}, "not that of"),
         ({"reconstructs": 1}, "not that of"), ({"teacher": None}, "residual"), ({"more": 1}, "not that of"),
-        ({"decoder_blocks": True}, "above zero"), ({"decoder_blocks": 99}, "16 blocks"),
+        ({"decoder_blocks": True}, "above zero"), ({"decoder_blocks": 99}, "from 1 to 16"),
     ],
 )  # fmt: skip
 def test_configurations_that_cannot_be(change, sentence):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from obverse.codecs.split.resnet import ResNet, ResNetConfig, folded
+from obverse.codecs.split.resnet import ResNet, folded
+from obverse.codecs.split.sizes import ResNetConfig
 from obverse.errors import InputError
 
 SMALL = ResNetConfig(16, 4, 1, (4, 6, 8), (1, 2))

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from obverse.codecs.split.networks import SplitConfig, make_encoder, standardised
-from obverse.codecs.split.objectives import SplitNetworks
+from obverse.codecs.split.networks import make_encoder, standardised
 from obverse.codecs.split.resnet import ResNet, folded
+from obverse.codecs.split.sizes import SplitConfig
 from obverse.codecs.split.start import fit_convolution, fit_density, principal_components
+from obverse.codecs.split.student import SplitNetworks
 from obverse.priors.factorised import FactorisedDensity
 from tests.codecs.split.models import PAINTS, SMALL, TEACHER, UPSAMPLED
 from tests.conftest import smooth_photo

@@ -16,17 +16,12 @@ import obverse.codecs.split.train as training
 from obverse.codecs.split.codec import SplitCodec
 from obverse.codecs.split.export import export_split
 from obverse.codecs.split.images import LabelledImages, cut_and_mixed, split_off
-from obverse.codecs.split.objectives import SplitNetworks, objective_of
+from obverse.codecs.split.objectives import objective_of
+from obverse.codecs.split.recipe import SplitRecipe, TeacherRecipe
 from obverse.codecs.split.resnet import ResNet, folded
-from obverse.codecs.split.teacher import (
-    TeacherRecipe,
-    accuracy,
-    load_network,
-    load_teacher,
-    one_cycle,
-    train_teacher,
-)
-from obverse.codecs.split.train import SplitRecipe, learning_rate, load_checkpoint, step_loss, train, validate
+from obverse.codecs.split.student import SplitNetworks
+from obverse.codecs.split.teacher import accuracy, load_network, load_teacher, one_cycle, train_teacher
+from obverse.codecs.split.train import learning_rate, load_checkpoint, step_loss, train, validate
 from obverse.errors import ExportError, InputError, TrainingError, UnsupportedInputError
 from obverse.zoo import load_model_from
 from tests.codecs.split.models import PAINTS, SMALL, TEACHER, images_of
@@ -158,15 +153,16 @@ def test_a_teacher_may_begin_with_anothers_layers(tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "config", "device", "sentence"),
     [
-        (TeacherRecipe(0), TEACHER, "cpu", "above zero"), (TeacherRecipe(batch=1), TEACHER, "cpu", "at least 2"),
-        (TeacherRecipe(lr=0.0), TEACHER, "cpu", "above zero"), (TeacherRecipe(1), TEACHER, "tpu", "no device"),
-        (TeacherRecipe(1), replace(TEACHER, side=20), "cpu", "20 pixels"),
-        (TeacherRecipe(1), replace(TEACHER, classes=3), "cpu", "3 classes"),
+        ({}, TEACHER, "tpu", "no device"),
+        ({"steps": 0}, TEACHER, "cpu", "steps must be"), ({"batch": 1}, TEACHER, "cpu", "from 2"),
+        ({"lr": 0.0}, TEACHER, "cpu", "above 0"),
+        ({}, replace(TEACHER, side=20), "cpu", "20 pixels"),
+        ({}, replace(TEACHER, classes=3), "cpu", "3 classes"),
     ],
 )  # fmt: skip
 def test_teachers_that_cannot_be(recipe, config, device, sentence, tmp_path):
     with pytest.raises(TrainingError, match=sentence):
-        train_teacher(DATA, HELD, tmp_path, recipe, config, device)
+        train_teacher(DATA, HELD, tmp_path, TeacherRecipe(**{"steps": 1} | recipe), config, device)
 
 
 def test_a_teacher_that_diverges(tmp_path):
@@ -333,9 +329,9 @@ def test_a_student_may_begin_with_another(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"steps": 0}, "above zero"), ({"batch": 1}, "at least 2"), ({"lr": 0.0}, "above zero"),
-        ({"beta": -1.0}, "beta"), ({"beta": math.inf}, "beta"), ({"tune": 1.5}, "shares"),
-        ({"objective": "none"}, "no objective"), ({"reconstruct": 1.0}, "second head"),
+        ({"steps": 0}, "steps must be"), ({"batch": 1}, "from 2"), ({"lr": 0.0}, "above 0"),
+        ({"beta": -1.0}, "beta"), ({"beta": math.inf}, "beta"), ({"tune": 1.5}, "from 0 to 1"),
+        ({"objective": "none"}, "one of distil"), ({"reconstruct": 1.0}, "second head"),
     ],
 )  # fmt: skip
 def test_recipes_that_cannot_be(change, sentence, tmp_path):

@@ -1,6 +1,6 @@
 """The half of a classifier on a device, the other half on a server: the Entropic Student."""
 
-from obverse.method import Command, Method
+from obverse.method import Command, Method, Training
 
 METHOD = Method(
     id="split",
@@ -12,6 +12,18 @@ METHOD = Method(
     suffix=".csv",
     models=("split-cifar",),
     facts="facts:facts",
-    training="command:train_split",
+    training=Training(
+        inputs="recipe:SplitInputs",
+        recipe="recipe:TaughtRecipe",
+        sizes="sizes:SplitConfig",
+        run="train:run",
+        export="export:export",
+        help="A teacher is trained first, then a split model that imitates it.",
+        examples=(
+            "obverse train split --data photos/ --out runs/split",
+            "obverse train split --data images.npy --labels labels.npy --out runs/split --beta 0.004",
+            "obverse split export runs/split/model -o halves",
+        ),
+    ),
     commands=(Command("split", "command:split_app"),),
 )

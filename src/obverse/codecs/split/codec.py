@@ -22,7 +22,7 @@ from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.rounded_codes import tensors_of
 from obverse.codecs.split import METHOD
 from obverse.codecs.split.halves import DeviceHalf, ServerHalf, check_images
-from obverse.codecs.split.networks import SplitConfig
+from obverse.codecs.split.sizes import SplitConfig
 from obverse.coding import TableFamily
 from obverse.container import Container, Limits
 from obverse.errors import DamagedError

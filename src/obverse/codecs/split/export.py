@@ -5,19 +5,18 @@ The tables are made here once, in double precision, and are the truth for device
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save as save_safetensors
 
 from obverse.codecs.split.codec import state_of
-from obverse.codecs.split.images import LabelledImages
+from obverse.codecs.split.images import LabelledImages, read_images
 from obverse.codecs.split.networks import folded_server
+from obverse.codecs.split.recipe import SplitInputs
 from obverse.codecs.split.train import load_checkpoint, validate
-from obverse.errors import ExportError
+from obverse.training.export import store_trained
 from obverse.training.run import recorded_phases
-from obverse.zoo import StoredModel, pack, store_model
+from obverse.zoo import StoredModel
 
 MAX_BYTES = 16_000_000
 
@@ -38,11 +37,6 @@ def export_split(
     if networks.synthesis is not None:
         parts["synthesis"] = networks.synthesis.state_dict()
     weights = save_safetensors(state_of(parts, networks.offset, networks.density.tables(networks.offset)))
-    size = len(pack(weights))
-    if size > largest:
-        raise ExportError(
-            f"the model takes {size} bytes, more than the {largest} that it may: make it narrower"
-        )
     row = validate(networks, held_out)
     config = {
         "codec": "split",
@@ -53,28 +47,25 @@ def export_split(
         "steps": steps,
         "rate_bits": round(row["rate_bits"], 3),
     }
-    phases = recorded_phases(checkpoint)
-    return store_model(out, weights, config, card(out.resolve().name, config, row, size, phases))
-
-
-def card(name: str, config: dict[str, Any], row: dict[str, float], size: int, phases: object) -> str:
-    """The model card; results of experiments are added by hand, with the command that prints them."""
     psnr = f", PSNR of its reconstructions {row['psnr']:.2f} dB" if "psnr" in row else ""
-    lines = [
-        f"# {name}",
-        "",
-        "A split model: a small encoder for the device, the rest of the classifier for the server, and the integer "
-        "tables of the code between them (docs/how-to/split-computing.md).",
-        "",
-        f"- {size} bytes, objective {config['objective']!r}, {config['steps']} training steps, beta {config['beta']}",
-        f"- on held-out images: {config['rate_bits']} bits an image by the learned density, accuracy "
-        f"{100 * row['accuracy']:.2f} %{psnr}",
-        "",
-        "## Recipe",
-        "",
-        "```json",
-        json.dumps(phases, indent=2),
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
+    return store_trained(
+        out,
+        weights,
+        config,
+        about="A split model: a small encoder for the device, the rest of the classifier for the server, and the "
+        "integer tables of the code between them (docs/how-to/split-computing.md). Objective "
+        f"{recipe.objective!r}, beta {recipe.beta}.",
+        measured=[
+            f"on held-out images: {config['rate_bits']} bits an image by the learned density, accuracy "
+            f"{100 * row['accuracy']:.2f} %{psnr}"
+        ],
+        recipe=recorded_phases(checkpoint),
+        parameters=sum(p.numel() for p in networks.parameters()),
+        largest=largest,
+    )
+
+
+def export(inputs: SplitInputs, checkpoint: Path, out: Path) -> dict[str, object]:
+    """What `obverse export split` does."""
+    model = export_split(checkpoint, read_images(inputs)[1], out)
+    return {"fingerprint": model.fingerprint.hex(), "told": f"{model.config['rate_bits']} bits an image"}

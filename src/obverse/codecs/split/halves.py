@@ -28,7 +28,8 @@ from torch import Tensor, nn
 
 from obverse.codecs.model_codec import loaded
 from obverse.codecs.rounded_codes import family_of, offset_of
-from obverse.codecs.split.networks import Server, SplitConfig, Synthesis, make_encoder, standardised
+from obverse.codecs.split.networks import Server, Synthesis, make_encoder, standardised
+from obverse.codecs.split.sizes import SplitConfig
 from obverse.coding import Message
 from obverse.container import Limits, write_atomically
 from obverse.data.image_sets import check_image_set

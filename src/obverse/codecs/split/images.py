@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from obverse.codecs.split.recipe import SplitInputs
 from obverse.data.image_sets import check_image_set
+from obverse.data.labelled import read_labelled
 from obverse.errors import InputError, TrainingError, UnsupportedInputError
 
 
@@ -113,3 +115,11 @@ def split_off(data: LabelledImages, share: float = 0.05) -> tuple[LabelledImages
         LabelledImages(images[:-held], labels[:-held], data.jitter),
         LabelledImages(images[-held:], labels[-held:], data.jitter),
     )
+
+
+def read_images(inputs: SplitInputs) -> tuple[LabelledImages, LabelledImages]:
+    """What to train on, and what is held out. Raises InputError."""
+    found = read_labelled(inputs.data, inputs.labels)
+    if found.labels is None:
+        raise InputError(f"{inputs.data} does not say the classes of its images")
+    return split_off(LabelledImages(found.whole(), found.labels))

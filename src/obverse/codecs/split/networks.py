@@ -12,127 +12,16 @@ both are integers.
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from obverse.codecs.split.resnet import (
-    MOST_BLOCKS,
-    MOST_STRIDE,
-    MOST_WIDTH,
-    ResidualBlock,
-    ResNetConfig,
-    Tail,
-    fold_into,
-)
-from obverse.errors import InputError
+from obverse.codecs.split.resnet import ResidualBlock, Tail, fold_into
+from obverse.codecs.split.sizes import SplitConfig
 from obverse.quantization.rounding import straight_through
 from obverse.transforms.gdn import GDN
 
-MOST_KERNEL = 15
 BENT = 128  # channels of the synthesis between its layers
-
-
-@dataclass(frozen=True)
-class SplitConfig:
-    """teacher: sizes of the network whose first layers are stood in for. after: the last of them, 0 for the stem.
-    codes: channels of ŷ. widths: of the encoder's two inner layers. kernels, strides: of its three convolutions.
-    decoder_blocks: residual blocks of the decoder. reconstructs: whether there is a synthesis."""
-
-    teacher: ResNetConfig = field(default_factory=ResNetConfig)
-    after: int = 0
-    codes: int = 48
-    widths: tuple[int, int] = (64, 48)
-    kernels: tuple[int, int, int] = (5, 5, 3)
-    strides: tuple[int, int, int] = (2, 2, 2)
-    decoder_blocks: int = 2
-    reconstructs: bool = False
-
-    @property
-    def side(self) -> int:
-        """Places along a side of ŷ."""
-        side = self.teacher.side
-        for stride in self.strides:
-            side = -(-side // stride)
-        return side
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Of an image, (S, S, 3)."""
-        return (self.teacher.side, self.teacher.side, 3)
-
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Of ŷ of an image, (codes, side, side)."""
-        return (self.codes, self.side, self.side)
-
-    @property
-    def symbols(self) -> int:
-        """Integers that stand for an image."""
-        return math.prod(self.latent_shape)
-
-    @property
-    def growth(self) -> int:
-        """How often the side of ŷ goes into that of h."""
-        return self.teacher.side_after(self.after) // self.side
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        lists = {name: list(getattr(self, name)) for name in ("widths", "kernels", "strides")}
-        return asdict(self) | lists | {"teacher": self.teacher.as_dict()}
-
-    @classmethod
-    def from_dict(cls, values: Any) -> SplitConfig:
-        """What `as_dict` gave. Raises InputError for anything else."""
-        names = {f.name for f in fields(cls)}
-        lists = {"widths": 2, "kernels": 3, "strides": 3}
-        if (
-            not isinstance(values, dict) or set(values) != names or type(values["reconstructs"]) is not bool
-            or any(not isinstance(values[name], list) or len(values[name]) != n for name, n in lists.items())
-        ):  # fmt: skip
-            raise InputError("the configuration is not that of a split model")
-        singles = {name: values[name] for name in ("after", "codes", "decoder_blocks")}
-        positive = [values["codes"], values["decoder_blocks"], *(v for n in lists for v in values[n])]
-        if any(type(v) is not int or v < 1 for v in positive) or type(singles["after"]) is not int:
-            raise InputError("the configuration of the split model holds no whole numbers above zero")
-        tuples = {name: tuple(values[name]) for name in lists}
-        config = cls(
-            ResNetConfig.from_dict(values["teacher"]),
-            reconstructs=values["reconstructs"],
-            **singles,
-            **tuples,
-        )
-        config.check()
-        return config
-
-    def check(self) -> None:
-        """Raises InputError for sizes that do not go together."""
-        if (
-            max(self.kernels) > MOST_KERNEL or not all(kernel % 2 for kernel in self.kernels)
-            or max(self.strides) > MOST_STRIDE or max(*self.widths, self.codes) > MOST_WIDTH
-            or self.decoder_blocks > MOST_BLOCKS
-        ):  # fmt: skip
-            raise InputError(
-                f"a split model has up to {MOST_WIDTH} channels, odd kernels up to {MOST_KERNEL} and strides up to "
-                f"{MOST_STRIDE}, and up to {MOST_BLOCKS} blocks"
-            )
-        if not 0 <= self.after <= self.teacher.layers:
-            raise InputError(f"there is no layer {self.after}: the teacher has {self.teacher.layers}")
-        wanted = self.teacher.side_after(self.after)
-        if wanted % self.side or self.growth > 8:
-            raise InputError(
-                f"the codes have {self.side} places a side and the teacher's layer {self.after} has {wanted}: choose "
-                "strides that make it the same, or up to 8 times as many"
-            )
-        if self.reconstructs and self.teacher.side % self.side:
-            raise InputError(
-                f"a model that reconstructs needs strides that leave a whole part of {self.teacher.side} pixels a "
-                f"side, not {self.side} places"
-            )
 
 
 def make_encoder(config: SplitConfig) -> nn.Sequential:

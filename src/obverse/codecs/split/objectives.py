@@ -1,8 +1,4 @@
-"""What a student of split computing learns from: its networks together, and the contract of objectives.
-
-split_distil.py        features like the teacher's: the Entropic Student
-split_end_to_end.py    labels alone: its baseline
-"""
+"""What a student of split computing learns from: the features of a teacher, or labels alone."""
 
 from __future__ import annotations
 
@@ -10,51 +6,16 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from obverse.codecs.split.networks import Server, SplitConfig, Synthesis, make_encoder, standardised
+from obverse.codecs.split.networks import relative_error
+from obverse.codecs.split.recipe import DISTIL, END_TO_END
 from obverse.codecs.split.resnet import ResNet
+from obverse.codecs.split.student import SplitNetworks
 from obverse.errors import TrainingError
-from obverse.priors.factorised import FactorisedDensity
-from obverse.quantization.rounding import with_noise
 
-
-class SplitNetworks(nn.Module):
-    """x ──► encoder ──► y ──► density ──► rate, and server and synthesis on y rounded."""
-
-    def __init__(self, config: SplitConfig):
-        super().__init__()
-        self.config = config
-        self.encoder = make_encoder(config)
-        self.density = FactorisedDensity(config.codes, init_scale=2.0)
-        self.server = Server(config, normed=True)
-        self.synthesis = Synthesis(config) if config.reconstructs else None
-        self.offset = nn.Buffer(torch.zeros(config.codes))
-
-    @torch.no_grad()
-    def start(self, x: Tensor, teacher: ResNet, step: float = 0.5) -> None:
-        """Begin as a transform code of the images x (n, 3, S, S) and the teacher: see split_start.py.
-
-        step: of the quantiser, in units of standardised pixels (64 gray levels).
-        """
-        from obverse.codecs.split.start import fit_decoder, fit_density, principal_components
-
-        principal_components(self.encoder, standardised(x), 1 / step)
-        y = self.encoder(standardised(x))
-        self.offset.copy_(y.transpose(0, 1).flatten(1).median(1).values)
-        fit_decoder(self.server, teacher, self.config, with_noise(y), x)
-        self.server.tail.load_state_dict(teacher.tail_after(self.config.after).state_dict())
-        fit_density(self.density, y)
-        self.start_synthesis(x)
-
-    @torch.no_grad()
-    def start_synthesis(self, x: Tensor) -> None:
-        """Fit the synthesis, if there is one, to the codes of the images x."""
-        from obverse.codecs.split.start import fit_synthesis
-
-        if self.synthesis is not None:
-            fit_synthesis(self.synthesis, self.config, with_noise(self.encoder(standardised(x))), x)
+EARLIER = 0.5  # what a layer counts for, of what the one behind it does
 
 
 class Objective(ABC):
@@ -91,12 +52,62 @@ class Objective(ABC):
         return teacher.features(x)
 
 
+class Distil(Objective):
+    """The Entropic Student's: the server's features from the code are those of the teacher from the image.
+
+        x ──► teacher ──► what each layer from `after` on gives ─┐
+                                                                 ├──► relative squared error, summed over layers
+        x ──► encoder ──► ŷ ──► decoder ──► tail ──► the same ───┘
+
+    Sum over layers of |student - teacher|² (Matsubara, Yang, Levorato, Mandt, WACV 2022, equation 7), with two changes.
+    Each is a share of the variance of the teacher's layer, so that beta means the same at every resolution and batch.
+    And the logits count as a layer, the last; a layer counts half of what the one behind it does, since what the
+    classes need is what lies behind. The tail is the teacher's and does not learn here; labels are not needed.
+    """
+
+    id = DISTIL
+    learns_tail = False
+
+    def distortion(
+        self, networks: SplitNetworks, teacher: ResNet, x: Tensor, labels: Tensor, codes: Tensor
+    ) -> Tensor:
+        """The weighted sum over layers, a share of variance each."""
+        wanted = self.teacher_features(teacher, x)[networks.config.after :]
+        given = networks.server.features(codes)
+        wanted.append(teacher.logits_of(wanted[-1]))
+        given.append(networks.server.logits_of(given[-1]))
+        total, weight = codes.new_zeros(()), 1.0
+        for g, w in zip(reversed(given), reversed(wanted), strict=True):
+            total = total + weight * relative_error(g, w)
+            weight *= EARLIER
+        return total
+
+
+class EndToEnd(Objective):
+    """The baseline, which learns from labels alone.
+
+        x ──► encoder ──► ŷ ──► decoder ──► tail ──► logits ──► cross-entropy with the label
+
+    Cross-entropy + beta * rate for all networks at once, as in Singh, Abu-El-Haija, Johnston, Ballé, Shrivastava,
+    Toderici, "End-to-end learning of compressible features" (ICIP 2020). The tail begins with the teacher's weights.
+    """
+
+    id = END_TO_END
+    learns_tail = True
+    tunes_with_teacher = False
+
+    def distortion(
+        self, networks: SplitNetworks, teacher: ResNet, x: Tensor, labels: Tensor, codes: Tensor
+    ) -> Tensor:
+        """Mean cross-entropy in nats."""
+        return functional.cross_entropy(networks.server(codes).float(), labels)
+
+
+OBJECTIVES: dict[str, Objective] = {one.id: one for one in (Distil(), EndToEnd())}
+
+
 def objective_of(name: str) -> Objective:
     """The objective of this name. Raises TrainingError."""
-    from obverse.codecs.split.distil import Distil
-    from obverse.codecs.split.end_to_end import EndToEnd
-
-    known = {kind.id: kind for kind in (Distil, EndToEnd)}
-    if name not in known:
-        raise TrainingError(f"there is no objective {name!r}: choose {', '.join(known)}")
-    return known[name]()
+    if name not in OBJECTIVES:
+        raise TrainingError(f"there is no objective {name!r}: choose {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]

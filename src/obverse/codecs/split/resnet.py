@@ -10,70 +10,13 @@ distilled, shipped and run has convolutions with biases only.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from obverse.errors import InputError
-
-LARGEST_SIDE, MOST_CLASSES, MOST_WIDTH, MOST_BLOCKS, MOST_STRIDE = 512, 10_000, 2048, 16, 8
-
-
-@dataclass(frozen=True)
-class ResNetConfig:
-    """side: pixels of a square RGB image. classes: logits. stem_stride: of the stem, 1 for 32 pixels, 3 for 96. widths:
-    channels of the stem and of each layer. blocks: residual blocks of each layer."""
-
-    side: int = 32
-    classes: int = 10
-    stem_stride: int = 1
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    blocks: tuple[int, ...] = (1, 1, 1)
-
-    @property
-    def layers(self) -> int:
-        """How many layers follow the stem."""
-        return len(self.blocks)
-
-    def side_after(self, layer: int) -> int:
-        """Places along a side of what a layer gives; layer 0 is the stem."""
-        side = -(-self.side // self.stem_stride)
-        for _ in range(layer):
-            side = -(-side // 2)
-        return side
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self) | {"widths": list(self.widths), "blocks": list(self.blocks)}
-
-    @classmethod
-    def from_dict(cls, values: Any) -> ResNetConfig:
-        """What `as_dict` gave. Raises InputError for anything else."""
-        names = {field.name for field in fields(cls)}
-        if (
-            not isinstance(values, dict) or set(values) != names
-            or not isinstance(values["widths"], list) or not isinstance(values["blocks"], list)
-        ):  # fmt: skip
-            raise InputError("the configuration is not that of a residual network")
-        singles = [values["side"], values["classes"], values["stem_stride"]]
-        if any(type(v) is not int or v < 1 for v in [*singles, *values["widths"], *values["blocks"]]):
-            raise InputError("the configuration of the residual network holds no whole numbers above zero")
-        config = cls(*singles, tuple(values["widths"]), tuple(values["blocks"]))
-        if (
-            not 1 <= config.layers <= 5 or len(config.widths) != config.layers + 1
-            or config.side > LARGEST_SIDE or config.classes > MOST_CLASSES or config.stem_stride > MOST_STRIDE
-            or max(config.widths) > MOST_WIDTH or max(config.blocks) > MOST_BLOCKS
-        ):  # fmt: skip
-            raise InputError(
-                f"a residual network has up to 5 layers of up to {MOST_BLOCKS} blocks and {MOST_WIDTH} channels, a "
-                f"width for its stem and for each layer, images of up to {LARGEST_SIDE} pixels a side, up to "
-                f"{MOST_CLASSES} classes, and a stem of stride 1 to {MOST_STRIDE}"
-            )
-        return config
+from obverse.codecs.split.sizes import ResNetConfig
 
 
 class ConvNorm(nn.Module):

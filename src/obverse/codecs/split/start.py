@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from obverse.codecs.split.networks import Server, SplitConfig, Synthesis, by_channel, standardised
+from obverse.codecs.split.networks import Server, Synthesis, by_channel, standardised
 from obverse.codecs.split.resnet import ResidualBlock, ResNet
+from obverse.codecs.split.sizes import SplitConfig
 from obverse.priors.factorised import FactorisedDensity
 from obverse.quantization.rounding import with_noise
 from obverse.transforms.gdn import GDN

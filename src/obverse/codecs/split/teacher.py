@@ -9,7 +9,7 @@ folded into its convolutions. A run killed at any moment resumes from its last c
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,30 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from obverse.codecs.split.images import LabelledImages, cut_and_mixed
-from obverse.codecs.split.resnet import ResNet, ResNetConfig, folded
+from obverse.codecs.split.recipe import TeacherRecipe
+from obverse.codecs.split.resnet import ResNet, folded
+from obverse.codecs.split.sizes import ResNetConfig
 from obverse.errors import TrainingError
 from obverse.training.run import Run, check_device, make_folder, reading, record_phase
-
-
-@dataclass(frozen=True)
-class TeacherRecipe:
-    """Everything that decides the result of a training run, saved beside its weights.
-
-    lr: the highest. mix: share of the batches that are cut and mixed. smoothing: of the labels.
-    """
-
-    steps: int = 2200
-    batch: int = 128
-    lr: float = 0.1
-    warmup: float = 0.2
-    momentum: float = 0.9
-    decay: float = 1e-3
-    mix: float = 0.25
-    smoothing: float = 0.1
-    seed: int = 1
-    bf16: bool = False
-    validate_every: int = 250
-    checkpoint_seconds: float = 60.0
 
 
 def check_images(data: LabelledImages, config: ResNetConfig) -> None:
@@ -100,8 +81,6 @@ def train_teacher(
     held_out: what accuracies are told of. start: a network of other images (`load_network`) whose layers, all but the
     stem, the new one begins with. Raises TrainingError for what cannot be run.
     """
-    if min(recipe.steps, recipe.validate_every) < 1 or recipe.batch < 2 or not recipe.lr > 0:
-        raise TrainingError("steps and lr must be above zero, and a batch at least 2")
     check_images(data, config)
     device = check_device(device_name)
     make_folder(out)

@@ -14,25 +14,28 @@ says. A run killed at any moment resumes from its last checkpoint.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from obverse.codecs.split.images import LabelledImages, cut_and_mixed
+from obverse.codecs.split.images import LabelledImages, cut_and_mixed, read_images
 from obverse.codecs.split.networks import (
-    SplitConfig,
     by_channel,
     relative_error,
     rounded_by_channel,
     scaled_gradient,
     standardised,
 )
-from obverse.codecs.split.objectives import SplitNetworks, objective_of
+from obverse.codecs.split.objectives import objective_of
+from obverse.codecs.split.recipe import SplitInputs, SplitRecipe, TaughtRecipe, TeacherRecipe
 from obverse.codecs.split.resnet import ResNet
-from obverse.codecs.split.teacher import check_images
+from obverse.codecs.split.sizes import ResNetConfig, SplitConfig
+from obverse.codecs.split.student import SplitNetworks
+from obverse.codecs.split.teacher import check_images, load_teacher, train_teacher
 from obverse.errors import TrainingError
 from obverse.quantization.rounding import with_noise
 from obverse.training.run import Run, check_device, make_folder, reading, record_phase
@@ -40,49 +43,8 @@ from obverse.training.run import Run, check_device, make_folder, reading, record
 DENSITY_PACE = 5.0
 
 
-@dataclass(frozen=True)
-class SplitRecipe:
-    """Everything that decides the result of a training run, saved beside its weights.
-
-    objective: "distil" or "end-to-end". beta: distortion that a nat of an image's rate is worth. tune: share of the
-    steps, the last ones, that are stage 2. reconstruct: how much the encoder heeds the error of the reconstruction.
-    settle: share of the steps after which the offsets of the grid stay as they are. noise: share of stage 1 in which
-    the objective sees noise. mix: share of the batches of stage 1 that are pasted together (CutMix): a student that
-    needs no labels learns the teacher on more pictures than there are.
-    """
-
-    objective: str = "distil"
-    beta: float = 1e-3
-    steps: int = 2000
-    batch: int = 32
-    lr: float = 7e-4
-    tune: float = 0.15
-    tune_lr: float = 5e-5
-    warmup: int = 100
-    reconstruct: float = 0.0
-    settle: float = 0.5
-    noise: float = 0.3
-    mix: float = 0.0
-    clip: float = 5.0
-    seed: int = 1
-    bf16: bool = False
-    validate_every: int = 500
-    checkpoint_seconds: float = 60.0
-
-    @property
-    def tune_from(self) -> int:
-        """The first step of stage 2."""
-        return self.steps - round(self.tune * self.steps)
-
-
 def check(recipe: SplitRecipe, config: SplitConfig, data: LabelledImages, teacher: ResNet) -> None:
-    """Raise TrainingError for what cannot be run."""
-    if min(recipe.steps, recipe.warmup, recipe.validate_every) < 1 or recipe.batch < 2 or not recipe.lr > 0:
-        raise TrainingError("steps, warmup and lr must be above zero, and a batch at least 2")
-    if not 0 <= recipe.beta < math.inf or not 0 <= recipe.reconstruct < math.inf:
-        raise TrainingError("beta and reconstruct must be numbers of at least 0")
-    if not all(0 <= share <= 1 for share in (recipe.tune, recipe.settle, recipe.noise, recipe.mix)):
-        raise TrainingError("tune, settle, noise and mix are shares of the steps: 0 to 1")
+    """Raise TrainingError for what does not go together."""
     if recipe.reconstruct and not config.reconstructs:
         raise TrainingError("reconstruct asks for a second head: make a model that reconstructs")
     if teacher.config != config.teacher:
@@ -229,3 +191,25 @@ def load_checkpoint(path: Path) -> tuple[SplitNetworks, SplitRecipe, int]:
         networks.load_state_dict(state["networks"])
         recipe = SplitRecipe(**state["recipe"])
     return networks.eval().requires_grad_(False), recipe, int(state["step"])
+
+
+def run(inputs: SplitInputs, out: Path, recipe: TaughtRecipe, sizes: dict[str, Any], device: str) -> None:
+    """What `obverse train split` does before it exports: the teacher, in `out`/teacher, and its student."""
+    learned, held_out = read_images(inputs)
+    # the network sees some 32 places a side, whatever the size of the images
+    stride = max(1, learned.side // 32)
+    widths = tuple(recipe.width * times for times in (1, 3, 6, 12))
+    network = ResNetConfig(learned.side, max(learned.classes, held_out.classes), stride, widths)
+    strides, reconstructs = (2 * stride, 2, 2), recipe.reconstruct is not None
+    config = SplitConfig(network, strides=strides, reconstructs=reconstructs, **sizes)
+    config = SplitConfig.from_dict(config.as_dict())  # refused before a teacher is trained
+    of_student = {field.name: getattr(recipe, field.name) for field in fields(SplitRecipe)}
+    student = SplitRecipe(**of_student | {"reconstruct": recipe.reconstruct or 0.0})
+    teaching = TeacherRecipe(
+        **{
+            field.name: getattr(recipe, f"teacher_{field.name}", getattr(recipe, field.name, field.default))
+            for field in fields(TeacherRecipe)
+        }
+    )
+    teacher = load_teacher(train_teacher(learned, held_out, out / "teacher", teaching, network, device))
+    train(learned, held_out, teacher, out, student, config, device)
