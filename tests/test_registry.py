@@ -24,7 +24,7 @@ from obverse.errors import (
     UnknownCodecError,
     WrongModelError,
 )
-from obverse.method import Method, Training
+from obverse.method import Method
 from obverse.zoo import load_model, store_model
 from tests.conftest import REPOSITORY
 
@@ -288,16 +288,10 @@ def test_a_declaration_is_whole(method: Method) -> None:
     """What it names is there; its models ship, and are its own; what it builds on is declared."""
     codec = registry.open_codec(method.id)
     assert method.summary and codec.method is method
-    training = method.training
-    declared = (
-        (training.inputs, training.recipe, training.sizes, training.run, training.export)
-        if isinstance(training, Training)
-        else (training,)
-    )
     for reference in (
         method.options,
         method.facts,
-        *declared,
+        *(method.training.references if method.training is not None else ()),
         *(command.run for command in method.commands),
     ):
         if reference is not None:

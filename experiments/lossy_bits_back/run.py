@@ -42,7 +42,7 @@ from obverse.errors import MessageEmptyError
 from obverse.metrics.bd_rate import bd_rate
 from obverse.metrics.distortion import psnr
 from obverse.quantization.sga import Search
-from obverse.training.run import log
+from obverse.training.log import log
 
 # -- measurements ------------------------------------------------------------------------------------------
 

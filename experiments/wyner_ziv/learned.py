@@ -26,7 +26,8 @@ import torch
 
 from obverse.codecs.wyner_ziv import grid_design as grids
 from obverse.codecs.wyner_ziv.grid_design import JointGrid, Score
-from obverse.codecs.wyner_ziv.train_learned import Trained, WynerZivRecipe, train
+from obverse.codecs.wyner_ziv.recipe import WynerZivRecipe
+from obverse.codecs.wyner_ziv.train_learned import Trained, train
 
 RESULTS = Path(__file__).parents[1] / "results" / "wyner_ziv"
 PAIRS = 1 << 22
@@ -150,7 +151,7 @@ def train_all(out: Path, schemes: Path, seeds: int, only: str | None, pairs: int
             recipe = WynerZivRecipe(objective, indices, lmbda, start=start, seed=seed)
             x, y = source.pairs(pairs, 1000 + seed)
             started = time.process_time()
-            trained = train(x, y, recipe, report=lambda line: None)
+            trained = train(x, y, recipe)
             seconds = time.process_time() - started
             result, labels, curves = score(trained, grids_of[source.name])
             rate = result.rate_bits(objective)
@@ -200,17 +201,15 @@ def design_all(out: Path) -> None:
 def ship(folder: Path, pairs: int) -> None:
     """The two models that ship, unless they are there: X = Y + N at about 1.9 bits, learned and grid design."""
     from obverse.codecs.wyner_ziv.export_learned import train_model
-    from obverse.codecs.wyner_ziv.train_grid import GridRecipe, train_grid
+    from obverse.codecs.wyner_ziv.recipe import GridRecipe
+    from obverse.codecs.wyner_ziv.train_grid import train_grid
 
     x, y = SOURCES["x=y+n"].pairs(pairs, 1)
 
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     if not (folder / "wyner-ziv" / "card.md").exists():
-        train_model(x, y, folder / "wyner-ziv", WynerZivRecipe("conditional", 14, 50.0), tell, lists=128)
+        train_model(x, y, folder / "wyner-ziv", WynerZivRecipe("conditional", 14, 50.0, lists=128))
     if not (folder / "wyner-ziv-grid" / "card.md").exists():
-        train_grid(x, y, folder / "wyner-ziv-grid", GridRecipe("conditional", 14, 50.0), tell, lists=128)
+        train_grid(x, y, folder / "wyner-ziv-grid", GridRecipe("conditional", 14, 50.0, lists=128))
 
 
 def main() -> int:

@@ -33,10 +33,10 @@ from PIL import Image
 
 from obverse.codecs.wyner_ziv.export_learned import log_likelihoods, measure, train_model
 from obverse.codecs.wyner_ziv.grid import WynerZivGridCodec
-from obverse.codecs.wyner_ziv.index import MARGINAL, IndexCodec
+from obverse.codecs.wyner_ziv.index import IndexCodec
 from obverse.codecs.wyner_ziv.learned import WynerZivCodec
-from obverse.codecs.wyner_ziv.train_grid import GridRecipe, train_grid
-from obverse.codecs.wyner_ziv.train_learned import WynerZivRecipe
+from obverse.codecs.wyner_ziv.recipe import MARGINAL, GridRecipe, WynerZivRecipe
+from obverse.codecs.wyner_ziv.train_grid import train_grid
 
 RESULTS = Path(__file__).parents[1] / "results" / "wyner_ziv"
 DATA = Path(os.environ.get("OBVERSE_DATA", "data"))

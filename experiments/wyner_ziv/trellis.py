@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from obverse.codecs.wyner_ziv.train_trellis import TrellisRecipe, train
+from obverse.codecs.wyner_ziv.recipe import TrellisRecipe
+from obverse.codecs.wyner_ziv.train_trellis import train
 from obverse.codecs.wyner_ziv.trellis import WynerZivTrellisCodec
 from obverse.container import read, write
 from obverse.errors import UnrecoverableBlockError
@@ -74,12 +75,12 @@ def limit_bits(case: str, error: float) -> float:
 def run(case: str, rate: float, options: argparse.Namespace) -> dict[str, object]:
     linear = case == "gaussian"
     recipe = TrellisRecipe(
-        rate_bits=rate, states=options.states, components=1 if linear else 6, hidden=0 if linear else 64,
+        rate=rate, states=options.states, components=1 if linear else 6, hidden=0 if linear else 64,
         lists=options.lists, failure=options.failure, seed=1,
     )  # fmt: skip
     rng = np.random.default_rng(1)
     folder = options.models / f"{case}-{rate}-{options.states}-{options.lists}-{options.failure}"
-    model = train(*pairs(case, 800_000, rng), folder, recipe, say)
+    model = train(*pairs(case, 800_000, rng), folder, recipe)
     codec = WynerZivTrellisCodec(model)
     rng = np.random.default_rng(2)
     failures, total_bytes, error, decoded, samples = 0, 0, 0.0, 0, 0

@@ -115,10 +115,16 @@ class Fields:
     """Base of dataclasses all of whose fields are made by `option`: values are checked when one is made."""
 
     error: ClassVar[type[ObverseError]] = OptionError  # what a wrong value raises
+    one_of: ClassVar[tuple[str, ...]] = ()  # of these at most one may be given
 
     def __post_init__(self) -> None:
         for about in self.described():
             about.check(getattr(self, about.name), self.error)
+        given = [name for name in self.one_of if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise self.error(
+                f"give one of {', '.join(self.one_of[:-1])} and {self.one_of[-1]}, not {len(given)}"
+            )
 
     @classmethod
     def checked(cls, what: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,17 +147,10 @@ class Options(Fields):
 
     metadata: Mapping[str, Any] | None = option(None, "KEY=TEXT to store in the file.", flag=False)
 
-    one_of: ClassVar[tuple[str, ...]] = ()  # of these options at most one may be given
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (self.metadata is None or isinstance(self.metadata, Mapping)):
             raise OptionError(f"metadata must be values under names, not {self.metadata!r}")
-        given = [name for name in self.one_of if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise OptionError(
-                f"give one of {', '.join(self.one_of[:-1])} and {self.one_of[-1]}, not {len(given)}"
-            )
 
     @property
     def kept(self) -> dict[str, Any]:

@@ -34,6 +34,9 @@ class Command:
 class Training:
     """How models of a codec are trained: `obverse train ID` and `obverse export ID` are made of it.
 
+    Either `run` trains in a folder, and `export` makes the model of it, at the end of a run or of what it has come to;
+    or `fit` makes the model in minutes, and there is no `obverse export ID`.
+
     inputs: "module:Class", an `obverse.training.recipe.Inputs`: what a run learns from.
     recipe: "module:Class", an `obverse.training.recipe.Recipe`: every number that decides the result.
     sizes: "module:Class", an `obverse.training.recipe.Sizes` of the networks; None where the recipe has them.
@@ -41,17 +44,25 @@ class Training:
         its checkpoint. sizes are those that were given, by name.
     export: "module:function", (inputs, checkpoint, out) -> facts: makes the model of a run in the folder `out`;
         "fingerprint" is among the facts, and "told", if there is more to say when the training ends.
+    fit: "module:function", (inputs, out, recipe) -> facts, the same: makes the model in the folder `out`.
     help: a sentence or two, on what the data must be.
     examples: lines for the help.
     """
 
     inputs: str
     recipe: str
-    run: str
-    export: str
+    run: str | None = None
+    export: str | None = None
+    fit: str | None = None
     sizes: str | None = None
     help: str = ""
     examples: tuple[str, ...] = ()
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All that it names."""
+        named = (self.inputs, self.recipe, self.sizes, self.run, self.export, self.fit)
+        return tuple(reference for reference in named if reference is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +83,7 @@ class Method:
     builds_on: ids of the codecs whose code or model this one imports.
     options: "module:Class", a dataclass of `obverse.fields`; None for a codec without options.
     facts: "module:function", header -> what `obverse info` says of a file; None for nothing but the header.
-    training: how its models are trained, or "module:function", a command `obverse train ID` of its own; None for what
-        is not trained.
+    training: how its models are trained; None for what is not trained.
     commands: further commands.
     """
 
@@ -91,7 +101,7 @@ class Method:
     builds_on: tuple[str, ...] = ()
     options: str | None = None
     facts: str | None = None
-    training: Training | str | None = None
+    training: Training | None = None
     commands: tuple[Command, ...] = ()
 
     def resolve(self, reference: str) -> Any:

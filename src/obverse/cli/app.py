@@ -45,11 +45,10 @@ for _name, _run in {
 }.items():
     app.command(f"obverse.cli.{_run}", name=_name)
 for _method in list_methods():
-    if isinstance(_method.training, str):
-        train_app.command(_method.where(_method.training), name=_method.id)
-    elif _method.training is not None:
-        for _group in (train_app, export_app):
-            _group.command(f"obverse.cli.training:{_group.name[0]} {_method.id}", name=_method.id)
+    if _method.training is not None:
+        train_app.command(f"obverse.cli.training:train {_method.id}", name=_method.id)
+        if _method.training.export is not None:
+            export_app.command(f"obverse.cli.training:export {_method.id}", name=_method.id)
     for _command in _method.commands:
         app.command(_method.where(_command.run), name=_command.name)
 

@@ -200,7 +200,7 @@ def _task(
     from dataclasses import asdict
 
     from obverse.cli.console import out as show
-    from obverse.codecs.features.command import input_format
+    from obverse.codecs.features.sources import input_format
     from obverse.data.labelled import read_class_names, read_labelled
     from obverse.evaluation import evaluate_task, task_codec, task_peer, task_table, write_task_report
     from obverse.evaluation.task import BATCH

@@ -9,52 +9,50 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from cyclopts import Group, Parameter
 
 from obverse.cli.console import UsageError, human, say, to_json
 from obverse.cli.console import out as show
-from obverse.cli.options import Device, Json, set_threads
-from obverse.errors import InputError, OutputError
+from obverse.cli.options import Device, Force, Json, set_threads
+from obverse.errors import InputError, OutputError, OutputExistsError, TrainingError
 from obverse.fields import Fields, OptionField
 from obverse.method import Method, Training
-from obverse.registry import find_method
+from obverse.registry import built_in_methods, find_method
 from obverse.training.recipe import Inputs, Recipe, Sizes, read_recipe
+from obverse.zoo import WEIGHTS, models_home
 
 CHECKPOINT, MODEL = "checkpoint.pt", "model"  # in the folder of a run
+
+Made = TypeVar("Made", bound=Fields)
 
 
 @dataclass(frozen=True)
 class Trained:
     """What a method declares of its training, imported. sizes: None where the recipe has them."""
 
-    id: str
+    method: Method
     training: Training
     inputs: type[Inputs]
     recipe: type[Recipe]
     sizes: type[Sizes] | None
-    run: Callable[..., None]
-    export: Callable[..., dict[str, Any]]
 
     @classmethod
     def of(cls, method: Method) -> Trained:
-        """Its classes, and functions that are imported when they are called."""
+        """Its classes; its functions are imported when they are called."""
         training = cast(Training, method.training)
-
-        def lazily(reference: str) -> Callable[..., Any]:
-            return lambda *given: method.resolve(reference)(*given)
-
         sizes = None if training.sizes is None else method.resolve(training.sizes)
-        return cls(
-            method.id,
-            training,
-            method.resolve(training.inputs),
-            method.resolve(training.recipe),
-            sizes,
-            lazily(training.run),
-            lazily(training.export),
-        )
+        return cls(method, training, method.resolve(training.inputs), method.resolve(training.recipe), sizes)
+
+    @property
+    def id(self) -> str:
+        """Of the codec."""
+        return self.method.id
+
+    def call(self, reference: str | None, *given: Any) -> Any:
+        """What one of the functions returns. Raises DeclarationError."""
+        return self.method.resolve(cast(str, reference))(*given)
 
     @property
     def classes(self) -> list[type[Fields]]:
@@ -67,11 +65,13 @@ def __getattr__(name: str) -> Callable[..., int]:
     if verb not in ("train", "export") or not codec:
         raise AttributeError(name)
     trained = Trained.of(find_method(codec))
-    return train_command(trained) if verb == "train" else export_command(trained)
+    if verb == "export":
+        return export_command(trained)
+    return train_command(trained) if trained.training.fit is None else fit_command(trained)
 
 
 def train_command(trained: Trained) -> Callable[..., int]:
-    """`obverse train ID`."""
+    """`obverse train ID` for what trains in a folder of its own."""
     flags = _flags("RecipeFlags", [("Recipe", trained.recipe), ("Networks", trained.sizes)])
     inputs = _flags("InputFlags", [("Data", trained.inputs)], required=True)
     none = flags()
@@ -95,8 +95,8 @@ def train_command(trained: Trained) -> Callable[..., int]:
         found.check()
         _make_folder(out)
         found.store(out)
-        trained.run(found, out, values, sizes, device)
-        facts = trained.export(found, out / CHECKPOINT, out / MODEL)
+        trained.call(trained.training.run, found, out, values, sizes, device)
+        facts = trained.call(trained.training.export, found, out / CHECKPOINT, out / MODEL)
         told = f", {facts['told']}" if facts.get("told") else ""
         if json:
             show(to_json(facts))
@@ -104,6 +104,51 @@ def train_command(trained: Trained) -> Callable[..., int]:
             say(f"trained: {out / MODEL}, model {facts['fingerprint']}{told}")
         return 0
 
+    return _described(command, trained, inputs, flags)
+
+
+def fit_command(trained: Trained) -> Callable[..., int]:
+    """`obverse train ID` for what makes a model in one go."""
+    flags = _flags("RecipeFlags", [("Recipe", trained.recipe)])
+    inputs = _flags("InputFlags", [("Data", trained.inputs)], required=True)
+    none = flags()
+
+    def command(
+        *,
+        inputs: Any,
+        out: Annotated[
+            Path | None,
+            Parameter(help="Folder for the model; by default among yours, under the name of the data."),
+        ] = None,
+        recipe: Annotated[
+            Path | None,
+            Parameter(
+                help="Take the recipe from this file, a JSON object of fields and values. Flags count more."
+            ),
+        ] = None,
+        flags: Any = none,
+        threads: Annotated[int | None, Parameter(help="CPU threads; all by default.")] = None,
+        force: Force = False,
+        json: Json = False,
+    ) -> int:
+        found = _inputs(trained, _given(inputs))
+        values, _ = _recipe(trained, recipe, _given(flags))
+        set_threads(threads)
+        folder = _folder_of(found, out)
+        if (folder / WEIGHTS).exists() and not force:
+            raise OutputExistsError(
+                f"{folder} holds a model, whose files could not be read any more; choose another --out, or use --force"
+            )
+        found.check()
+        facts = {"model": str(folder)} | trained.call(trained.training.fit, found, folder, values)
+        told = f", {facts['told']}" if facts.get("told") else ""
+        show(to_json(facts) if json else f"{folder}: model {facts['fingerprint']}{told}")
+        return 0
+
+    return _described(command, trained, inputs, flags)
+
+
+def _described(command: Any, trained: Trained, inputs: Any, flags: Any) -> Callable[..., int]:
     command.__annotations__ |= {
         "inputs": Annotated[inputs, Parameter(name="*")],
         "flags": Annotated[flags, Parameter(name="*")],
@@ -114,7 +159,17 @@ def train_command(trained: Trained) -> Callable[..., int]:
         trained.training.help,
         trained.training.examples,
     )
-    return command
+    return cast("Callable[..., int]", command)
+
+
+def _folder_of(inputs: Inputs, out: Path | None) -> Path:
+    """Where a model goes. Raises UsageError for a name by which it would never be found."""
+    if out is not None:
+        return out
+    name = inputs.model_name
+    if name in built_in_methods():
+        raise UsageError(f"a model called {name!r} would be hidden by the codec of that name: give --out")
+    return models_home() / name
 
 
 def export_command(trained: Trained) -> Callable[..., int]:
@@ -137,7 +192,7 @@ def export_command(trained: Trained) -> Callable[..., int]:
         _check(trained.inputs, given)
         found = trained.inputs.of_run(checkpoint.parent, given)
         found.check()
-        facts = trained.export(found, checkpoint, out)
+        facts = trained.call(trained.training.export, found, checkpoint, out)
         weights = max(out.glob("model.safetensors*"), key=lambda path: path.stat().st_mtime)
         facts.setdefault("bytes", weights.stat().st_size)
         told = f"{out}: model {facts['fingerprint']}, {human(int(facts['bytes']))}"
@@ -183,7 +238,7 @@ def _parameter(about: OptionField, group: Group, needed: bool) -> Any:
     kind: Any = str if about.about.parse else about.hint
     name = ["--" + about.name.replace("_", "-")]
     more = [about.about.short] if about.about.short else []
-    negative = name[0].replace("--", "--no-", 1) if default is True else ""
+    negative = name[0].replace("--", "--no-", 1) if about.kind is bool else ""
     parameter = Parameter(
         name=name + more, help=about.about.help + shown, group=group, negative=negative, show_default=False
     )
@@ -200,7 +255,15 @@ def _given(flags: Any) -> dict[str, Any]:
 
 def _inputs(trained: Trained, given: dict[str, Any]) -> Inputs:
     _check(trained.inputs, given)
-    return trained.inputs(**given)
+    return _made(trained.inputs, given)
+
+
+def _made(kind: type[Made], given: dict[str, Any]) -> Made:
+    """Of what was given. Raises UsageError for values that do not go together."""
+    try:
+        return kind(**given)
+    except (InputError, TrainingError) as error:
+        raise UsageError(str(error)) from None
 
 
 def _recipe(trained: Trained, path: Path | None, given: dict[str, Any]) -> tuple[Recipe, dict[str, Any]]:
@@ -213,7 +276,7 @@ def _recipe(trained: Trained, path: Path | None, given: dict[str, Any]) -> tuple
         own = {name: given.pop(name) for name in [*given] if name in names}
         _check(kind, own)
         values |= own
-    return trained.recipe(**parts[0]), parts[1] if len(parts) > 1 else {}
+    return _made(trained.recipe, parts[0]), parts[1] if len(parts) > 1 else {}
 
 
 def _check(kind: type[Fields], given: dict[str, Any]) -> None:

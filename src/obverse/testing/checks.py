@@ -56,7 +56,8 @@ def check_declaration(it: Opened) -> None:
     it.require(method.kind is not None, "it declares a kind of data")
     it.require(method.side_info == it.side_informed, "side_info says whether it is SideInformed")
     it.require(method.side_info == bool(it.side), "the example has side information where the codec needs it")
-    for reference in (method.facts, method.training, *(command.run for command in method.commands)):
+    training = method.training.references if method.training is not None else ()
+    for reference in (method.facts, *training, *(command.run for command in method.commands)):
         if reference is not None:
             it.require(callable(method.resolve(reference)), f"{reference} can be called")
 

@@ -42,6 +42,12 @@ class Inputs(Recipe):
     def check(self) -> None:
         """Raises InputError for what is not there; before torch is imported and a folder is made."""
 
+    @property
+    def model_name(self) -> str:
+        """What a model of these data is called where no folder is given: that of the first data."""
+        data = vars(self)["data"]
+        return Path(data[0] if isinstance(data, list) else data).stem
+
     def store(self, run: Path) -> None:
         """Write them into the folder of the run, paths as whole ones."""
         values = {about.name: _plain(getattr(self, about.name)) for about in self.described()}

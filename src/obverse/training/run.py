@@ -15,12 +15,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,14 +29,9 @@ import torch
 from torch import nn
 
 from obverse.errors import InputError, OutputError, TrainingError
+from obverse.training.log import log
 
 FADE = 0.98  # of the running averages, a step
-
-
-def log(message: str) -> None:
-    """A line on stderr, at once."""
-    sys.stderr.write(message + "\n")
-    sys.stderr.flush()
 
 
 def check_device(name: str) -> torch.device:
@@ -68,6 +63,10 @@ def resuming(checkpoint: Path) -> Iterator[None]:
     """Around reading a checkpoint and taking over what it holds. Raises TrainingError for whatever fails there."""
     try:
         yield
+    except TrainingError as error:
+        raise TrainingError(
+            f"{checkpoint} cannot be resumed, {error}: choose another --out, or delete it to start again"
+        ) from error
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise TrainingError(
             f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
@@ -108,6 +107,39 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> object: ...
+
+
+class Draws:
+    """torch's random numbers of a run alone, as a part of its checkpoint. generator: takes its place in calls."""
+
+    def __init__(self, seed: int):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"state": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["state"].cpu())
+
+
+class Same:
+    """What must be the same when a run goes on: a part of its checkpoint that refuses to be resumed otherwise.
+
+    values: plain ones; data: what is learned from.
+    """
+
+    def __init__(self, values: Mapping[str, Any], *data: torch.Tensor):
+        check = 0
+        for tensor in data:
+            check = zlib.crc32(tensor.contiguous().numpy().tobytes(), check)
+        self.signature = json.dumps({"data": check} | dict(values), sort_keys=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"signature": self.signature}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["signature"] != self.signature:
+            raise TrainingError("it is of a run with another recipe or other data")
 
 
 class Checkpoint:
@@ -201,6 +233,19 @@ class Settings(Protocol):
 
     @property
     def checkpoint_seconds(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Unvalidated:
+    """Settings of a run without validation. steps: in all. checkpoint_seconds: between checkpoints."""
+
+    steps: int
+    checkpoint_seconds: float
+
+    @property
+    def validate_every(self) -> int:
+        """Never."""
+        return self.steps + 1
 
 
 Validation = Callable[[], tuple[Mapping[str, Any], str | None]]

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 import obverse
 from obverse.cli import run
 from obverse.cli.console import UsageError
-from obverse.codecs.features.command import compress_features, train_features
+from obverse.codecs.features.command import compress_features
 from obverse.codecs.features.view import FeatureView
 from obverse.container import describe
 from obverse.errors import InputError, ModelError, OutputExistsError, WrongModelError
@@ -64,12 +64,13 @@ def test_there_and_back(tmp_path, capsys):
 def test_the_command_line_itself(tmp_path, capsys):
     app = App(result_action="return_value")
     app.command(compress_features)
-    app.command(train_features)
     np.save("x.npy", features())
     (tmp_path / "out").mkdir()
     assert app(["compress-features", "x.npy", "--lmbda", "0.5", "--distortion", "l1", "-o", "out/"]) == 0
     assert (tmp_path / "out" / "x.obv").exists() and "of the variance lost" in capsys.readouterr().out
-    assert app(["train-features", "--data", "x.npy", "--data", "x.npy", "--out", "m", "--loss", "0.1"]) == 0
+    assert (
+        run(["train", "features", "--data", "x.npy", "--data", "x.npy", "--out", "m", "--loss", "0.1"]) == 0
+    )
     assert (tmp_path / "m" / "config.json").exists() and "bits a vector" in capsys.readouterr().out
 
 
@@ -107,12 +108,8 @@ def test_a_model_for_many_files(tmp_path, capsys):
     for name, seed in (("a", 0), ("b", 1), ("c", 2)):
         save_file({"features": features(seed=seed), "other": features()}, f"{name}.safetensors")
     data = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
-    assert (
-        train_features(
-            data=data, out=tmp_path / "model", bits=15.0, key="features", encoder="mine:colours", json=True
-        )
-        == 0
-    )
+    words = ["train", "features", *(f"--data={path}" for path in data), "--out", "model"]
+    assert run([*words, "--bits", "15", "--key", "features", "--encoder", "mine:colours", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["vectors"] == 800 and 14 < facts["bits"] <= 15.1
     source = tmp_path / "c.safetensors"
@@ -169,7 +166,7 @@ def test_from_images(tmp_path, capsys):
     assert (tmp_path / "sub.obv").exists()
 
 
-def test_wrong_use(tmp_path):
+def test_wrong_use(tmp_path, capsys):
     np.save("x.npy", features())
     (tmp_path / "folder").mkdir()
     (tmp_path / "twice.txt").write_text("a\na\n")
@@ -193,12 +190,15 @@ def test_wrong_use(tmp_path):
     ):  # fmt: skip
         with pytest.raises((InputError, ModelError)):
             compress_features(x, **options)
-    with pytest.raises(UsageError):
-        train_features(data=[x], out=tmp_path / "m", loss=0.1, lmbda=0.1)
-    with pytest.raises(UsageError):
-        train_features(data=[x], out=tmp_path / "m", seed=-1)
-    with pytest.raises(InputError, match="differ"):
-        train_features(data=[x, tmp_path / "wide.npy"], out=tmp_path / "m")
+    words = ["train", "features", "--data", str(x), "--out", "m"]
+    for more, code, sentence in (
+        (["--loss", "0.1", "--lmbda", "0.1"], 2, "give one of lmbda, bits and loss"),
+        (["--seed", "-1"], 2, "--seed must be"),
+        (["--size", "8"], 2, "give an encoder"),
+        (["--data", "wide.npy"], 3, "differ"),
+    ):
+        assert run([*words, *more]) == code
+        assert sentence in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
 
 
@@ -251,7 +251,8 @@ def test_bad_input_is_a_sentence_and_an_exit_code(tmp_path, words, code, sentenc
     import mine
 
     importlib.reload(mine)
-    train_features(data=[tmp_path / "x.npy"], out=tmp_path / "model", loss=0.1, encoder="mine:colours")
+    words_of_model = ["train", "features", "--data", "x.npy", "--out", "model", "--loss", "0.1"]
+    assert run([*words_of_model, "--encoder", "mine:colours"]) == 0
     before = sorted(tmp_path.rglob("*.obv"))
     assert run(["compress-features", *words]) == code
     assert sentence in " ".join(capsys.readouterr().err.split())

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from obverse.codecs.wyner_ziv.grid import WynerZivGridCodec
-from obverse.codecs.wyner_ziv.train_grid import GridRecipe, train_grid
+from obverse.codecs.wyner_ziv.recipe import GridRecipe
+from obverse.codecs.wyner_ziv.train_grid import train_grid
 from obverse.container import read, write
-from obverse.errors import InputError, ModelError, SideInformationError, UnrecoverableBlockError
+from obverse.errors import (
+    InputError,
+    ModelError,
+    SideInformationError,
+    TrainingError,
+    UnrecoverableBlockError,
+)
 from obverse.zoo import StoredModel, load_model_from
 
 SMALL = {"starts": 3, "cells": 1200, "points": 400}
@@ -23,7 +31,7 @@ def gaussian_pairs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def designed(folder, x, y, recipe: GridRecipe) -> WynerZivGridCodec:
-    train_grid(x, y, folder, recipe, block=4096, lists=8)
+    train_grid(x, y, folder, replace(recipe, block=4096, lists=8))
     return WynerZivGridCodec(load_model_from(folder))
 
 
@@ -90,8 +98,8 @@ def test_vectors_and_side_information_that_tells_everything_are_refused(tmp_path
     y = rng.normal(size=2000)
     with pytest.raises(InputError, match="exactly"):
         train_grid(2 * y + 1, y, tmp_path / "b", GridRecipe())
-    with pytest.raises(InputError, match="K must be"):
-        train_grid(rng.normal(size=2000), y, tmp_path / "c", GridRecipe(indices=1))
+    with pytest.raises(TrainingError, match="indices must be"):
+        GridRecipe(indices=1)
 
 
 def test_tables_that_are_damaged_are_refused(marginal):

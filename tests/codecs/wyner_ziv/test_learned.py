@@ -12,7 +12,7 @@ import pytest
 from obverse.codecs.wyner_ziv.export_learned import train_model
 from obverse.codecs.wyner_ziv.index import IndexModel, Match
 from obverse.codecs.wyner_ziv.learned import WynerZivCodec
-from obverse.codecs.wyner_ziv.train_learned import WynerZivRecipe
+from obverse.codecs.wyner_ziv.recipe import WynerZivRecipe
 from obverse.container import Container, Limits, read, write
 from obverse.errors import (
     DamagedError,
@@ -38,7 +38,7 @@ def gaussian_pairs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def trained(folder, x, y, **changes) -> WynerZivCodec:
-    train_model(x, y, folder, replace(QUICK, **changes), block=4096, lists=8)
+    train_model(x, y, folder, replace(QUICK, **changes, block=4096, lists=8))
     return WynerZivCodec(load_model_from(folder))
 
 

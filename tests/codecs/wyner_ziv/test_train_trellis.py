@@ -9,34 +9,35 @@ import pytest
 import torch
 
 from obverse.codecs.wyner_ziv.mixture import nats
-from obverse.codecs.wyner_ziv.train_trellis import TrellisRecipe, alphabet_for, fit_prior, train
+from obverse.codecs.wyner_ziv.recipe import TrellisRecipe
+from obverse.codecs.wyner_ziv.train_trellis import alphabet_for, fit_prior, train
 from obverse.codecs.wyner_ziv.trellis import WynerZivTrellisCodec
 from obverse.container import write
 from obverse.errors import InputError, TrainingError
 
 SMALL = TrellisRecipe(
-    rate_bits=2.0, states=8, components=3, hidden=16, steps=400, block=4096, lists=8, failure=0.001
+    rate=2.0, states=8, components=3, hidden=16, steps=400, block=4096, lists=8, failure=0.001
 )
 
 
-def test_linear_gaussian_prior_is_the_regression():
+def test_linear_gaussian_prior_is_the_regression(tmp_path):
     rng = np.random.default_rng(1)
     y = rng.normal(size=(50_000, 2)) * [1.0, 3.0] + [0.0, 5.0]
     x = 2 * y[:, 0] - 0.5 * y[:, 1] + 1 + 0.3 * rng.normal(size=50_000)
     recipe = TrellisRecipe(components=1, hidden=0)
-    prior = fit_prior(torch.from_numpy(x).float(), torch.from_numpy(y).float(), recipe, lambda text: None)
+    prior = fit_prior(torch.from_numpy(x).float(), torch.from_numpy(y).float(), recipe, tmp_path)
     entropy = nats(prior(torch.from_numpy(y).float()), torch.from_numpy(x).float()).mean().item()
     assert entropy == pytest.approx(0.5 * math.log(2 * math.pi * math.e * 0.09), abs=0.01)
 
 
-def test_mixture_learns_what_no_line_can_tell():
+def test_mixture_learns_what_no_line_can_tell(tmp_path):
     """x = +-y: linear regression sees nothing, two components everything but the sign."""
     rng = np.random.default_rng(2)
     y = rng.normal(size=40_000) + 3
     x = np.where(rng.random(y.size) < 0.5, y, -y) + 0.1 * rng.normal(size=y.size)
     recipe = TrellisRecipe(components=2, hidden=32, steps=800)
     xs, ys = torch.from_numpy(x).float(), torch.from_numpy(y).float()[:, None]
-    entropy = nats(fit_prior(xs, ys, recipe, lambda text: None)(ys), xs).mean().item()
+    entropy = nats(fit_prior(xs, ys, recipe, tmp_path)(ys), xs).mean().item()
     best = 0.5 * math.log(2 * math.pi * math.e * 0.01) + math.log(2)
     assert entropy < best + 0.3
 
@@ -47,7 +48,7 @@ def test_rate_asked_for_is_met_on_a_mixture(tmp_path, rate):
     n = 70_000
     y = rng.integers(0, 3, n)
     x = y + np.where(rng.random(n) < 0.5, 0.1, 0.4) * rng.normal(size=n)
-    recipe = TrellisRecipe(**{**SMALL.__dict__, "rate_bits": rate})
+    recipe = TrellisRecipe(**{**SMALL.__dict__, "rate": rate})
     codec = WynerZivTrellisCodec(train(x[:50_000], y[:50_000], tmp_path / "mixture", recipe))
     x, y = x[50_000 : 50_000 + 16_384], y[50_000 : 50_000 + 16_384]
     container = codec.encode(x)
@@ -87,11 +88,11 @@ def test_pairs_that_cannot_be_learned_from(tmp_path, x, y, sentence):
 
 
 @pytest.mark.parametrize(
-    "change", [{"states": 9}, {"rate_bits": 0.2}, {"rate_bits": 50.0}, {"components": 0}, {"failure": 0.0}]
+    "change", [{"states": 9}, {"rate": 0.2}, {"rate": 50.0}, {"components": 0}, {"failure": 0.0}]
 )
 def test_recipes_that_cannot_be_run(tmp_path, change):
-    recipe = TrellisRecipe(**{**SMALL.__dict__, **change})
     with pytest.raises(TrainingError):
+        recipe = TrellisRecipe(**{**SMALL.__dict__, **change})
         train(np.arange(20_000.0), np.zeros(20_000), tmp_path / "m", recipe)
 
 

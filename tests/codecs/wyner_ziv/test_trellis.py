@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from obverse.codecs.wyner_ziv.train_trellis import TrellisRecipe, train
+from obverse.codecs.wyner_ziv.recipe import TrellisRecipe
+from obverse.codecs.wyner_ziv.train_trellis import train
 from obverse.codecs.wyner_ziv.trellis import WynerZivTrellisCodec
 from obverse.container import Container, Limits, read, write
 from obverse.errors import (
@@ -23,7 +24,7 @@ from obverse.errors import (
 )
 from obverse.zoo import load_model_from
 
-RECIPE = TrellisRecipe(rate_bits=2.2, states=16, components=1, hidden=0, block=4096, lists=8, failure=0.001)
+RECIPE = TrellisRecipe(rate=2.2, states=16, components=1, hidden=0, block=4096, lists=8, failure=0.001)
 
 
 def gaussian_pairs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

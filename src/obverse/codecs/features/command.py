@@ -1,12 +1,10 @@
-"""The commands on feature vectors: compress-features, and train features."""
+"""The command on feature vectors: compress-features."""
 
 from __future__ import annotations
 
-import sys
 import time
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
@@ -15,10 +13,6 @@ from obverse.cli.console import UsageError, human, out_bytes, progress_bar, say,
 from obverse.cli.console import out as show
 from obverse.cli.options import Force, Json, Metadata, Output
 from obverse.errors import InputError
-
-if TYPE_CHECKING:
-    from obverse.integrations.encoders import FrozenEncoder
-    from obverse.integrations.image_input import InputFormat
 
 rates = Group("How much is kept (one of)", sort_key=1)
 encoders = Group("Encoder", sort_key=2)
@@ -55,8 +49,6 @@ Mean = Annotated[
 ]
 Std = Annotated[list[float] | None, Parameter(group=encoders, negative="", help="Of each channel, 0 to 1.")]
 Batch = Annotated[int, Parameter(group=encoders, help="Images that the encoder sees at once.")]
-
-FEATURE_SUFFIXES = {".npy", ".safetensors", ".parquet"}
 
 
 def compress_features(
@@ -113,10 +105,13 @@ def compress_features(
     - then `obverse decompress embeddings.obv` writes embeddings.npy
     """
     from obverse.codecs.features.codec import features_codec
+    from obverse.codecs.features.sources import features_of, open_encoder
     from obverse.container import write, write_atomically
 
     if sum(value is not None for value in (loss, bits, lmbda)) > 1:
         raise UsageError("give one of --loss, --bits and --lmbda")
+    if batch < 1:
+        raise UsageError(f"--batch must be at least 1, not {batch}")
     if output is None and source == Path(STDIN):
         raise UsageError("features from standard input need an --output: a file, or - for standard output")
     target = Path(output) if output is not None else source.parent / _obv_name(source)
@@ -129,8 +124,12 @@ def compress_features(
         raise OutputExistsError(f"{target} exists; use --force to overwrite it")
     started = time.perf_counter()
     codec = features_codec(model)
-    frozen = _encoder(encoder, size, mean, std)
-    features, before = _features(source, key, frozen, batch)
+    if encoder is None and (size, mean, std) != (None, None, None):
+        raise UsageError("--size, --mean and --std are for images: give --encoder")
+    if encoder is None and source.is_dir():
+        raise UsageError(f"{source} is a folder: of images features are made with an --encoder")
+    frozen = open_encoder(encoder, size, mean, std)
+    features, before = features_of(source, key, frozen, batch, progress_bar)
     container = codec.encode(
         features, codec.options(loss=loss, bits=bits, lmbda=lmbda, distortion=distortion, standardise=standardise,
         chunk=chunk, encoder=frozen,
@@ -157,123 +156,8 @@ def compress_features(
     return 0
 
 
-def train_features(
-    *,
-    data: Annotated[
-        list[Path],
-        Parameter(help="Features, or images where there is an --encoder; repeat for several.", negative=""),
-    ],
-    out: Annotated[Path, Parameter(help="Folder for the model: weights, config, card.")],
-    loss: Loss = None,
-    bits: Bits = None,
-    lmbda: Lmbda = None,
-    distortion: Distortion = None,
-    standardise: Standardise = False,
-    encoder: EncoderPath = None,
-    size: Size = None,
-    mean: Mean = None,
-    std: Std = None,
-    batch: Batch = 64,
-    key: Key = None,
-    seed: int = 0,
-    json: Json = False,
-) -> int:
-    """Fit a model for the features of one encoder, to compress any number of files with.
-
-    For example:
-
-    - `obverse train features --data embeddings.npy --out models/clip`
-    - then `obverse compress-features more.npy --model models/clip`
-    """
-    import numpy as np
-
-    from obverse.codecs.features.export import fit_model
-    from obverse.codecs.features.fit import DEFAULT_LOSS, L2, Target
-
-    if sum(value is not None for value in (loss, bits, lmbda)) > 1:
-        raise UsageError("give one of --loss, --bits and --lmbda")
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"--seed must be 0 to 4294967295, not {seed}")
-    target = Target(lmbda, bits, DEFAULT_LOSS if (loss, bits, lmbda) == (None, None, None) else loss)
-    frozen = _encoder(encoder, size, mean, std)
-    parts = [_features(path, key, frozen, batch)[0] for path in data]
-    if len({(part.shape[1:], part.dtype) for part in parts}) > 1:
-        raise InputError("the features differ in length or type: fit a model to those of one encoder")
-    stored, facts = fit_model(
-        np.concatenate(parts), out, target, distortion=distortion or L2, standardise=standardise, seed=seed,
-        encoder=frozen.fingerprint if frozen else None, encoder_name=frozen.name if frozen else "",
-    )  # fmt: skip
-    text = (
-        f"{out}: model {stored.fingerprint.hex()}, {facts['bits']:.1f} bits a vector, {facts['loss']:.2%} of "
-        "the spread lost"
-    )
-    show(to_json(facts) if json else text)
-    return 0
-
-
 def _obv_name(path: Path) -> str:
     return (path.resolve().name if path.is_dir() else path.stem) + ".obv"
-
-
-def _encoder(
-    source: str | None, size: int | None, mean: list[float] | None, std: list[float] | None
-) -> FrozenEncoder | None:
-    from obverse.integrations.encoders import load_encoder
-
-    if source is None:
-        if (size, mean, std) != (None, None, None):
-            raise UsageError("--size, --mean and --std are for images: give --encoder")
-        return None
-    return load_encoder(source, input_format(size, mean, std))
-
-
-def input_format(size: int | None, mean: list[float] | None, std: list[float] | None) -> InputFormat | None:
-    """What --size, --mean and --std say, or None where they say nothing. Raises InputError."""
-    from obverse.integrations.image_input import InputFormat
-
-    if (size, mean, std) == (None, None, None):
-        return None
-    channels = len(mean or std or (0, 0, 0))
-    return InputFormat(
-        None if size is None else (size, size),
-        None,
-        tuple(mean or [0.0] * channels),
-        tuple(std or [1.0] * channels),
-    )
-
-
-def _features(path: Path, key: str | None, encoder: FrozenEncoder | None, batch: int) -> tuple[Any, int]:
-    """Features (n, d), and how many bytes they were made of: those of images, or of the file of features."""
-    from obverse.data.features import check_features, read_features
-
-    if batch < 1:
-        raise UsageError(f"--batch must be at least 1, not {batch}")
-    if path == Path(STDIN):
-        raw = sys.stdin.buffer.read()
-        return check_features(read_features(BytesIO(raw), key)), len(raw)
-    if path.is_dir():
-        from obverse.integrations.image_input import image_files, read_images
-
-        if encoder is None:
-            raise UsageError(f"{path} is a folder: of images features are made with an --encoder")
-        files = image_files(path)
-        with progress_bar("encoding", len(files)) as advance:
-            features = encoder.features(read_images(files), batch, advance)
-        return check_features(features), sum(file.stat().st_size for file in files)
-    images = None
-    if encoder is not None and path.is_file() and path.suffix.lower() not in FEATURE_SUFFIXES:
-        from obverse.data.image_sets import read_image_set
-
-        images = read_image_set(path)
-    features = read_features(path, key) if images is None else None
-    if encoder is not None and features is not None and features.dtype.kind in "iu":  # no features: pixels
-        from obverse.data.image_sets import check_image_set
-
-        images = check_image_set(features, str(path))
-    if images is not None and encoder is not None:
-        with progress_bar("encoding", len(images)) as advance:
-            features = encoder.features(images, batch, advance)
-    return check_features(features), path.stat().st_size
 
 
 def _prototypes(

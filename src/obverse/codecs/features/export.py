@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,11 @@ import numpy as np
 from safetensors.numpy import save as save_safetensors
 
 from obverse.codecs.features.fit import AUTO, DEFAULT_LOSS, L2, Target, fit
+from obverse.codecs.features.recipe import FeatureInputs, FeatureRecipe
+from obverse.codecs.features.sources import features_of, open_encoder
 from obverse.data.features import check_features
+from obverse.errors import InputError
+from obverse.training.log import log
 from obverse.zoo import StoredModel, store_model
 
 CARD = """# Features of {encoder}
@@ -86,3 +92,39 @@ def fit_model(
 
 def _contiguous(arrays: dict[str, Any]) -> dict[str, Any]:
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def fit_to(inputs: FeatureInputs, out: Path, recipe: FeatureRecipe) -> dict[str, Any]:
+    """What `obverse train features` does."""
+    frozen = open_encoder(inputs.encoder, inputs.size, inputs.mean, inputs.std)
+    parts = [features_of(path, inputs.key, frozen, inputs.batch, _told)[0] for path in inputs.data]
+    if len({(part.shape[1:], part.dtype) for part in parts}) > 1:
+        raise InputError("the features differ in length or type: fit a model to those of one encoder")
+    given = (recipe.lmbda, recipe.bits, recipe.loss)
+    _, facts = fit_model(
+        np.concatenate(parts),
+        out,
+        Target(loss=DEFAULT_LOSS) if given == (None, None, None) else Target(*given),
+        distortion=recipe.distortion or L2,
+        transform=recipe.transform or AUTO,
+        standardise=recipe.standardise,
+        seed=recipe.seed,
+        encoder=frozen.fingerprint if frozen else None,
+        encoder_name=frozen.name if frozen else "",
+    )
+    told = f"{facts['bits']:.1f} bits a vector, {facts['loss']:.2%} of the spread lost"
+    return facts | {"told": told}
+
+
+@contextmanager
+def _told(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Lines on stderr that tell how many are done."""
+    done = 0
+
+    def advance(more: int = 1) -> None:
+        nonlocal done
+        if done // 1000 != (done + more) // 1000:
+            log(f"{title}: {done + more} of {total}")
+        done += more
+
+    yield advance

@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from obverse.fields import Options, option
+from obverse.fields import Fields, Options, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureOptions(Options):
-    """Without a stored model one is fitted to the data and put into the file, by one of lmbda, bits and loss.
-
-    encoder: whose features these are, an `EncoderId` or its fingerprint, 32 bytes.
-    prototypes: a vector for each class name, kept in the file.
-    """
+class Fitting(Fields):
+    """How a bottleneck is fitted to features."""
 
     one_of: ClassVar[tuple[str, ...]] = ("lmbda", "bits", "loss")
 
@@ -31,6 +27,16 @@ class FeatureOptions(Options):
         None, "Before quantisation; by default auto, which chooses.", choices=("auto", "klt", "identity")
     )
     standardise: bool = option(False, "Count distortion in units of each feature's deviation.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureOptions(Fitting, Options):
+    """Without a stored model one is fitted to the data and put into the file, by one of lmbda, bits and loss.
+
+    encoder: whose features these are, an `EncoderId` or its fingerprint, 32 bytes.
+    prototypes: a vector for each class name, kept in the file.
+    """
+
     chunk: int = option(256, "Vectors that are read together.", low=1, high=65536)
     encoder: Any = option(None, "Whose features these are.", flag=False)
     prototypes: Mapping[str, Any] | None = option(None, "A vector for each class.", flag=False)

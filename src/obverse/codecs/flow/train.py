@@ -24,7 +24,8 @@ from obverse.codecs.flow.recipe import FlowConfig, FlowInputs, FlowRecipe
 from obverse.data.image_sets import read_image_set
 from obverse.data.patches import image_files
 from obverse.errors import InputError, TrainingError
-from obverse.training.run import Run, check_device, follow, log, make_folder, record_phase
+from obverse.training.log import log
+from obverse.training.run import Run, check_device, follow, make_folder, record_phase
 from obverse.training.schedule import warm_up_stay_fall
 
 SIDE = 32

@@ -24,7 +24,8 @@ from obverse.codecs.image.scales import SCALES, scale
 from obverse.coding import TableFamily
 from obverse.data.patches import central_crop, split_sets
 from obverse.training.export import store_trained
-from obverse.training.run import log, reading, recorded_phases
+from obverse.training.log import log
+from obverse.training.run import reading, recorded_phases
 
 TABLE_PRECISION = 24
 MAX_BYTES = 8_000_000

@@ -23,7 +23,8 @@ from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageReci
 from obverse.codecs.image.transform import block_statistics
 from obverse.codecs.image.warm_start import warm_start
 from obverse.data.patches import PatchSampler, central_crop, split_sets
-from obverse.training.run import Run, check_device, follow, log, make_folder, record_phase
+from obverse.training.log import log
+from obverse.training.run import Run, check_device, follow, make_folder, record_phase
 from obverse.training.schedule import warm_up_stay_fall
 from obverse.zoo import StoredModel, stored_model
 

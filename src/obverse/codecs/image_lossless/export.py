@@ -24,7 +24,8 @@ from obverse.codecs.image_lossless.train import KINDS, make_networks
 from obverse.data.patches import image_files, split_files
 from obverse.errors import TrainingError
 from obverse.training.export import store_trained
-from obverse.training.run import log, recorded_phases
+from obverse.training.log import log
+from obverse.training.run import recorded_phases
 from obverse.zoo import StoredModel
 
 MAX_BYTES = 4_000_000

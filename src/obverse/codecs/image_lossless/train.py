@@ -29,7 +29,8 @@ from obverse.codecs.image_lossless.raster import ORDER
 from obverse.codecs.image_lossless.recipe import LosslessInputs, RasterRecipe
 from obverse.data.patches import image_files, split_files
 from obverse.errors import TrainingError
-from obverse.training.run import Run, check_device, follow, log, make_folder, record_phase
+from obverse.training.log import log
+from obverse.training.run import Run, check_device, follow, make_folder, record_phase
 
 KINDS = (("green", 3, 0), ("red", 3, 1), ("blue", 3, 2), ("gray", 1, 0))  # name, channels, which of them
 LOSSY_SUFFIXES = {".jpg", ".jpeg"}

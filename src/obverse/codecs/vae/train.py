@@ -25,7 +25,8 @@ from obverse.codecs.vae.networks import VaeNetworks
 from obverse.codecs.vae.recipe import AS_IS, STOCHASTIC, VaeConfig, VaeInputs, VaeRecipe
 from obverse.data.image_sets import Bytes, read_image_set
 from obverse.errors import TrainingError, UnsupportedInputError
-from obverse.training.run import Run, check_device, follow, log, make_folder, record_phase
+from obverse.training.log import log
+from obverse.training.run import Run, check_device, follow, make_folder, record_phase
 
 
 def learning_rate(recipe: VaeRecipe, step: int) -> float:

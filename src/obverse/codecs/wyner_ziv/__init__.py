@@ -1,6 +1,6 @@
 """Numbers with side information at the decoder, by three codes: learned, scalar and trellis."""
 
-from obverse.method import Method
+from obverse.method import Method, Training
 
 LEARNED = Method(
     id="wyner-ziv",
@@ -12,7 +12,16 @@ LEARNED = Method(
     side_info=True,
     models=("wyner-ziv",),
     facts="facts:facts",
-    training="command:train_wyner_ziv",
+    training=Training(
+        inputs="recipe:PairInputs",
+        recipe="recipe:WynerZivRecipe",
+        fit="export_learned:fit",
+        examples=(
+            "obverse train wyner-ziv --data pairs.npz --out model",
+            "obverse compress --codec model x.npy",
+            "obverse decompress x.obv --side-info y.npy --model model",
+        ),
+    ),
 )
 GRID = Method(
     id="wyner-ziv-grid",
@@ -23,7 +32,17 @@ GRID = Method(
     side_info=True,
     models=("wyner-ziv-grid",),
     facts="facts:facts",
-    training="command:train_wyner_ziv_grid",
+    training=Training(
+        inputs="recipe:PairInputs",
+        recipe="recipe:GridRecipe",
+        fit="train_grid:fit",
+        help="Of scalars, for squared error, by Lloyd iterations on a grid.",
+        examples=(
+            "obverse train wyner-ziv-grid --data pairs.npz --out model --indices 8",
+            "obverse compress --codec model x.npy",
+            "obverse decompress x.obv --side-info y.npy --model model",
+        ),
+    ),
 )
 TRELLIS = Method(
     id="wyner-ziv-trellis",
@@ -35,5 +54,15 @@ TRELLIS = Method(
     side_info=True,
     models=("wyner-ziv-trellis",),
     facts="facts:facts",
-    training="command:train_trellis",
+    training=Training(
+        inputs="recipe:PairInputs",
+        recipe="recipe:TrellisRecipe",
+        fit="train_trellis:fit",
+        help="A trellis, p(x|y) learned from the pairs, and a Slepian-Wolf code.",
+        examples=(
+            "obverse train wyner-ziv-trellis --data pairs.npz --rate 1.9 --out model",
+            "obverse compress --codec model x.npy",
+            "obverse decompress x.obv --side-info y.npy --model model",
+        ),
+    ),
 )

@@ -17,27 +17,21 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_safetensors
 
-from obverse.codecs.wyner_ziv.index import (
-    CONDITIONAL,
-    MARGINAL,
-    PRECISION,
-    IndexCodec,
-    IndexModel,
-    Match,
-    chunks,
-)
+from obverse.codecs.wyner_ziv.index import PRECISION, IndexCodec, IndexModel, Match, chunks
 from obverse.codecs.wyner_ziv.learned import WynerZivCodec
+from obverse.codecs.wyner_ziv.recipe import CONDITIONAL, MARGINAL, IndexRecipe, PairInputs, WynerZivRecipe
 from obverse.codecs.wyner_ziv.side_information import SideInformation
-from obverse.codecs.wyner_ziv.train_learned import Trained, WynerZivRecipe, check_pairs, check_recipe, train
+from obverse.codecs.wyner_ziv.train_learned import Trained, check_pairs, train
 from obverse.coding import TableFamily
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import write
+from obverse.data.arrays import read_pairs
 from obverse.errors import UnrecoverableBlockError
+from obverse.training.log import log
 from obverse.zoo import StoredModel, store_model
 
 DESIGN = 4 * BLOCK  # pairs at most that the Slepian-Wolf code is designed on
 Facts = dict[str, float]
-Tell = Callable[[str], None]
 
 
 def split_pairs(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
@@ -68,9 +62,7 @@ def finish(
     held: tuple[np.ndarray, np.ndarray],
     out: Path,
     describe: Callable[[Facts], list[str]],
-    tell: Tell,
-    block: int = BLOCK,
-    lists: int = 32,
+    recipe: IndexRecipe,
 ) -> tuple[StoredModel, Facts]:
     """Design, calibrate, store and measure. make: the codec of a model. describe: the card's own lines."""
 
@@ -84,13 +76,13 @@ def finish(
     counts = np.maximum(np.bincount(u, minlength=model.indices), 0.5)  # an index never seen may come yet
     values["frequencies"] = TableFamily.categorical(counts, PRECISION).frequencies(0).tolist()
     if model.objective == CONDITIONAL:
-        tell(f"designing the Slepian-Wolf code on {len(u):,} indices")
+        log(f"designing the Slepian-Wolf code on {len(u):,} indices")
         values["code"] = SlepianWolfCode.design(
             u,
             lambda first, last: codec.log_conditional(y[first:last]),
             model.indices,
-            block=block,
-            lists=lists,
+            block=recipe.block,
+            lists=recipe.lists,
         ).state()
     held_u = codec.indices_of(held[0])
     likely = log_likelihoods(codec, held_u, held[1])
@@ -100,7 +92,7 @@ def finish(
     }  # fmt: skip
     facts = measure(codec_of(values), held_u, likely, *held)
     for name, value in facts.items():
-        tell(f"{name}: {value:.5g}")
+        log(f"{name}: {value:.5g}")
     card = "\n".join([f"# {out.name}", "", *describe(facts), "", "Measured on pairs held out:", ""])
     card += "\n".join(["", *(f"- {name}: {value:.5g}" for name, value in facts.items()), "", GAP, ""])
     return store_model(out, weights, config | {"index_model": values}, card), facts
@@ -158,31 +150,26 @@ def residual_variance(codec: IndexCodec, x: np.ndarray, y: np.ndarray) -> float:
     return float(math.exp(logarithm / x.shape[1]))
 
 
-def train_model(
-    x: Any,
-    y: Any,
-    out: Path,
-    recipe: WynerZivRecipe,
-    tell: Tell = lambda line: None,
-    block: int = BLOCK,
-    lists: int = 32,
-) -> StoredModel:
+def train_model(x: Any, y: Any, out: Path, recipe: WynerZivRecipe) -> StoredModel:
     """Train the learned codec on pairs and store it in the folder `out`, whose checkpoint a stopped run resumes.
 
-    block, lists: of the Slepian-Wolf code (`SlepianWolfCode.design`). Raises InputError, TrainingError, OutputError.
+    Raises InputError, TrainingError, OutputError.
     """
-    check_recipe(recipe)
     x, y = check_pairs(x, y)
     training, held = split_pairs(x, y, recipe.seed)
-    checkpoint = out / "checkpoint.pt"
-    trained = train(*training, recipe, checkpoint, tell)
+    trained = train(*training, recipe, out)
     weights, config, model = packed(trained, training[0])
     lines = card_lines(trained)
     stored, _ = finish(
-        WynerZivCodec, weights, config, model, training, held, out, lambda facts: lines, tell, block, lists
+        WynerZivCodec, weights, config, model, training, held, out, lambda facts: lines, recipe
     )
-    checkpoint.unlink(missing_ok=True)
+    (out / "checkpoint.pt").unlink(missing_ok=True)
     return stored
+
+
+def fit(inputs: PairInputs, out: Path, recipe: WynerZivRecipe) -> dict[str, object]:
+    """What `obverse train wyner-ziv` does."""
+    return {"fingerprint": train_model(*read_pairs(inputs.data), out, recipe).fingerprint.hex()}
 
 
 def packed(trained: Trained, x: np.ndarray) -> tuple[bytes, dict[str, Any], IndexModel]:

@@ -21,16 +21,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from obverse.codecs.wyner_ziv.recipe import CELLS, CONDITIONAL, MARGINAL, POINTS
 from obverse.errors import InputError
 
-CELLS_X, POINTS_Y = 4800, 2400
 Q_FLOOR = 1e-12
 SETTLED = 1e-6  # probability of x whose label changes, below which an iteration ends
 BROAD = 1e-4  # of a density from samples is a broad Gaussian
 REFINED = 3  # designs of the coarse grid that are iterated on the fine one
 COUNTED = 1e-5  # probability of x below which an interval is not counted
-
-MARGINAL, CONDITIONAL = "marginal", "conditional"
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ class JointGrid:
         density: Callable[[np.ndarray, np.ndarray], np.ndarray],
         x_range: tuple[float, float],
         y_range: tuple[float, float],
-        cells: int = CELLS_X,
-        points: int = POINTS_Y,
+        cells: int = CELLS,
+        points: int = POINTS,
     ) -> JointGrid:
         """density(x[:, None], y[None]) is proportional to p(x, y); taken at the centres of the cells."""
         x, y = _centres(*x_range, cells), _centres(*y_range, points)
@@ -65,8 +63,8 @@ class JointGrid:
         cls,
         x: np.ndarray,
         y: np.ndarray,
-        cells: int = CELLS_X,
-        points: int = POINTS_Y,
+        cells: int = CELLS,
+        points: int = POINTS,
         width: float | None = None,
     ) -> JointGrid:
         """A kernel estimate from n pairs (n,), (n,): the histogram, smoothed by a Gaussian along x and y, and a very

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from obverse.codec import SideInformed
 from obverse.codecs.model_codec import ModelCodec, from_model
+from obverse.codecs.wyner_ziv.recipe import CONDITIONAL, MARGINAL
 from obverse.codecs.wyner_ziv.side_information import FAR, SideInformation
 from obverse.coding import Message, TableFamily
 from obverse.coding.slepian_wolf import SlepianWolfCode
@@ -40,7 +41,6 @@ CHUNK = 8192  # samples that pass through the networks at once
 TYPES = ("<f4", "<f8")
 PRECISION = 16  # of the table of q(u)
 SURE = 6.0  # standard errors by which a mean must be off before it is called so
-MARGINAL, CONDITIONAL = "marginal", "conditional"
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ pairs ──► kernel density on a grid ──► Lloyd iterations from many st
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,15 @@ from safetensors.numpy import save as save_safetensors
 from obverse.codecs.wyner_ziv import grid_design as grids
 from obverse.codecs.wyner_ziv.export_learned import draft_model, finish, split_pairs
 from obverse.codecs.wyner_ziv.grid import WynerZivGridCodec
-from obverse.codecs.wyner_ziv.grid_design import CONDITIONAL, GridDesign, JointGrid
+from obverse.codecs.wyner_ziv.grid_design import GridDesign, JointGrid
 from obverse.codecs.wyner_ziv.index import IndexModel
+from obverse.codecs.wyner_ziv.recipe import CONDITIONAL, GridRecipe, PairInputs
 from obverse.codecs.wyner_ziv.side_information import SideInformation
 from obverse.codecs.wyner_ziv.train_learned import UNIQUE, check_pairs
-from obverse.coding.slepian_wolf import BLOCK
+from obverse.data.arrays import read_pairs
 from obverse.errors import InputError
+from obverse.training.log import log
 from obverse.zoo import StoredModel
-
-
-@dataclass(frozen=True)
-class GridRecipe:
-    """objective: 'marginal' or 'conditional'. indices: K. lmbda: nats per squared unit of x, None for one that suits
-    K. starts: widths of the periodic starts, each with 2 phases. cells, points: of the grid along x and y."""
-
-    objective: str = CONDITIONAL
-    indices: int = 12
-    lmbda: float | None = None
-    starts: int = 8
-    cells: int = grids.CELLS_X
-    points: int = grids.POINTS_Y
-    seed: int = 0
 
 
 def default_lmbda(recipe: GridRecipe, deviation: float) -> float:
@@ -46,15 +33,7 @@ def default_lmbda(recipe: GridRecipe, deviation: float) -> float:
     return 6 / (width * deviation) ** 2
 
 
-def train_grid(
-    x: Any,
-    y: Any,
-    out: Path,
-    recipe: GridRecipe,
-    tell: Callable[[str], None] = lambda line: None,
-    block: int = BLOCK,
-    lists: int = 32,
-) -> StoredModel:
+def train_grid(x: Any, y: Any, out: Path, recipe: GridRecipe) -> StoredModel:
     """Design the codec on pairs of scalars and store it in the folder `out`. Raises InputError, OutputError."""
     x, y = check_pairs(x, y)
     if x.shape[1] != 1 or y.shape[1] != 1:
@@ -72,10 +51,10 @@ def train_grid(
     lmbda = default_lmbda(recipe, deviation) if recipe.lmbda is None else recipe.lmbda
     recipe = replace(recipe, lmbda=lmbda)
     grids.check_design(recipe.indices, recipe.objective, lmbda)
-    tell("estimating the joint density")
+    log("estimating the joint density")
     grid = JointGrid.of_samples(*flat, cells=recipe.cells, points=recipe.points)
     widths = grids.default_widths(deviation, recipe.indices, recipe.objective, lmbda, recipe.starts)
-    tell(f"{2 * recipe.starts} starts of Lloyd iterations")
+    log(f"{2 * recipe.starts} starts of Lloyd iterations")
     found = grids.design(grid, recipe.indices, recipe.objective, lmbda, widths, phases=2, seed=recipe.seed)
     weights, config, model = packed(grid, found, recipe, training[0], side, deviation)
     lines = [
@@ -92,11 +71,14 @@ def train_grid(
         held,
         out,
         lambda facts: lines,
-        tell,
-        block,
-        lists,
+        recipe,
     )
     return stored
+
+
+def fit(inputs: PairInputs, out: Path, recipe: GridRecipe) -> dict[str, object]:
+    """What `obverse train wyner-ziv-grid` does."""
+    return {"fingerprint": train_grid(*read_pairs(inputs.data), out, recipe).fingerprint.hex()}
 
 
 def packed(

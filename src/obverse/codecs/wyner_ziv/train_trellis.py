@@ -9,8 +9,7 @@ the model for its card from whole files. The Slepian-Wolf code is designed on al
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,16 @@ from torch import Tensor
 
 from obverse.codecs.wyner_ziv.labels import Labels
 from obverse.codecs.wyner_ziv.mixture import MixturePrior, nats
+from obverse.codecs.wyner_ziv.recipe import PairInputs, TrellisRecipe
 from obverse.codecs.wyner_ziv.trellis import WynerZivTrellisCodec
 from obverse.coding.planes import conditional_bits
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import write
+from obverse.data.arrays import read_pairs
 from obverse.errors import InputError, TrainingError, UnrecoverableBlockError
 from obverse.quantization.trellis import STATES, Trellis
+from obverse.training.log import log
+from obverse.training.run import Draws, Run, Same, Unvalidated, make_folder
 from obverse.zoo import StoredModel, store_model
 
 FEWEST = 10_000  # pairs
@@ -34,45 +37,6 @@ LARGEST_ALPHABET = 4_096
 LARGEST = 1e12  # |x|, |y|, and one over the range of x: networks compute in single precision
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # weights, means, scales of mixtures, each (n, components)
-
-
-@dataclass(frozen=True)
-class TrellisRecipe:
-    """Everything that decides the result.
-
-    rate_bits: bits a sample that files should take. states: of the trellis. components, hidden: of p(x|y); one
-    component and hidden = 0 is the linear-Gaussian model. failure: share of blocks that may fail. lists: paths
-    followed when the code is designed (`SlepianWolfCode.design`).
-    """
-
-    rate_bits: float = 2.0
-    states: int = 1024
-    components: int = 4
-    hidden: int = 64
-    steps: int = 3000
-    batch: int = 2048
-    lr: float = 2e-3
-    failure: float = 0.005
-    lists: int = 32
-    block: int = BLOCK
-    seed: int = 1
-
-
-def check(recipe: TrellisRecipe) -> None:
-    """Raises TrainingError for what cannot be run."""
-    if recipe.states not in STATES:
-        raise TrainingError(f"a trellis has {', '.join(map(str, STATES))} states, not {recipe.states}")
-    if not 0.6 <= recipe.rate_bits <= 12:
-        raise TrainingError(
-            f"this codec works at 0.6 to 12 bits a sample, not {recipe.rate_bits}; the trellis alone takes half a bit, "
-            "for less use the codec wyner-ziv"
-        )
-    if not (1 <= recipe.components <= 64 and 0 <= recipe.hidden <= 1024 and recipe.steps >= 0):
-        raise TrainingError("give 1 to 64 components, a hidden width of 0 to 1024, and 0 or more steps")
-    if not 0 < recipe.failure < 0.5:
-        raise TrainingError(
-            f"the share of blocks that may fail is a number between 0 and 0.5, not {recipe.failure}"
-        )
 
 
 def check_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,30 +64,31 @@ def check_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def fit_prior(x: Tensor, y: Tensor, recipe: TrellisRecipe, log: Callable[[str], None]) -> MixturePrior:
-    """p(x|y) by maximum likelihood (Adam, cosine)."""
-    generator = torch.Generator().manual_seed(recipe.seed)
+def fit_prior(x: Tensor, y: Tensor, recipe: TrellisRecipe, out: Path) -> MixturePrior:
+    """p(x|y) by maximum likelihood (Adam, cosine). out: the folder whose checkpoint a stopped run goes on from."""
+    draws = Draws(recipe.seed)
     torch.manual_seed(recipe.seed)
     prior = MixturePrior(y.shape[1], recipe.components, recipe.hidden)
-    prior.fit_linear(x, y, generator)
+    prior.fit_linear(x, y, draws.generator)
     if float(prior.scale) < 1e-5 * float(x.std()):
         raise InputError("y tells x exactly: there is nothing to code")
     if recipe.components == 1 and recipe.hidden == 0:
         return prior  # least squares is the maximum already
+    make_folder(out)
     optimiser = torch.optim.Adam(prior.parameters(), lr=recipe.lr)
-    running = 0.0
-    for step in range(recipe.steps):
+    parts = {"same": Same(asdict(recipe), x, y), "prior": prior, "optimiser": optimiser, "draws": draws}
+    run = Run(out, torch.device("cpu"), Unvalidated(recipe.steps, 30.0), parts, every=500)
+    run.resume()
+    for step in run.steps():
         for group in optimiser.param_groups:
             group["lr"] = recipe.lr * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
-        chosen = torch.randint(0, len(x), (recipe.batch,), generator=generator)
+        chosen = torch.randint(0, len(x), (recipe.batch,), generator=draws.generator)
         loss = nats(prior(y[chosen]), x[chosen]).mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
         optimiser.step()
-        running = loss.item() if step == 0 else 0.99 * running + 0.01 * loss.item()
-        if (step + 1) % 500 == 0:
-            log(f"step {step + 1} of {recipe.steps}: -log2 p(x|y) {running / math.log(2):.4f} bits")
+        run.tell(bits=loss.item() / math.log(2))
     return prior
 
 
@@ -193,9 +158,9 @@ def best_trellis(recipe: TrellisRecipe, x: np.ndarray, mixture: Arrays) -> tuple
     its step. Candidates are compared with few states, since those differ in time but hardly in order."""
     found = []
     for dimensions in (1, 2):
-        if recipe.rate_bits > 1 / dimensions + 0.05:
+        if recipe.rate > 1 / dimensions + 0.05:
             step = step_for(
-                recipe.rate_bits, x, mixture, Trellis.of(min(recipe.states, 256), dimensions), recipe.block
+                recipe.rate, x, mixture, Trellis.of(min(recipe.states, 256), dimensions), recipe.block
             )
             error = quantised(x, mixture, step, Trellis.of(min(recipe.states, 256), dimensions))[1].noise
             found.append((error, dimensions, step))
@@ -203,38 +168,36 @@ def best_trellis(recipe: TrellisRecipe, x: np.ndarray, mixture: Arrays) -> tuple
     return Trellis.of(recipe.states, dimensions), step
 
 
-def train(
-    x: np.ndarray, y: np.ndarray, out: Path, recipe: TrellisRecipe, log: Callable[[str], None] | None = None
-) -> StoredModel:
+def train(x: np.ndarray, y: np.ndarray, out: Path, recipe: TrellisRecipe) -> StoredModel:
     """Train on pairs x (n,), y (n,) or (n, inputs); writes the model to the folder `out`.
 
-    Raises InputError for pairs that cannot be learned from, TrainingError for a recipe that cannot be run.
+    Raises InputError for pairs that cannot be learned from, TrainingError for what cannot be run.
     """
-    tell = log or (lambda message: None)
-    check(recipe)
+    if recipe.states not in STATES:
+        raise TrainingError(f"a trellis has {', '.join(map(str, STATES))} states, not {recipe.states}")
     x, y = check_pairs(x, y)
     rng = np.random.default_rng(recipe.seed)
     shuffled = rng.permutation(len(x))
     held, used = shuffled[: max(1000, len(x) // 10)], shuffled[max(1000, len(x) // 10) :]
-    prior = fit_prior(torch.from_numpy(x[used]).float(), torch.from_numpy(y[used]).float(), recipe, tell)
+    prior = fit_prior(torch.from_numpy(x[used]).float(), torch.from_numpy(y[used]).float(), recipe, out)
 
     sample = held[:BLOCK]
     trellis, step = best_trellis(recipe, x[sample], mixture_arrays(prior, y[sample]))
     chosen = rng.permutation(shuffled)[:DESIGN]
     mixture = mixture_arrays(prior, y[chosen])
     for attempt in range(2):  # the second time with what the codes really take
-        tell(f"trellis in {trellis.dimensions} dimensions, step {step:.6g}: designing the Slepian-Wolf code")
+        log(f"trellis in {trellis.dimensions} dimensions, step {step:.6g}: designing the Slepian-Wolf code")
         labels, known = quantised(x[chosen], mixture, step, trellis)
         code = SlepianWolfCode.design(
             labels, known.log_q, known.alphabet, recipe.failure, recipe.block, recipe.lists, recipe.seed
         )
         rate = 1 / trellis.dimensions + code.total_bytes(recipe.block) * 8 / recipe.block
         planes = ", ".join(f"{plane.entropy:.4f} + {plane.gap(recipe.block):.4f}" for plane in code.planes)
-        tell(f"{rate:.4f} bits a sample, planes of {planes}")
-        if abs(rate - recipe.rate_bits) < 0.02:
+        log(f"{rate:.4f} bits a sample, planes of {planes}")
+        if abs(rate - recipe.rate) < 0.02:
             break
         if attempt == 0:
-            step *= 2.0 ** (rate - recipe.rate_bits)
+            step *= 2.0 ** (rate - recipe.rate)
     config = {
         "codec": WynerZivTrellisCodec.method.id,
         "recipe": asdict(recipe),
@@ -248,8 +211,15 @@ def train(
     weights = save_safetensors({k: v.contiguous() for k, v in prior.state_dict().items()})
     draft = store_model(out, weights, config, "")
     facts = measure(WynerZivTrellisCodec(draft), x[held], y[held], prior)
-    tell(", ".join(f"{name} {value:.5g}" for name, value in facts.items()))
-    return store_model(out, weights, config, card(facts, recipe, draft))
+    log(", ".join(f"{name} {value:.5g}" for name, value in facts.items()))
+    stored = store_model(out, weights, config, card(facts, recipe, draft))
+    (out / "checkpoint.pt").unlink(missing_ok=True)
+    return stored
+
+
+def fit(inputs: PairInputs, out: Path, recipe: TrellisRecipe) -> dict[str, object]:
+    """What `obverse train wyner-ziv-trellis` does."""
+    return {"fingerprint": train(*read_pairs(inputs.data), out, recipe).fingerprint.hex()}
 
 
 @torch.no_grad()
