@@ -20,7 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PHOTO = REPOSITORY / "examples" / "kodim23.png"
@@ -37,17 +36,18 @@ def timed(function: Callable[[], object]) -> tuple[object, float, float]:
     return result, time.process_time() - cpu, time.perf_counter() - wall
 
 
-def measure(codec, quality: float, image: Image.Image, repeats: int, psnr: Callable) -> dict[str, object]:
+def measure(codec, quality: float, image: np.ndarray, repeats: int, psnr: Callable) -> dict[str, object]:
     """One line of the table."""
-    data, *first_encode = timed(lambda: codec.encode(image, quality))
-    decoded, *first_decode = timed(lambda: codec.decode(data))
-    encodes = [timed(lambda: codec.encode(image, quality))[1:] for _ in range(repeats)]
-    decodes = [timed(lambda: codec.decode(data))[1:] for _ in range(repeats)]
+    setting = {"quality": quality}
+    data, *first_encode = timed(lambda: codec.encode(image, setting))
+    decoded, *first_decode = timed(lambda: codec.decode(data, image))
+    encodes = [timed(lambda: codec.encode(image, setting))[1:] for _ in range(repeats)]
+    decodes = [timed(lambda: codec.decode(data, image))[1:] for _ in range(repeats)]
     line = {
         "codec": codec.name,
         "quality": quality,
-        "bpp": 8 * len(data) / (image.width * image.height),
-        "psnr": psnr(np.asarray(image), np.asarray(decoded)),
+        "bpp": 8 * len(data) / (image.shape[0] * image.shape[1]),
+        "psnr": psnr(image, decoded),
     }
     for name, first, calls in (("encode", first_encode, encodes), ("decode", first_decode, decodes)):
         for kind, index in (("cpu", 0), ("wall", 1)):
@@ -67,13 +67,13 @@ def main() -> None:
     options = parser.parse_args()
 
     _, *start_up = timed(lambda: __import__("obverse.evaluation"))
-    from obverse.evaluation import ObverseCodec, get_peer
-    from obverse.evaluation.runner import read_rgb
+    from obverse.evaluation import classical, ours
+    from obverse.evaluation.rates import read_rgb
     from obverse.metrics.distortion import psnr
 
     image = read_rgb(options.photo)
-    runs = [] if options.peers_only else [(ObverseCodec(options.codec), q) for q in options.quality]
-    runs += [(get_peer(name), q) for name, qualities in PEER_QUALITIES.items() for q in qualities]
+    runs = [] if options.peers_only else [(ours(options.codec), q) for q in options.quality]
+    runs += [(classical(name), q) for name, qualities in PEER_QUALITIES.items() for q in qualities]
     lines = [measure(codec, quality, image, options.repeats, psnr) for codec, quality in runs]
 
     (unit,) = (line for line in lines if (line["codec"], line["quality"]) == UNIT)
@@ -92,8 +92,8 @@ def main() -> None:
     print(f"\nwritten: {RESULT}")
 
 
-def show(lines: list[dict], image: Image.Image, options: argparse.Namespace, start_up: list[float]) -> None:
-    print(f"{options.photo.name}, {image.width} x {image.height}; median of {options.repeats} calls")
+def show(lines: list[dict], image: np.ndarray, options: argparse.Namespace, start_up: list[float]) -> None:
+    print(f"{options.photo.name}, {image.shape[1]} x {image.shape[0]}; median of {options.repeats} calls")
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}, "
         f"Python {platform.python_version()}"

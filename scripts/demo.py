@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import obverse
-from obverse.evaluation import Peer, get_peer
+from obverse.evaluation import Coder, classical
 from obverse.metrics.distortion import ms_ssim, psnr
 
 matplotlib.use("Agg")
@@ -32,31 +32,29 @@ def timed(work, *arguments):  # type: ignore[no-untyped-def]
     return result, time.process_time() - started
 
 
-def smallest_as_good(peer: Peer, image: Image.Image, target: float) -> tuple[int, bytes]:
+def smallest_as_good(peer: Coder, original: np.ndarray, target: float) -> tuple[int, bytes]:
     """The lowest quality of a peer whose PSNR is not below `target` (dB), and its file."""
-    original = np.asarray(image)
     low, high = 0, 100
     while low < high:
         middle = (low + high) // 2
-        decoded = np.asarray(peer.decode(peer.encode(image, middle)).convert("RGB"))
+        decoded = peer.decode(peer.encode(original, {"quality": middle}), original)
         if psnr(original, decoded) >= target:
             high = middle
         else:
             low = middle + 1
-    return low, peer.encode(image, low)
+    return low, peer.encode(original, {"quality": low})
 
 
-def best_within(peer: Peer, image: Image.Image, size: int) -> tuple[int, bytes]:
+def best_within(peer: Coder, original: np.ndarray, size: int) -> tuple[int, bytes]:
     """The highest quality of a peer whose file is not larger than `size` bytes (or its lowest)."""
-    files = [(q, peer.encode(image, q)) for q in range(0, 96)]
+    files = [(q, peer.encode(original, {"quality": q})) for q in range(0, 96)]
     fitting = [pair for pair in files if len(pair[1]) <= size]
     return fitting[-1] if fitting else files[0]
 
 
 def main() -> None:
     OUT.mkdir(exist_ok=True)
-    image = Image.open(PHOTO).convert("RGB")
-    original = np.asarray(image)
+    original = np.asarray(Image.open(PHOTO).convert("RGB"))
     pixels = original.shape[0] * original.shape[1]
     sys.stderr.write("compiling and loading the model (the first time takes some seconds) ...\n")
     obverse.decompress(obverse.compress(original))  # start-up apart
@@ -88,15 +86,14 @@ def main() -> None:
 
     row(f"obverse q{QUALITY}", len(data), decoded, encode, decode)
     for name in ("jpeg", "webp", "avif"):
-        peer = get_peer(name)
-        quality, _ = smallest_as_good(peer, image, ours)
-        file, encode = timed(peer.encode, image, quality)
-        result, decode = timed(peer.decode, file)
-        row(f"{name} q{quality}", len(file), np.asarray(result.convert("RGB")), encode, decode)
+        peer = classical(name)
+        quality, _ = smallest_as_good(peer, original, ours)
+        file, encode = timed(peer.encode, original, {"quality": quality})
+        result, decode = timed(peer.decode, file, original)
+        row(f"{name} q{quality}", len(file), result, encode, decode)
     Console().print(table)
 
-    jpeg = get_peer("jpeg")
-    quality, same_size = best_within(jpeg, image, len(data))
+    quality, same_size = best_within(classical("jpeg"), original, len(data))
     crop = (slice(60, 316), slice(120, 504))
     panels = [
         ("original", f"{PHOTO.stat().st_size:,} bytes (PNG)", original),

@@ -33,7 +33,7 @@ from obverse.codecs.flow.networks import to_colour
 from obverse.container import read, write
 from obverse.data.image_sets import read_image_set
 from obverse.errors import InputError, MissingExtraError
-from obverse.evaluation.peers import check_library
+from obverse.evaluation.coders import check_library
 from obverse.registry import open_codec
 
 ROWS, COLUMNS = 25, 40

@@ -31,8 +31,8 @@ from obverse.codecs.image.networks import quality_of
 from obverse.codecs.stereo.codec import StereoCodec, fuse_pixels, like, to_tensor
 from obverse.codecs.stereo.pairs import pair_files, read_pair
 from obverse.container import read, write
+from obverse.evaluation.rates import Row
 from obverse.evaluation.report import summarise
-from obverse.evaluation.runner import Row
 from obverse.metrics.bd_rate import bd_rate
 
 LOW = (1, 5, 10, 15, 20, 25, 30)

@@ -48,7 +48,7 @@ from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.data.image_sets import read_image_set
 from obverse.data.patches import image_files
 from obverse.errors import InputError
-from obverse.evaluation.peers import get_peer
+from obverse.evaluation import classical
 from obverse.metrics.bd_rate import bd_rate
 
 Array = npt.NDArray[Any]
@@ -137,13 +137,13 @@ def ceiling(model: GenerativeModel, items: list[TestItem]) -> float:
 
 def jpeg(items: list[TestItem]) -> list[tuple[float, float]]:
     """(bpp, dB) at each quality, means over the photos."""
-    peer, points = get_peer("jpeg"), []
+    peer, points = classical("jpeg"), []
     for quality in JPEG_QUALITIES:
         rates, scores = [], []
         for item in items:
             pixels = np.rint(item.data[0].transpose(1, 2, 0) * 255).astype(np.uint8)
-            data = peer.encode(Image.fromarray(pixels), quality)
-            error = np.square(np.asarray(peer.decode(data), np.float64) - pixels).mean()
+            data = peer.encode(pixels, {"quality": quality})
+            error = np.square(peer.decode(data, pixels).astype(np.float64) - pixels).mean()
             rates.append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
             scores.append(10 * np.log10(255**2 / error))
         points.append((float(np.mean(rates)), float(np.mean(scores))))

@@ -78,6 +78,15 @@ class Codec(ABC):
         """
         return cls.method.options_class.of(cls.method.id, given)
 
+    @property
+    def settings(self) -> tuple[dict[str, float], ...]:
+        """Options at which it is compared with others: those of the option that declares such values, or one setting
+        without any."""
+        for option in self.method.options_class.described():
+            if option.about.compared:
+                return tuple({option.name: value} for value in option.about.compared)
+        return ({},)
+
     @abstractmethod
     def encode(self, data: Any, options: Any = None) -> Container:
         """Data to a container.

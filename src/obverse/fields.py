@@ -40,6 +40,7 @@ class About:
     short: str | None = None
     parse: Callable[[str], Any] | None = None
     flag: bool = True
+    compared: tuple[float, ...] = ()
 
 
 def option(default: Any, help: str, **about: Any) -> Any:
@@ -48,7 +49,7 @@ def option(default: Any, help: str, **about: Any) -> Any:
     default: `dataclasses.MISSING` for what must be given. help: one sentence, as `--help` shows it. low, high: the
     smallest and largest value; above, below: bounds that are excluded. choices: the values of a text. short: a short
     flag, "-q". parse: what makes a value of the text of a flag, where that is more than its type says. flag: whether
-    the command line has it.
+    the command line has it. compared: values at which codecs are compared.
     """
     return field(default=default, metadata={"about": About(help, **about)})
 

@@ -11,18 +11,18 @@ from PIL import Image
 import obverse
 from obverse.errors import InputError, MissingExtraError, OutputError, UnsupportedInputError
 from obverse.evaluation import (
-    ObverseCodec,
-    Peer,
+    Coder,
     Row,
     bd_rates,
+    classical,
     evaluate,
-    get_peer,
-    list_peers,
     markdown_table,
+    ours,
     summarise,
     write_report,
 )
-from obverse.evaluation.runner import read_rgb
+from obverse.evaluation.coders import LOSSY
+from obverse.evaluation.rates import read_rgb
 from obverse.metrics.distortion import psnr
 
 
@@ -45,7 +45,7 @@ def folder(tmp_path):
 
 
 def fast(name="jpeg", qualities=(20, 50, 75, 90)):
-    return replace(get_peer(name), qualities=qualities)
+    return replace(classical(name), settings=tuple({"quality": quality} for quality in qualities))
 
 
 def made_up_rows(codec="image", factor=1.0):
@@ -62,14 +62,16 @@ def made_up_rows(codec="image", factor=1.0):
 
 @pytest.mark.parametrize("name", ["jpeg", "webp", "avif"])
 def test_peer_files_are_of_their_format_and_grow_with_quality(name):
-    peer = get_peer(name)
-    image = Image.fromarray(photo())
-    assert peer.name == name and 8 <= len(peer.qualities) <= 10
-    files = [peer.encode(image, q) for q in (peer.qualities[0], peer.qualities[4], peer.qualities[-1])]
+    peer = classical(name)
+    image = photo()
+    assert peer.name == name and 8 <= len(peer.settings) <= 10
+    files = [peer.encode(image, s) for s in (peer.settings[0], peer.settings[4], peer.settings[-1])]
     assert len(files[0]) < len(files[1]) < len(files[2])
-    decoded = [peer.decode(file) for file in files]
-    assert all(d.mode == "RGB" and d.size == image.size for d in decoded)
-    quality = [psnr(np.asarray(image), np.asarray(d)) for d in decoded]
+    decoded = [peer.decode(file, image) for file in files]
+    assert all(d.shape == image.shape and d.dtype == np.uint8 for d in decoded)
+    gray = peer.decode(peer.encode(image[:, :, 0], peer.settings[-1]), image[:, :, 0])
+    assert gray.shape == image.shape[:2]
+    quality = [psnr(image, d) for d in decoded]
     assert quality[0] < quality[1] < quality[2]
     magic = {"jpeg": (0, b"\xff\xd8\xff"), "webp": (8, b"WEBP"), "avif": (4, b"ftypavif")}
     at, expected = magic[name]
@@ -80,40 +82,39 @@ def test_avif_keeps_full_chroma():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = (255, 0, 0)
     stripes[:, 1::2] = (0, 0, 255)
-    image = Image.fromarray(stripes)
-    avif, jpeg = get_peer("avif"), get_peer("jpeg")
-    kept = psnr(stripes, np.asarray(avif.decode(avif.encode(image, 90))))
-    subsampled = psnr(stripes, np.asarray(jpeg.decode(jpeg.encode(image, 92))))
+    avif, jpeg = classical("avif"), classical("jpeg")
+    kept = psnr(stripes, avif.decode(avif.encode(stripes, {"quality": 90}), stripes))
+    subsampled = psnr(stripes, jpeg.decode(jpeg.encode(stripes, {"quality": 92}), stripes))
     assert kept > 30 > 15 > subsampled
 
 
 def test_unknown_peer_lists_the_known():
     with pytest.raises(InputError, match=r"'heic'.*jpeg, webp, avif, jxl"):
-        get_peer("heic")
-    assert list_peers() == ("jpeg", "webp", "avif", "jxl")
+        classical("heic")
+    assert tuple(LOSSY) == ("jpeg", "webp", "avif", "jxl")
 
 
 def test_jxl_without_its_plugin(monkeypatch, folder):
     monkeypatch.setitem(sys.modules, "pillow_jxl", None)  # makes the import fail
     with pytest.raises(MissingExtraError, match=r"pip install 'obverse\[jxl\]'"):
-        get_peer("jxl")
+        classical("jxl")
     with pytest.raises(MissingExtraError):
         evaluate(folder, codec=None, against=["jxl"], failures=[])
 
 
 def test_jxl_where_installed():
     pytest.importorskip("pillow_jxl")
-    peer, image = get_peer("jxl"), Image.fromarray(photo())
-    small, large = peer.encode(image, 30), peer.encode(image, 90)
+    peer, image = classical("jxl"), photo()
+    small, large = (peer.encode(image, {"quality": quality}) for quality in (30, 90))
     assert len(small) < len(large)
-    assert psnr(photo(), np.asarray(peer.decode(large))) > 30
+    assert psnr(image, peer.decode(large, image)) > 30
 
 
 def test_a_pillow_without_avif(monkeypatch):
     monkeypatch.setattr("PIL.features.check", lambda name: False)
     with pytest.raises(MissingExtraError, match="without avif"):
-        get_peer("avif")
-    assert get_peer("jpeg").name == "jpeg"
+        classical("avif")
+    assert classical("jpeg").name == "jpeg"
 
 
 # --- runner
@@ -132,11 +133,11 @@ def test_rows_measure_the_real_file(folder):
     peer = fast()
     for row in rows:
         if row.codec == "jpeg":
-            original = Image.open(folder / row.image)
-            data = peer.encode(original, row.quality)
+            original = np.asarray(Image.open(folder / row.image))
+            data = peer.encode(original, {"quality": row.quality})
             assert row.bytes == len(data)
             assert row.bpp == 8 * len(data) / (64 * 96)
-            assert row.psnr == psnr(np.asarray(original), np.asarray(peer.decode(data)))
+            assert row.psnr == psnr(original, peer.decode(data, original))
         assert math.isnan(row.ms_ssim)  # 64 x 96 is too small for it
         assert row.encode_seconds >= 0 and row.decode_seconds >= 0
 
@@ -152,13 +153,16 @@ def test_ms_ssim_is_measured_on_request(tmp_path):
 def test_seconds_are_cpu_time_of_coding_without_the_first_call(folder):
     calls = []
 
-    def encode(image, quality):
-        calls.append(quality)
+    def encode(image, setting):
+        calls.append(setting)
         if len(calls) == 1:
             sum(range(10_000_000))  # a start-up that no row may carry
         return image.tobytes()
 
-    raw = Peer("raw", ".raw", (1,), encode, lambda data: Image.frombytes("RGB", (96, 64), data))
+    def decode(data, image):
+        return np.frombuffer(data, np.uint8).reshape(image.shape)
+
+    raw = Coder("raw", ".raw", ({"quality": 1},), encode, decode)
     rows = evaluate(folder, codec=raw, against=())
     assert len(calls) == 3
     assert [row.psnr for row in rows] == [math.inf, math.inf]
@@ -188,13 +192,13 @@ def test_a_truncated_image_and_a_missing_one_are_failures(folder):
 
 
 def test_an_image_that_one_codec_refuses_is_left_out_for_all(folder):
-    def picky(image, quality):
-        if image.getpixel((0, 0)) == tuple(photo(seed=0)[0, 0]):
+    def picky(image, setting):
+        if np.array_equal(image[0, 0], photo(seed=0)[0, 0]):
             raise ValueError("too red")
-        return get_peer("jpeg").encode(image, quality)
+        return classical("jpeg").encode(image, setting)
 
     failures = []
-    codec = Peer("picky", ".p", (50,), picky, get_peer("jpeg").decode)
+    codec = Coder("picky", ".p", ({"quality": 50},), picky, classical("jpeg").decode)
     rows = evaluate(folder, None, None, [fast(), codec], failures=failures)
     assert {row.image for row in rows} == {"1.png"}
     assert "picky at quality 50 failed: too red" in str(failures[0].error)
@@ -206,7 +210,7 @@ def test_metadata_and_orientation_do_not_count(tmp_path):
     exif[0x010E] = "x" * 5000
     Image.fromarray(photo()).save(tmp_path / "a.png", exif=exif)
     image = read_rgb(tmp_path / "a.png")
-    assert image.size == (64, 96)
+    assert image.shape == (96, 64, 3)
     (row,) = evaluate([tmp_path / "a.png"], None, against=[fast(qualities=(5,))])
     assert row.bytes < 2000
 
@@ -235,22 +239,24 @@ def test_wrong_calls(folder, tmp_path):
         evaluate(folder, None, against=["gif"])
 
 
-def test_our_codec_goes_through_compress_and_decompress(folder, monkeypatch):
-    seen = []
+def test_our_codec_is_measured_by_its_files(folder):
+    rows = evaluate(folder / "0.png", qualities=(30, 60), against=[])
+    assert [(row.codec, row.quality) for row in rows] == [("image", 30), ("image", 60)]
+    image = read_rgb(folder / "0.png")
+    for row in rows:
+        data = obverse.compress(image, quality=row.quality)
+        assert row.bytes == len(data)
+        assert row.psnr == psnr(image, obverse.decompress(data))
 
-    def compress(path, *, codec, quality):
-        seen.append((codec, quality))
-        return get_peer("jpeg").encode(Image.open(path), quality)
 
-    monkeypatch.setattr(obverse, "compress", compress, raising=False)
-    decompress = lambda data: np.asarray(get_peer("jpeg").decode(data))  # noqa: E731
-    monkeypatch.setattr(obverse, "decompress", decompress, raising=False)
-    rows = evaluate(folder / "0.png", qualities=(30, 60), against=[fast(qualities=(30, 60))])
-    assert seen == [("image", 30), ("image", 30), ("image", 60)]  # the first one warms up
-    ours, jpeg = rows[:2], rows[2:]
-    assert [r.codec for r in ours] == ["image", "image"]
-    assert [(r.bytes, r.psnr) for r in ours] == [(r.bytes, r.psnr) for r in jpeg]
-    assert ObverseCodec("image").suffix == ".obv"
+def test_settings_are_those_that_a_codec_declares():
+    assert [setting["quality"] for setting in ours("image").settings] == list(range(10, 100, 10))
+    assert ours("image", (5, 7.5)).settings == ({"quality": 5}, {"quality": 7.5})
+    assert ours("features").option == "loss" and ours("features").files == ("one",)
+    assert ours("vae-mnist").settings == ({},) and ours("vae-mnist").files == ("one", "each")
+    assert ours("image").files == ("each",) and ours("image").suffix == ".obv"
+    with pytest.raises(InputError, match="no quality"):
+        ours("image-lossless", (5,))
 
 
 # --- report

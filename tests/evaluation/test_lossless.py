@@ -14,9 +14,10 @@ from PIL import Image
 
 from obverse.errors import InputError, MissingExtraError, OutputError
 from obverse.evaluation import (
+    Coder,
     LosslessRow,
+    classical,
     evaluate_lossless,
-    get_lossless_peer,
     lossless_table,
     summarise_lossless,
     write_lossless_report,
@@ -33,21 +34,21 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-class OffByOne:
-    """A codec that stores raw samples and returns some of them one too large."""
+def off_by_one() -> Coder:
+    """Stores raw samples and returns some of them one too large."""
 
-    name, suffix = "off", ".raw"
-
-    def encode(self, image: Image.Image) -> bytes:
+    def encode(image: np.ndarray, setting: object) -> bytes:
         buffer = io.BytesIO()
-        np.save(buffer, np.asarray(image))
+        np.save(buffer, image)
         return buffer.getvalue()
 
-    def decode(self, data: bytes, mode: str) -> np.ndarray:
+    def decode(data: bytes, image: np.ndarray) -> np.ndarray:
         samples = np.load(io.BytesIO(data))
         if samples.ndim == 3:
             samples[:10] += 1  # 255 becomes 0
         return samples
+
+    return Coder("off", ".raw", ({},), encode, decode)
 
 
 @pytest.mark.parametrize("name", ["png", "webp", "jxl"])
@@ -58,10 +59,9 @@ def test_peers_are_lossless(name: str, kind: str) -> None:
     array = smooth_photo(33, 47, channels=1 if kind == "gray" else 3)
     if kind == "alpha":
         array = np.dstack([array, np.where(array[:, :, 0] > 100, 255, 0).astype(np.uint8)])
-    peer = get_lossless_peer(name)
-    image = Image.fromarray(array)
-    data = peer.encode(image)
-    assert np.array_equal(peer.decode(data, image.mode), array)
+    peer = classical(name, lossless=True)
+    data = peer.encode(array, {})
+    assert np.array_equal(peer.decode(data, array), array)
     starts = {"png": (0, b"\x89PNG"), "webp": (8, b"WEBPVP8"), "jxl": (0, b"")}
     at, magic = starts[name]
     assert data[at : at + len(magic)] == magic
@@ -69,14 +69,14 @@ def test_peers_are_lossless(name: str, kind: str) -> None:
 
 def test_peers_that_there_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"'jpeg'.*png, webp, jxl, avif"):
-        get_lossless_peer("jpeg")
+        classical("jpeg", lossless=True)
     monkeypatch.setitem(sys.modules, "pillow_jxl", None)  # makes the import fail
     with pytest.raises(MissingExtraError, match=r"pip install 'obverse\[jxl\]'"):
-        get_lossless_peer("jxl")
+        classical("jxl", lossless=True)
     monkeypatch.setattr("PIL.features.check", lambda name: False)
     with pytest.raises(MissingExtraError, match="without webp"):
-        get_lossless_peer("webp")
-    assert get_lossless_peer("png").name == "png"
+        classical("webp", lossless=True)
+    assert classical("png", lossless=True).name == "png"
 
 
 def test_rows_measure_the_real_files(folder: Path) -> None:
@@ -95,11 +95,11 @@ def test_rows_measure_the_real_files(folder: Path) -> None:
         assert row.bits_per_pixel == 8 * row.bytes / (row.height * row.width)
         assert row.bits_per_subpixel == pytest.approx(row.bits_per_pixel / row.channels)
     with Image.open(folder / "a.png") as image:
-        assert rows[1].bytes == len(get_lossless_peer("png").encode(image.copy()))
+        assert rows[1].bytes == len(classical("png", lossless=True).encode(np.asarray(image), {}))
 
 
 def test_a_codec_that_loses_something_is_told(folder: Path) -> None:
-    rows = evaluate_lossless(folder, codec="image-lossless", against=[OffByOne()])
+    rows = evaluate_lossless(folder, codec="image-lossless", against=[off_by_one()])
     ours, off = summarise_lossless(rows)
     assert (ours.exact, ours.max_error, ours.wrong) == (2, 0, 0)
     original = smooth_photo(40, 60)[:10]
@@ -125,7 +125,7 @@ def test_the_summary_is_of_all_files_together() -> None:
 
 
 def test_report_files(folder: Path, tmp_path: Path) -> None:
-    rows = evaluate_lossless(folder, None, ["png", "webp", OffByOne()])
+    rows = evaluate_lossless(folder, None, ["png", "webp", off_by_one()])
     paths = write_lossless_report(rows, tmp_path / "report")
     assert list(paths) == ["images.csv", "summary.csv", "lossless.png"]
     with open(paths["summary.csv"], newline="") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,10 @@ from obverse.container import Container, write
 from obverse.data.labelled import Labelled
 from obverse.errors import CodecNameError, DamagedError, InputError
 from obverse.evaluation import (
-    FileCodec,
-    SetCodec,
+    Coder,
+    classical,
     evaluate_task,
-    task_codec,
-    task_peer,
+    task_coder,
     task_table,
     write_task_report,
 )
@@ -47,7 +47,7 @@ def small_images(n: int = 30, gray: bool = True) -> tuple[np.ndarray, np.ndarray
     return (labels.reshape(-1, *[1] * (len(shape) - 1)) * 80 + 40 + noise).astype(np.uint8), labels
 
 
-def raw(image: np.ndarray, quality: float) -> bytes:
+def raw(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, image)
     return buffer.getvalue()
@@ -88,25 +88,24 @@ def test_files_are_weighed_and_what_comes_back_is_seen(gray: bool) -> None:
         return brightness(batch)
 
     told: list[tuple[int, int]] = []
-    dark = FileCodec(
-        "dark", ".npy", (1, 2), lambda i, q: raw(i // q, q), lambda data: np.load(io.BytesIO(data))
-    )
+    dark = Coder(
+        "dark", ".npy", ({"quality": 1}, {"quality": 2}), lambda i, s: raw(i // int(s["quality"])),
+        lambda data, image: np.load(io.BytesIO(data)),
+    )  # fmt: skip
     rows = evaluate_task(
-        Labelled(images, labels, 1234), task, [dark, task_peer("jpeg")], 7, lambda *done: told.append(done)
+        Labelled(images, labels, 1234), task, [dark, classical("jpeg")], 7, lambda *done: told.append(done)
     )
     assert [row.codec for row in rows] == ["original", "dark", "dark"] + ["jpeg"] * 10
     original, kept, darker = rows[:3]
     assert original.bytes == 1234 and original.accuracy == 1 and original.files == "one"
     assert kept.accuracy == kept.agreement == 1 and kept.points_lost == 0 and kept.setting == "quality 1"
-    assert (
-        kept.bytes == sum(len(raw(image, 0)) for image in images) and kept.bytes_per_item == kept.bytes / 30
-    )
+    assert kept.bytes == sum(len(raw(image)) for image in images) and kept.bytes_per_item == kept.bytes / 30
     assert kept.bits_per_pixel == pytest.approx(8 * kept.bytes / (30 * 12 * 14))
     expected = brightness(images // 2).argmax(1)
     assert darker.accuracy == pytest.approx((expected == labels).mean())
     assert darker.points_lost == pytest.approx(100 * (1 - darker.accuracy)) and darker.points_lost_error > 0
     assert rows[-1].bytes == sum(
-        len(task_peer("jpeg")._encode(image, 92)) for image in images
+        len(classical("jpeg").encode(image, {"quality": 92})) for image in images
     ) and rows[-1].accuracy == 1  # fmt: skip
     assert sorted(set(seen)) == [2, 7] and sum(seen) == 30 * 13
     assert told[-1] == (30 * 13, 30 * 13) and [done for done, _ in told] == sorted(done for done, _ in told)
@@ -114,12 +113,11 @@ def test_files_are_weighed_and_what_comes_back_is_seen(gray: bool) -> None:
 
 def test_our_image_codec_is_weighed_by_its_files() -> None:
     images, labels = small_images(3)
-    codec = task_codec("image", (30.0,))
-    assert isinstance(codec, FileCodec)
+    codec = task_coder("image", (30.0,))
     row = evaluate_task(Labelled(images, labels, 1), brightness, [codec])[1]
     assert row.bytes == sum(len(obverse.compress(image, quality=30)) for image in images)
     assert row.setting == "quality 30" and row.accuracy == 1
-    lossless = evaluate_task(Labelled(images, labels, 1), brightness, [task_codec("image-lossless")])[1]
+    lossless = evaluate_task(Labelled(images, labels, 1), brightness, [task_coder("image-lossless")])[1]
     assert lossless.agreement == 1 and lossless.setting == ""
 
 
@@ -128,19 +126,19 @@ def test_sets_are_weighed_as_one_file_and_as_one_each(kind: type[Stored]) -> Non
     images, labels = small_images()
     codec = kind()
     probe = brightness if kind is Stored else None
-    rows = evaluate_task(Labelled(images, labels, 1), brightness, [SetCodec(codec, "s", probe=probe)])
+    rows = evaluate_task(Labelled(images, labels, 1), brightness, [task_coder(codec, probe=probe, name="s")])
     assert [(row.files, row.codec) for row in rows[1:]] == [("one", "s"), ("each", "s")]
     assert rows[1].bytes == len(write(codec.encode(images)))
     assert rows[2].bytes == sum(len(write(codec.encode(images[i : i + 1]))) for i in range(30))
     assert rows[1].accuracy == rows[2].accuracy == 1
     if kind is Stored:
         with pytest.raises(InputError, match="give a --probe"):
-            evaluate_task(Labelled(images, labels, 1), brightness, [SetCodec(codec, "s")])
+            evaluate_task(Labelled(images, labels, 1), brightness, [task_coder(codec, name="s")])
 
 
 def test_sets_that_come_back_whole() -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
-    rows = evaluate_task(Labelled(images, None, 1), brightness, [task_codec("vae-mnist")])
+    rows = evaluate_task(Labelled(images, None, 1), brightness, [task_coder("vae-mnist")])
     assert rows[1].agreement == rows[2].agreement == 1
     assert rows[1].bytes == len(obverse.compress(images, codec="vae-mnist")) < rows[2].bytes
 
@@ -149,20 +147,19 @@ def test_vectors_of_features() -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(3, size=600)
     vectors = (5 * np.eye(3, 8)[labels] + rng.normal(size=(600, 8))).astype(np.float32)
-    codec = task_codec("features")
-    assert isinstance(codec, SetCodec)
+    codec = task_coder("features")
     rows = evaluate_task(Labelled(vectors, labels, vectors.nbytes), lambda x: x[:, :3], [codec])
     assert len(rows) == 1 + len(codec.settings) and math.isnan(rows[0].bits_per_pixel)
     assert rows[1].bytes == len(write(FeatureCodec().encode(vectors, FeatureCodec.options(loss=0.001))))
     assert rows[1].bytes > rows[-1].bytes and rows[1].agreement > 0.98
     assert "| features | loss 0.001 | one |" in task_table(rows) and "–" in task_table(rows)
     with pytest.raises(InputError, match="vectors: use features"):
-        evaluate_task(Labelled(vectors, labels, 1), lambda x: x, [task_peer("jpeg")])
+        evaluate_task(Labelled(vectors, labels, 1), lambda x: x, [classical("jpeg")])
 
 
 def test_without_labels_only_agreement_is_told(tmp_path: Path) -> None:
     images, _ = small_images()
-    rows = evaluate_task(Labelled(images, None, 5000), brightness, [SetCodec(Rebuilding(), "s")])
+    rows = evaluate_task(Labelled(images, None, 5000), brightness, [task_coder(Rebuilding(), name="s")])
     assert math.isnan(rows[1].accuracy) and math.isnan(rows[1].points_lost) and rows[1].agreement == 1
     table = task_table(rows)
     assert "accuracy" not in table and "100.00 (88.6 to 100.0)" in table
@@ -177,7 +174,7 @@ def test_without_labels_only_agreement_is_told(tmp_path: Path) -> None:
 def test_the_report_has_every_row(tmp_path: Path) -> None:
     images, labels = small_images()
     rows = evaluate_task(
-        Labelled(images, labels, 5000), brightness, [task_peer("webp"), SetCodec(Predicting(), "s")]
+        Labelled(images, labels, 5000), brightness, [classical("webp"), task_coder(Predicting(), name="s")]
     )
     paths = write_task_report(rows, tmp_path / "new")
     with paths["task.csv"].open(newline="") as file:
@@ -202,7 +199,7 @@ def test_the_report_has_every_row(tmp_path: Path) -> None:
 def test_scores_that_are_none(task: Any, sentence: str) -> None:
     images, labels = small_images()
     with pytest.raises(InputError, match=sentence):
-        evaluate_task(Labelled(images, labels, 1), task, [task_peer("jpeg")])
+        evaluate_task(Labelled(images, labels, 1), task, [classical("jpeg")])
 
 
 def test_codecs_that_fail_are_named() -> None:
@@ -212,32 +209,32 @@ def test_codecs_that_fail_are_named() -> None:
     def fail(*_: Any) -> Any:
         raise DamagedError("not today")
 
-    broken = FileCodec("broken", ".x", (5,), lambda image, quality: b"x", fail)
-    with pytest.raises(InputError, match=r"broken quality 5 failed .*not today"):
+    broken = Coder("broken", ".x", ({"quality": 5},), lambda image, setting: b"x", fail)
+    with pytest.raises(InputError, match=r"shape \(12, 14\): broken at quality 5 failed: not today"):
         evaluate_task(data, brightness, [broken])
-    cropping = FileCodec("crop", ".x", (5,), lambda image, quality: b"x", lambda data: images[0, :3])
+    cropping = Coder("crop", ".x", ({},), lambda image, setting: b"x", lambda data, image: images[0, :3])
     with pytest.raises(InputError, match=r"crop returned uint8 of shape \(3, 14\)"):
         evaluate_task(data, brightness, [cropping])
     few = Predicting()
     few.predict = lambda container: np.eye(3)[:1]  # type: ignore[method-assign]
     with pytest.raises(InputError, match="predictions of 1 items, not of 4"):
-        evaluate_task(data, brightness, [SetCodec(few, "few", each=False)])
-    with pytest.raises(InputError, match="failed on the set"):
-        evaluate_task(data, brightness, [task_codec("flow")])
+        evaluate_task(data, brightness, [replace(task_coder(few, name="few"), files=("one",))])
+    with pytest.raises(InputError, match="the set: flow failed"):
+        evaluate_task(data, brightness, [task_coder("flow")])
     with pytest.raises(InputError, match="different names"):
-        evaluate_task(data, brightness, [task_peer("jpeg"), task_peer("jpeg")])
+        evaluate_task(data, brightness, [classical("jpeg"), classical("jpeg")])
     with pytest.raises(InputError, match="at least 1 item"):
         evaluate_task(data, brightness, [], batch=0)
 
 
 def test_codecs_by_name() -> None:
     with pytest.raises(InputError, match="side information"):
-        task_codec("stereo")
+        task_coder("stereo")
     with pytest.raises(CodecNameError):
-        task_codec("zip")
+        task_coder("zip")
     with pytest.raises(InputError, match="unknown peer"):
-        task_peer("zip")
-    assert isinstance(task_codec("invariant-mnist"), SetCodec)
+        classical("zip")
+    assert task_coder("invariant-mnist").whole
 
 
 @settings(deadline=None, max_examples=50)

@@ -13,6 +13,7 @@ import obverse
 from obverse.cli.console import UsageError, say, to_json
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
+from obverse.registry import default_codec
 
 if TYPE_CHECKING:
     from obverse.evaluation import Failure
@@ -33,7 +34,7 @@ def evaluate(
     codec: Annotated[
         str | None,
         Parameter(
-            help="Codec id; `obverse list` shows them. By default image, or image-lossless; with --task several, "
+            help="Codec id; `obverse list` shows them. By default the one for such data; with --task several, "
             "comma-separated."
         ),
     ] = None,
@@ -107,7 +108,7 @@ def evaluate(
         raise UsageError(
             "--labels, --classes, --probe, --qualities, --size, --mean, --std and --batch are for a task: give --task"
         )
-    codec = codec or ("image-lossless" if lossless else "image")
+    codec = codec or default_codec("exact image" if lossless else "image")
     obverse.open_codec(codec)  # whether it is there, before anything is measured
     against = ("png,webp,avif" if lossless else "jpeg,webp,avif") if against is None else against
     peers = tuple(_listed(against))
@@ -202,7 +203,7 @@ def _task(
     from obverse.cli.console import out as show
     from obverse.codecs.features.sources import input_format
     from obverse.data.labelled import read_class_names, read_labelled
-    from obverse.evaluation import evaluate_task, task_codec, task_peer, task_table, write_task_report
+    from obverse.evaluation import classical, evaluate_task, task_coder, task_table, write_task_report
     from obverse.evaluation.task import BATCH
     from obverse.integrations.classifiers import load_classifier
 
@@ -220,10 +221,10 @@ def _task(
         )
     elif data.numbered:
         say(f"classes are numbered in the order of their folders: 0 is {data.numbered[0]}")
-    ours = _listed(codec if codec is not None else "features" if data.vectors else "image")
+    ours = _listed(codec) if codec is not None else [default_codec("features" if data.vectors else "image")]
     peers = _listed(against if against is not None else "" if data.vectors else "jpeg,webp,avif")
-    codecs = [*(task_codec(name, levels, reader) for name in ours), *map(task_peer, peers)]
-    rows = evaluate_task(data, classifier, codecs, batch or BATCH, _progress())
+    coders = [*(task_coder(name, levels, reader) for name in ours), *map(classical, peers)]
+    rows = evaluate_task(data, classifier, coders, batch or BATCH, _progress())
     paths = write_task_report(rows, out)
     show(to_json({"rows": [asdict(row) for row in rows]}) if json else task_table(rows))
     for path in paths.values():

@@ -28,6 +28,7 @@ class Kind:
     read: suffixes of the files that are taken from folders.
     written: suffixes of the files that are written; None for all that Pillow writes. how: the same in words.
     folder: whether a folder of files is one piece of data, a set; else each file is one.
+    vectors: whether it is vectors, one a row.
     """
 
     load: Callable[..., Any]
@@ -36,6 +37,7 @@ class Kind:
     written: frozenset[str] | None
     how: str = ""
     folder: bool = False
+    vectors: bool = False
 
     def check(self, target: str) -> None:
         """Raises InputError for the name of a file that this kind of data is not written to."""
@@ -232,6 +234,7 @@ KINDS = {
         read=frozenset({".npy", ".safetensors", ".parquet"}),
         written=frozenset({".npy", ".safetensors"}),
         how="features are written as .npy or .safetensors",
+        vectors=True,
     ),
     "array": Kind(load=_load_array, save=_save_array, read=_NPY, written=_NPY, how=_ARRAYS),
     "posterior": Kind(

@@ -1,50 +1,46 @@
-"""Measure codecs on images: real files, side by side with classical codecs.
+"""Measure codecs on real files, side by side with classical codecs.
 
-    paths -> evaluate -> rows -> write_report -> CSV tables, BD-rates, plot
-    paths -> evaluate_lossless -> rows -> write_lossless_report -> CSV tables, bar plot
-    items with labels -> evaluate_task -> rows -> write_task_report -> CSV table, accuracy against bytes
-
-`peers` holds the classical codecs, `runner` measures, `report` averages, compares and draws; `lossless` does the
-same for codecs that return every pixel, `task` for what a classifier loses.
+coders.py   what is measured: codecs of Obverse (`ours`, `task_coder`) and others (`classical`), in one shape
+engine.py   an item through a file: bytes, CPU time, what came back
+rates.py    images: PSNR and MS-SSIM at a rate ──► report.py: CSV tables, BD-rates, a plot
+lossless.py images: whether every sample came back ──► CSV tables, a plot
+task.py     items with labels: what a classifier loses ──► task_report.py: a CSV table, a plot
 """
 
+from obverse.evaluation.coders import Coder, classical, ours
+from obverse.evaluation.engine import Coded, Engine, Failure
 from obverse.evaluation.lossless import (
     LosslessRow,
     evaluate_lossless,
-    get_lossless_peer,
     lossless_table,
     summarise_lossless,
     write_lossless_report,
 )
-from obverse.evaluation.peers import Peer, get_peer, list_peers
+from obverse.evaluation.rates import Row, evaluate
 from obverse.evaluation.report import bd_rates, markdown_table, summarise, write_report
-from obverse.evaluation.runner import Failure, ObverseCodec, Row, evaluate
-from obverse.evaluation.task import TaskRow, evaluate_task
-from obverse.evaluation.task_codecs import FileCodec, SetCodec, task_codec, task_peer
+from obverse.evaluation.task import Scores, TaskRow, evaluate_task, task_coder
 from obverse.evaluation.task_report import task_table, write_task_report
 
 __all__ = [
+    "Coded",
+    "Coder",
+    "Engine",
     "Failure",
-    "FileCodec",
     "LosslessRow",
-    "ObverseCodec",
-    "Peer",
     "Row",
-    "SetCodec",
+    "Scores",
     "TaskRow",
     "bd_rates",
+    "classical",
     "evaluate",
     "evaluate_lossless",
     "evaluate_task",
-    "get_lossless_peer",
-    "get_peer",
-    "list_peers",
     "lossless_table",
     "markdown_table",
+    "ours",
     "summarise",
     "summarise_lossless",
-    "task_codec",
-    "task_peer",
+    "task_coder",
     "task_table",
     "write_lossless_report",
     "write_report",

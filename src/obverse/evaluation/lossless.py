@@ -9,96 +9,18 @@ single sample is reported as not exact, with how much it changes.
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
 
 from obverse.data.images import read_photo
-from obverse.errors import InputError, MissingExtraError, ObverseError, UnsupportedInputError
-from obverse.evaluation.peers import check_library
+from obverse.errors import InputError, UnsupportedInputError
+from obverse.evaluation.coders import Coder, classical, distinct, ours
+from obverse.evaluation.engine import Coded, Engine, Failure, Told, image_paths
 from obverse.evaluation.report import COLOURS, LABELS, OWN_COLOURS, csv_bytes, write_files
-from obverse.evaluation.runner import PILLOW_ERRORS, Failure, image_paths, through_a_file
-
-
-class LosslessCodec(Protocol):
-    """encode: a Pillow image without metadata -> the bytes of a file; decode: those -> the samples, (H, W[, C])."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def suffix(self) -> str: ...
-
-    def encode(self, image: Image.Image) -> bytes: ...
-
-    def decode(self, data: bytes, mode: str) -> np.ndarray: ...
-
-
-@dataclass(frozen=True)
-class LosslessPeer:
-    """A classical codec with the settings of somebody who wants small files and every pixel."""
-
-    name: str
-    suffix: str
-    settings: dict[str, Any]
-    format: str
-
-    def encode(self, image: Image.Image) -> bytes:
-        if image.mode.startswith("I") and self.format != "PNG":
-            # Pillow would cut it to 8 bits without a word
-            raise ValueError("of 16 bits a pixel only PNG is compared")
-        buffer = io.BytesIO()
-        image.save(buffer, self.format, **self.settings)
-        return buffer.getvalue()
-
-    def decode(self, data: bytes, mode: str) -> np.ndarray:
-        """Samples in the mode that was coded; WebP has no gray and returns it as RGB."""
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image if image.mode == mode else image.convert(mode))
-
-
-class ObverseLossless:
-    """A codec of Obverse in the shape of a `LosslessCodec`."""
-
-    suffix = ".obv"
-
-    def __init__(self, name: str = "image-lossless"):
-        self.name = name
-
-    def encode(self, image: Image.Image) -> bytes:
-        import obverse
-
-        return obverse.compress(np.asarray(image), codec=self.name)
-
-    def decode(self, data: bytes, mode: str) -> np.ndarray:
-        import obverse
-
-        return np.asarray(obverse.decompress(data))
-
-
-# AVIF's best quality is not always its lossless one, depending on how Pillow was built: it is measured
-PEERS = {
-    peer.name: peer
-    for peer in (
-        LosslessPeer("png", ".png", {"optimize": True}, "PNG"),
-        LosslessPeer("webp", ".webp", {"lossless": True, "quality": 100, "method": 6, "exact": True}, "WEBP"),
-        LosslessPeer("jxl", ".jxl", {"lossless": True, "effort": 7}, "JXL"),
-        LosslessPeer("avif", ".avif", {"quality": 100, "subsampling": "4:4:4"}, "AVIF"),
-    )
-}
-
-
-def get_lossless_peer(name: str) -> LosslessPeer:
-    """Raises InputError for an unknown name, MissingExtraError where its library is not installed."""
-    if name not in PEERS:
-        raise InputError(f"unknown lossless peer {name!r}; known are {', '.join(PEERS)}")
-    check_library(name)
-    return PEERS[name]
 
 
 @dataclass(frozen=True)
@@ -148,84 +70,66 @@ class LosslessSummary:
 
 def evaluate_lossless(
     paths: Iterable[Path | str],
-    codec: str | LosslessCodec | None = "image-lossless",
-    against: Iterable[str | LosslessCodec] = ("png", "webp", "jxl", "avif"),
-    progress: Callable[[int, int], None] | None = None,
+    codec: str | Coder | None = "image-lossless",
+    against: Iterable[str | Coder] = ("png", "webp", "jxl", "avif"),
+    progress: Told = None,
     failures: list[Failure] | None = None,
 ) -> list[LosslessRow]:
     """Measure codecs on every image; metadata is left out, which costs some formats more than others.
 
-    paths, progress, failures: as in `evaluate`. codec: the name of an Obverse codec, or an object of the shape
-    of `LosslessCodec`, or None for the peers alone. An image that one of the codecs cannot code is left out for
-    all. Raises InputError, MissingExtraError.
+    Args:
+        paths, progress, failures: as in `evaluate`.
+        codec: the name of an Obverse codec, or a `Coder`, or None for the peers alone.
+        against: names for `classical`, or coders.
+
+    Raises:
+        InputError: there is no image, or names are not known.
+        MissingExtraError: the library of a peer is not installed.
     """
-    ours = [ObverseLossless(codec) if isinstance(codec, str) else codec] if codec is not None else []
-    plan = [*ours, *(get_lossless_peer(peer) if isinstance(peer, str) else peer for peer in against)]
-    names = [c.name for c in plan]
-    if not plan or len(set(names)) < len(names):
-        raise InputError(f"evaluate needs codecs of different names, not {', '.join(names) or 'none'}")
+    own = [] if codec is None else [ours(codec) if isinstance(codec, str) else codec]
+    peers = [classical(peer, lossless=True) if isinstance(peer, str) else peer for peer in against]
+    coders = distinct([*own, *peers])
     files = image_paths(paths)
-    rows: list[LosslessRow] = []
-    warm: set[str] = set()
-    for number, path in enumerate(files):
-        try:
-            image = read_image(path)
-            measured = []
-            for done, codec_ in enumerate(plan, 1):
-                measured.append(_measure(path, image, codec_, warm))
-                if progress:
-                    progress(number * len(plan) + done, len(files) * len(plan))
-            rows += measured
-        except InputError as error:
-            if failures is None:
-                raise
-            failures.append(Failure(path, error))
-            if progress:
-                progress((number + 1) * len(plan), len(files) * len(plan))
-    return rows
+    engine: Engine[LosslessRow] = Engine(progress, len(files) * len(coders))
+
+    def measure(path: Path) -> list[LosslessRow]:
+        samples = read_samples(path)
+        rows = []
+        for coder in coders:
+            coded = engine.through(coder, coder.settings[0], samples, str(path))
+            rows.append(_row(path, samples, coder, coded))
+            engine.step()
+        return rows
+
+    return engine.over(files, measure, len(coders), failures)
 
 
-def read_image(path: Path | str) -> Image.Image:
-    """The pixels of an image file as they lie in it, without metadata. Raises InputError."""
-    return Image.fromarray(read_photo(Path(path), exact=True).array())
+def read_samples(path: Path | str) -> npt.NDArray[np.generic]:
+    """The pixels of an image file as they lie in it, (H, W[, C]). Raises InputError."""
+    return read_photo(Path(path), exact=True).array()
 
 
-def _measure(path: Path, image: Image.Image, codec: LosslessCodec, warm: set[str]) -> LosslessRow:
-    try:
-        if codec.name not in warm:  # imports, weights and compilation belong to no image
-            codec.decode(codec.encode(image), image.mode)
-            warm.add(codec.name)
-        start = time.process_time()
-        data = codec.encode(image)
-        encode_seconds = time.process_time() - start
-        data, size = through_a_file(data, codec.suffix)
-        start = time.process_time()
-        decoded = codec.decode(data, image.mode)
-        decode_seconds = time.process_time() - start
-    except MissingExtraError:
-        raise
-    except (*PILLOW_ERRORS, ObverseError) as error:
-        raise InputError(f"{path}: {codec.name} failed: {error}") from error
-    original = np.asarray(image)
+def _row(path: Path, original: npt.NDArray[np.generic], coder: Coder, coded: Coded) -> LosslessRow:
+    decoded = np.asarray(coded.seen)
     if decoded.shape != original.shape:
         raise UnsupportedInputError(
-            f"{path}: {codec.name} returned shape {decoded.shape}, not {original.shape}"
+            f"{path}: {coder.name} returned shape {decoded.shape}, not {original.shape}"
         )
-    error_ = np.abs(decoded.astype(np.int64) - original)
+    error = np.abs(decoded.astype(np.int64) - original.astype(np.int64))
     height, width = original.shape[:2]
     return LosslessRow(
-        image=Path(path).name,
-        codec=codec.name,
+        image=path.name,
+        codec=coder.name,
         height=height,
         width=width,
         channels=original.size // (height * width),
-        bytes=size,
-        bits_per_pixel=8 * size / (height * width),
-        bits_per_subpixel=8 * size / original.size,
-        max_error=int(error_.max()),
-        wrong=float(np.mean(error_ > 0)),
-        encode_seconds=encode_seconds,
-        decode_seconds=decode_seconds,
+        bytes=coded.bytes,
+        bits_per_pixel=8 * coded.bytes / (height * width),
+        bits_per_subpixel=8 * coded.bytes / original.size,
+        max_error=int(error.max()),
+        wrong=float(np.mean(error > 0)),
+        encode_seconds=coded.encode_seconds,
+        decode_seconds=coded.decode_seconds,
     )
 
 

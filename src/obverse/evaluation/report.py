@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from obverse.errors import InputError, OutputError
-from obverse.evaluation.peers import list_peers
-from obverse.evaluation.runner import Row
+from obverse.evaluation.coders import LOSSY
+from obverse.evaluation.rates import Row
 from obverse.metrics.bd_rate import bd_rate
 from obverse.metrics.distortion import ms_ssim_db
 
@@ -200,7 +200,7 @@ def _plot(summary: Sequence[Summary]) -> bytes:
         shown = [value(s) for s in summary if s.bpp <= MAX_BPP and math.isfinite(value(s))]
         for codec, points in _by_codec(summary).items():
             points = sorted((s.bpp, value(s)) for s in points if math.isfinite(value(s)))
-            ours = codec not in list_peers()
+            ours = codec not in LOSSY
             axes.plot(
                 [bpp for bpp, _ in points],
                 [quality for _, quality in points],

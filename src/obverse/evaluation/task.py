@@ -3,24 +3,29 @@
     items ──► codec ──► file ──► codec ──► what the task sees ──► scores ──► predictions
     items ─────────────────────────────────────────────────► scores ──► predictions, compared with labels and these
 
-Items are images, or vectors of features. A codec that predicts by itself, from a code that no task could see
-(`predict(container)`), gives the scores. Accuracy has the 95 % interval of Wilson (1927). The points lost have
-that of a paired comparison: both predictions are of the same items, so only those count on which they differ.
+Items are images, or vectors of features. A codec of sets is measured by one file of all items, and by one file of each.
+One that predicts by itself, from a code that no task could see (`Predicts`), gives the scores; `shown_to_task` says
+what a task sees of the others. Accuracy has the 95 % interval of Wilson (1927). The points lost have that of a paired
+comparison: both predictions are of the same items, so only those count on which they differ.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from obverse.codec import Codec, Predicts, Reconstructs
+from obverse.container import read
 from obverse.data.labelled import Labelled
 from obverse.errors import InputError
-from obverse.evaluation.task_codecs import FileCodec, SetCodec
+from obverse.evaluation.coders import EACH, ONE, Coder, Setting, distinct, ours, setting_label
+from obverse.evaluation.engine import Engine, Told
+from obverse.registry import open_codec
 
 Array = npt.NDArray[Any]
 Task = Callable[[Any], Array]  # items to scores (n, classes)
@@ -28,6 +33,13 @@ Task = Callable[[Any], Array]  # items to scores (n, classes)
 BATCH = 64
 DEVIATIONS = 1.959964  # of a normal distribution: 95 % lie within
 ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a codec tells in place of an item: values (n, classes)."""
+
+    values: Array
 
 
 @dataclass(frozen=True)
@@ -58,31 +70,91 @@ class TaskRow:
     points_lost_error: float
 
 
+def task_coder(
+    codec: str | Codec,
+    qualities: Sequence[float] | None = None,
+    probe: Task | None = None,
+    name: str | None = None,
+) -> Coder:
+    """A codec of Obverse as tasks meet it, for `evaluate_task`.
+
+    Args:
+        codec: itself, its id, or the name or the folder of a trained model.
+        qualities: in place of the usual ones.
+        probe: what reads its decoded codes (n, k), where they are neither items nor predictions.
+        name: as tables have it.
+
+    Raises:
+        InputError: a codec that a task cannot be shown through.
+        CodecNameError: there is none of this name.
+    """
+    made = open_codec(codec) if isinstance(codec, str) else codec
+    if made.method.side_info:
+        raise InputError(
+            f"the codec {made.id} decodes with side information only, and a task has none to give"
+        )
+    of_quality = "quality" in made.settings[0]
+    coder = ours(
+        made, qualities if of_quality else None, name or (codec if isinstance(codec, str) else codec.id)
+    )
+    if not coder.whole:
+        return coder
+    return replace(coder, decode=lambda data, items: shown_to_task(made, data, items, probe))
+
+
+def shown_to_task(codec: Codec, data: bytes, items: Array, probe: Task | None) -> Array | Scores:
+    """What a task sees of a file of items: those that come back, or scores of the codec or of a probe.
+
+    Raises:
+        InputError: neither of them.
+    """
+    container = read(data)
+    if isinstance(codec, Predicts):
+        return Scores(np.asarray(codec.predict(container)))
+    back = np.asarray(codec.decode(container))
+    if back.shape != items.shape:
+        if probe is not None:
+            return Scores(np.asarray(probe(back)))
+        if isinstance(codec, Reconstructs):
+            back = np.asarray(codec.reconstruct(container))
+    if back.shape != items.shape:
+        raise InputError(
+            f"it returns shape {back.shape} for items of shape {items.shape}, which the task cannot see: give a "
+            "--probe, a classifier of what it returns"
+        )
+    return back
+
+
 def evaluate_task(
     data: Labelled,
     task: Task,
-    codecs: Sequence[FileCodec | SetCodec],
+    coders: Sequence[Coder],
     batch: int = BATCH,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Told = None,
 ) -> list[TaskRow]:
     """A row for the originals, then for each codec one a setting, and one a way to make files.
 
-    task: images (a list of (H, W[, 3]) uint8, or an array of them) or vectors (n, d) to scores (n, classes).
-    batch: items that the task sees at once. progress: told how much is done, and of how much.
-    Raises InputError: no items, labels that have no score, scores that are no numbers, what a codec cannot code.
+    Args:
+        data: images or vectors, with labels or without.
+        task: images (a list of (H, W[, 3]) uint8, or an array of them) or vectors (n, d) to scores (n, classes).
+        coders: made by `task_coder` or `classical`.
+        batch: items that the task sees at once.
+        progress: told how much is done, and of how much.
+
+    Raises:
+        InputError: no items, labels that have no score, scores that are no numbers, what a codec cannot code.
     """
     if batch < 1:
         raise InputError(f"a batch has at least 1 item, not {batch}")
-    names = [codec.name for codec in codecs]
-    if len(set(names)) < len(names):
-        raise InputError(f"codecs must have different names, not {', '.join(names)}")
-    single = [codec for codec in codecs if isinstance(codec, FileCodec)]
-    sets = [codec for codec in codecs if isinstance(codec, SetCodec)]
+    coders = distinct(coders) if coders else []
+    single = [(coder, setting) for coder in coders if not coder.whole for setting in coder.settings]
+    sets = [(coder, setting, way) for coder in coders if coder.whole for setting in coder.settings
+            for way in coder.files]  # fmt: skip
     if data.vectors and single:
-        raise InputError(f"the codec {single[0].name} codes images, and the data are vectors: use features")
-    meter = _Meter(
-        progress, len(data) * (1 + sum(len(c.settings) for c in single) + sum(c.runs for c in sets))
-    )
+        raise InputError(
+            f"the codec {single[0][0].name} codes images, and the data are vectors: use features"
+        )
+    engine: Engine[TaskRow] = Engine(progress, len(data) * (1 + len(single) + len(sets)))
 
     predict = _Predictor(task, data.labels, batch)
     originals: list[Array] = []
@@ -92,26 +164,47 @@ def evaluate_task(
     for items in data.batches(batch):
         originals.append(predict(items))
         pixels += 0 if data.vectors else sum(math.prod(item.shape[:2]) for item in items)
-        meter.add(len(items))
-        for codec in single:
-            for setting in codec.settings:
-                sizes, decoded = codec.through(items, setting)
-                key = codec.name, codec.label(setting)
-                seen.setdefault(key, []).append(predict(_stack(decoded)))
-                weight[key] = weight.get(key, 0) + sum(sizes)
-                meter.add(len(items))
+        engine.step(len(items))
+        for coder, setting in single:
+            size, decoded = _images_through(engine, coder, setting, items)
+            key = coder.name, setting_label(setting)
+            seen.setdefault(key, []).append(predict(_stack(decoded)))
+            weight[key] = weight.get(key, 0) + size
+            engine.step(len(items))
     original = np.concatenate(originals)
 
     def row(codec: str, setting: str, files: str, size: int, predicted: Array) -> TaskRow:
         return _row((codec, setting, files), size, pixels, predicted, original, data.labels)
 
-    rows = [row(ORIGINAL, "", "one" if isinstance(data.items, np.ndarray) else "each", data.bytes, original)]
-    rows += [row(*key, "each", weight[key], np.concatenate(seen[key])) for key in seen]
-    for coder in sets:
-        for made in coder.through(data.whole(), lambda: meter.add(len(data))):
-            predicted = predict.chosen(made.seen) if made.scores else predict.all(made.seen)
-            rows.append(row(coder.name, made.setting, made.files, made.bytes, predicted))
+    rows = [row(ORIGINAL, "", ONE if isinstance(data.items, np.ndarray) else EACH, data.bytes, original)]
+    rows += [row(*key, EACH, weight[key], np.concatenate(seen[key])) for key in seen]
+    for coder, setting, way in sets:
+        items = data.whole()
+        parts = [items] if way == ONE else [items[i : i + 1] for i in range(len(items))]
+        coded = [engine.through(coder, setting, part, "the set", warm_up=False) for part in parts]
+        if isinstance(coded[0].seen, Scores):
+            predicted = predict.chosen(np.concatenate([c.seen.values for c in coded]))
+        else:
+            predicted = predict.all(np.concatenate([c.seen for c in coded]))
+        rows.append(row(coder.name, setting_label(setting), way, sum(c.bytes for c in coded), predicted))
+        engine.step(len(data))
     return rows
+
+
+def _images_through(
+    engine: Engine[TaskRow], coder: Coder, setting: Setting, images: Sequence[Array]
+) -> tuple[int, list[Array]]:
+    """Bytes of the files of images, and the images that come back. Raises InputError."""
+    size, decoded = 0, []
+    for image in images:
+        what = f"an image of shape {image.shape}"
+        coded = engine.through(coder, setting, image, what, warm_up=False)
+        back = np.asarray(coded.seen)
+        if back.shape != image.shape or back.dtype != np.uint8:
+            raise InputError(f"{coder.name} returned {back.dtype} of shape {back.shape} for {what}")
+        size += coded.bytes
+        decoded.append(back)
+    return size, decoded
 
 
 def wilson_interval(successes: int, count: int) -> tuple[float, float]:
@@ -173,16 +266,6 @@ class _Predictor:
                 f"{scores.shape[1] - 1}: the labels are not this classifier's"
             )
         return scores.argmax(1)
-
-
-class _Meter:
-    def __init__(self, progress: Callable[[int, int], None] | None, total: int):
-        self.progress, self.total, self.done = progress, total, 0
-
-    def add(self, steps: int) -> None:
-        self.done += steps
-        if self.progress:
-            self.progress(min(self.done, self.total), self.total)
 
 
 def _stack(images: list[Array]) -> Any:

@@ -80,6 +80,11 @@ class FeatureCodec(OptionalModelCodec):
 
     # -- the contract ----------------------------------------------------------------------------------------
 
+    @property
+    def settings(self) -> tuple[dict[str, float], ...]:
+        """A stored model fixes how much is lost."""
+        return super().settings if self.model is None else ({},)
+
     def encode(
         self,
         data: Any,

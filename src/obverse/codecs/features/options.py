@@ -18,7 +18,11 @@ class Fitting(Fields):
     lmbda: float | None = option(None, "What a bit may cost in distortion.", above=0)
     bits: float | None = option(None, "Bits a vector of the whole file, met from below.", above=0)
     loss: float | None = option(
-        None, "Part of the variance that may be lost; by default .01.", above=0, below=1
+        None,
+        "Part of the variance that may be lost; by default .01.",
+        above=0,
+        below=1,
+        compared=(0.001, 0.003, 0.01, 0.03, 0.1),
     )
     distortion: str | None = option(
         None, "What loss is measured by, l2 (default) or l1.", choices=("l2", "l1")

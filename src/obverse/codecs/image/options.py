@@ -19,7 +19,12 @@ class ImageOptions(LimitedOptions):
     one_of: ClassVar[tuple[str, ...]] = ("quality", "bpp", "max_bytes")
 
     quality: float | None = option(
-        None, "1 to 100, in steps of .05, default 50.", low=1, high=100, short="-q"
+        None,
+        "1 to 100, in steps of .05, default 50.",
+        low=1,
+        high=100,
+        short="-q",
+        compared=(10, 20, 30, 40, 50, 60, 70, 80, 90),
     )
     bpp: float | None = option(None, "Bits per pixel of the whole file, met from below.", above=0)
     max_bytes: int | None = option(

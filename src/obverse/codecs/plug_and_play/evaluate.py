@@ -8,11 +8,10 @@ All methods have the same file layout and the same entropy coder; they differ in
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,19 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.plug_and_play.codec import PlugAndPlayCodec
-from obverse.codecs.plug_and_play.fit import METHODS, VBQ
+from obverse.codecs.plug_and_play.fit import VBQ
+from obverse.codecs.plug_and_play.options import PlugAndPlayOptions
 from obverse.codecs.plug_and_play.posterior import Posterior
-from obverse.container import read, write, write_atomically
+from obverse.container import read, write
 from obverse.errors import InputError
+from obverse.evaluation.coders import Coder, Setting
+from obverse.evaluation.engine import Coded, Engine
+from obverse.evaluation.report import csv_bytes, write_files
 from obverse.metrics.bd_rate import bd_rate
 from obverse.zoo import StoredModel
 
 Array = npt.NDArray[Any]
-LMBDAS = tuple(2.0**k for k in range(-4, 9))
+LMBDAS = next(about.about.compared for about in PlugAndPlayOptions.described() if about.name == "lmbda")
 _COLOURS = {"vbq": "#1f6f8b", "uniform": "#c0392b", "scaled-uniform": "#e08e45", "k-means": "#7f8c8d"}
 
 
@@ -80,13 +83,31 @@ def measure(
     if not items:
         raise InputError("there is nothing to measure on")
     rows = []
+    engine: Engine[PlugRow] = Engine()
     for method, model in models.items():
         codec = PlugAndPlayCodec(model)
+        coder = _coder(method, codec, (options or {}).get(method, {}))
         for lmbda in _possible(codec, lmbdas):
-            rows.append(_row(method, codec, lmbda, items, peak, (options or {}).get(method, {})))
+            coded = [
+                engine.through(coder, {"lmbda": lmbda}, item, "the data", warm_up=False) for item in items
+            ]
+            rows.append(_row(method, lmbda, items, coded, peak))
             if progress:
                 progress(1)
     return rows
+
+
+def _coder(method: str, codec: PlugAndPlayCodec, options: dict[str, Any]) -> Coder:
+    """Of test items; what is decoded are latents, and data where the model has a decoder."""
+
+    def encode(item: TestItem, setting: Setting) -> bytes:
+        return write(codec.encode(item.posterior, codec.options(**setting, **options)))
+
+    def decode(data: bytes, item: TestItem) -> tuple[Array, Array | None]:
+        container = read(data)
+        return codec.latents(container), None if item.data is None else codec.decode(container)
+
+    return Coder(method, ".obv", ({},), encode, decode)
 
 
 def _possible(codec: PlugAndPlayCodec, lmbdas: Sequence[float]) -> list[float]:
@@ -98,30 +119,18 @@ def _possible(codec: PlugAndPlayCodec, lmbdas: Sequence[float]) -> list[float]:
 
 
 def _row(
-    method: str,
-    codec: PlugAndPlayCodec,
-    lmbda: float,
-    items: Sequence[TestItem],
-    peak: float,
-    options: dict[str, Any],
+    method: str, lmbda: float, items: Sequence[TestItem], coded: Sequence[Coded], peak: float
 ) -> PlugRow:
-    size = latents = 0
-    excess = squares = 0.0
-    count, psnr = 0, []
-    for item in items:
-        container = codec.encode(item.posterior, codec.options(lmbda=lmbda, **options))
-        blob = write(container)
-        size += len(blob)
+    latents, excess, squares, count = 0, 0.0, 0.0, 0
+    psnr = []
+    for item, one in zip(items, coded, strict=True):
+        z, made = one.seen
         latents += item.posterior.mean.size
-        back = read(blob)
-        z = codec.latents(back)
         off = (z.astype(np.float64) - item.posterior.mean) / item.posterior.std
         excess += float(np.square(off).sum()) / 2
         if item.data is not None:
-            made = codec.decode(back)[tuple(slice(0, side) for side in item.data.shape)]
-            error = np.square(np.clip(made, 0, peak).astype(np.float64) - item.data) if math.isfinite(peak) else (
-                np.square(made.astype(np.float64) - item.data)
-            )  # fmt: skip
+            made = made[tuple(slice(0, side) for side in item.data.shape)].astype(np.float64)
+            error = np.square((np.clip(made, 0, peak) if math.isfinite(peak) else made) - item.data)
             squares += float(error.sum())
             count += error.size
             psnr.append(
@@ -129,6 +138,7 @@ def _row(
                 if math.isfinite(peak)
                 else math.nan
             )
+    size = sum(one.bytes for one in coded)
     pixels = [item.pixels for item in items]
     return PlugRow(
         method, lmbda, size, latents, 8 * size / latents,
@@ -181,24 +191,12 @@ def write_report(rows: Sequence[PlugRow], out: Path) -> dict[str, Path]:
     """rates.csv and rates.png in a folder that is made. Raises OutputError."""
     from matplotlib.figure import Figure
 
-    from obverse.errors import OutputError
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(PlugRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    paths = {"csv": out / "rates.csv", "plot": out / "rates.png"}
-    write_atomically(paths["csv"], text.getvalue().encode(), overwrite=True)
     figure = Figure(figsize=(7, 4.6), layout="constrained")
     draw(figure.subplots(), rows)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=150)
-    write_atomically(paths["plot"], image.getvalue(), overwrite=True)
-    return paths
+    paths = write_files({"rates.csv": csv_bytes(PlugRow, rows), "rates.png": image.getvalue()}, out)
+    return {"csv": paths["rates.csv"], "plot": paths["rates.png"]}
 
 
 def draw(axes: Any, rows: Sequence[PlugRow]) -> None:
@@ -220,17 +218,3 @@ def draw(axes: Any, rows: Sequence[PlugRow]) -> None:
     )  # fmt: skip
     axes.grid(alpha=0.3)
     axes.legend()
-
-
-__all__ = [
-    "LMBDAS",
-    "METHODS",
-    "PlugRow",
-    "TestItem",
-    "bd_rates",
-    "draw",
-    "measure",
-    "quality",
-    "table",
-    "write_report",
-]

@@ -12,7 +12,10 @@ class PlugAndPlayOptions(Options):
     """lmbda; and for posteriors without a stored model how grids and tables are made."""
 
     lmbda: float = option(
-        1.0, "What a bit may cost, in units of (z - mean)^2 / (2 std^2); default 1.", above=0
+        1.0,
+        "What a bit may cost, in units of (z - mean)^2 / (2 std^2); default 1.",
+        above=0,
+        compared=tuple(2.0**k for k in range(-4, 9)),
     )
     method: str | None = option(
         None,

@@ -1,0 +1,170 @@
+"""Codecs as they are measured: items to the bytes of a file, at some settings, and back.
+
+    item ──► encode(item, setting) ──► bytes ──► decode(bytes, item) ──► item, or what a codec makes of it
+
+`ours` makes such a coder of a codec of Obverse, `classical` of JPEG, PNG, WebP, AVIF and JPEG XL. These go through
+Pillow, with the settings of a careful user: the slowest WebP method, AVIF without chroma subsampling (which gains PSNR
+in RGB), optimised Huffman tables for JPEG. Their qualities cover about 0.1 to 2 bits per pixel on the Kodak photos.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, features
+
+from obverse.codec import Codec, Predicts
+from obverse.container import read, write
+from obverse.errors import InputError, MissingExtraError
+from obverse.registry import open_codec
+
+Array = npt.NDArray[Any]
+Setting = Mapping[str, float]
+
+EACH, ONE = "each", "one"
+
+
+@dataclass(frozen=True)
+class Coder:
+    """A codec to measure.
+
+    Args:
+        name: as tables have it.
+        suffix: of its files, with the dot.
+        settings: those that are measured, as options of `encode`; ({},) for a single one.
+        encode: (item, setting) -> the bytes of a file. An item is an image (H, W[, C]), or a set of items (n, ...).
+        decode: (bytes, item) -> what came back. The item is what was encoded, for its shape and type alone.
+        files: how the items of a set are coded: EACH in a file of its own, or ONE file for all, or both.
+        whole: whether an item is a set; then `decode` may return `Scores`.
+    """
+
+    name: str
+    suffix: str
+    settings: tuple[Setting, ...]
+    encode: Callable[[Any, Setting], bytes]
+    decode: Callable[[bytes, Any], Any]
+    files: tuple[str, ...] = (EACH,)
+    whole: bool = False
+
+    @property
+    def option(self) -> str | None:
+        """What its settings vary."""
+        return next(iter(self.settings[0]), None)
+
+
+def setting_label(setting: Setting) -> str:
+    """Of a setting, as rows and errors name it: "quality 30"."""
+    return " ".join(f"{name} {value:g}" for name, value in setting.items())
+
+
+def ours(codec: str | Codec, values: Sequence[float] | None = None, name: str | None = None) -> Coder:
+    """A codec of Obverse.
+
+    Args:
+        codec: itself, its id, or the name or the folder of a trained model.
+        values: of the option that it is compared at (`Codec.settings`), in place of the usual ones.
+        name: as tables have it, that of the codec by default.
+
+    Raises:
+        CodecNameError: there is none of this name.
+        InputError: values for a codec without such an option.
+    """
+    made = open_codec(codec) if isinstance(codec, str) else codec
+    settings = made.settings
+    if values is not None:
+        option = next(iter(settings[0]), None)
+        if option is None:
+            raise InputError(f"the codec {made.id} has no quality that could be chosen")
+        settings = tuple({option: value} for value in values)
+    sets = isinstance(made, Predicts) or made.kind.folder
+    vectors = made.kind.vectors
+    return Coder(
+        name or (codec if isinstance(codec, str) else codec.id),
+        ".obv",
+        settings,
+        lambda item, setting: write(made.encode(item, made.options(**setting))),
+        lambda data, item: np.asarray(made.decode(read(data))),
+        files=(ONE,) if vectors else (ONE, EACH) if sets else (EACH,),
+        whole=sets or vectors,
+    )
+
+
+def classical(name: str, lossless: bool = False) -> Coder:
+    """JPEG, WebP, AVIF or JPEG XL at their qualities; or the lossless ones, PNG among them.
+
+    Raises:
+        InputError: an unknown name.
+        MissingExtraError: the library of a format is not installed.
+    """
+    known = LOSSLESS if lossless else LOSSY
+    if name not in known:
+        kind = "lossless peer" if lossless else "peer codec"
+        raise InputError(f"unknown {kind} {name!r}; known are {', '.join(known)}")
+    check_library(name)
+    suffix, form, qualities, options = known[name]
+    settings: tuple[Setting, ...] = tuple({"quality": quality} for quality in qualities) or ({},)
+
+    def encode(item: Array, setting: Setting) -> bytes:
+        image = Image.fromarray(item)
+        if image.mode.startswith("I") and form != "PNG":
+            # Pillow would cut it to 8 bits without a word
+            raise ValueError("of 16 bits a pixel only PNG is compared")
+        buffer = io.BytesIO()
+        image.save(buffer, form, **options, **setting)
+        return buffer.getvalue()
+
+    return Coder(name, suffix, settings, encode, _decode)
+
+
+def _decode(data: bytes, item: Array) -> Array:
+    """Samples in the mode that was coded; WebP has no gray and returns it as RGB."""
+    mode = Image.fromarray(item).mode
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image if image.mode == mode else image.convert(mode))
+
+
+# name: suffix, Pillow's format, qualities, options
+LOSSY: dict[str, tuple[str, str, tuple[int, ...], dict[str, Any]]] = {
+    # Pillow's default chroma subsampling, 4:2:0
+    "jpeg": (".jpg", "JPEG", (5, 8, 13, 20, 30, 45, 60, 75, 85, 92), {"optimize": True}),
+    "webp": (".webp", "WEBP", (0, 1, 4, 10, 20, 35, 55, 75, 85, 92), {"method": 6}),
+    "avif": (
+        ".avif", "AVIF", (12, 20, 30, 40, 50, 60, 70, 78, 84, 90), {"speed": 6, "subsampling": "4:4:4"}
+    ),
+    "jxl": (".jxl", "JXL", (5, 15, 30, 45, 60, 70, 80, 86, 90, 94), {"effort": 7}),
+}  # fmt: skip
+# AVIF's best quality is not always its lossless one, depending on how Pillow was built: it is measured
+LOSSLESS: dict[str, tuple[str, str, tuple[int, ...], dict[str, Any]]] = {
+    "png": (".png", "PNG", (), {"optimize": True}),
+    "webp": (".webp", "WEBP", (), {"lossless": True, "quality": 100, "method": 6, "exact": True}),
+    "jxl": (".jxl", "JXL", (), {"lossless": True, "effort": 7}),
+    "avif": (".avif", "AVIF", (), {"quality": 100, "subsampling": "4:4:4"}),
+}
+
+
+def check_library(name: str) -> None:
+    """Raises MissingExtraError where the library that codes the format `name` is not installed."""
+    if name == "jxl":
+        try:
+            import pillow_jxl  # noqa: F401  registers JPEG XL with Pillow
+        except ImportError as error:
+            raise MissingExtraError(
+                "JPEG XL needs the package pillow-jxl-plugin: pip install 'obverse[jxl]'"
+            ) from error
+    elif name not in ("jpeg", "png") and not features.check(name):
+        raise MissingExtraError(
+            f"this Pillow was built without {name}: pip install --force-reinstall 'pillow>=11.3'"
+        )
+
+
+def distinct(coders: Sequence[Coder]) -> list[Coder]:
+    """The coders. Raises InputError where there is none, or two have one name."""
+    names = [coder.name for coder in coders]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"codecs of different names are compared, not {', '.join(names) or 'none'}")
+    return list(coders)

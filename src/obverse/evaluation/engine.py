@@ -1,0 +1,137 @@
+"""What every measurement does with a coder: an item through a real file, timed, and a sentence where it fails.
+
+    item ──► encode ──► file on disk ──► decode ──► what came back
+               │             │             │
+          CPU seconds      bytes       CPU seconds
+
+Nothing but the file reaches the decoder, and what it weighs is the rate. The first call of a coder is not timed:
+imports, weights and compilation belong to no item.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from PIL import Image
+
+from obverse.data.patches import image_files
+from obverse.errors import InputError, MissingExtraError, ObverseError
+from obverse.evaluation.coders import Coder, Setting, setting_label
+
+# What Pillow raises for a file that it cannot read or an image that a format cannot hold.
+PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+Row = TypeVar("Row")
+Told = Callable[[int, int], None] | None
+"""Called as told(done, total) after each measurement."""
+
+
+@dataclass(frozen=True)
+class Coded:
+    """An item that went through a file. bytes: of the file. seen: what came back. seconds: CPU time of this process,
+    all of its threads together."""
+
+    bytes: int
+    seen: Any
+    encode_seconds: float
+    decode_seconds: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that was left out, and why."""
+
+    path: Path
+    error: InputError
+
+
+class Engine(Generic[Row]):
+    """Items through coders. total: how many measurements there will be, for `told`."""
+
+    def __init__(self, told: Told = None, total: int = 0):
+        self.told, self.total, self.done = told, total, 0
+        self._warm: set[str] = set()
+
+    def through(self, coder: Coder, setting: Setting, item: Any, what: str, warm_up: bool = True) -> Coded:
+        """Code an item for real.
+
+        Args:
+            coder, setting, item: what is coded, and how.
+            what: the item, as an error names it.
+            warm_up: whether the first call is made twice, and the second timed.
+
+        Raises:
+            InputError: the coder fails.
+            MissingExtraError: its library is not installed.
+        """
+        try:
+            if warm_up and coder.name not in self._warm:
+                coder.decode(coder.encode(item, setting), item)
+                self._warm.add(coder.name)
+            start = time.process_time()
+            data = coder.encode(item, setting)
+            encode_seconds = time.process_time() - start
+            data, size = _through_a_file(data, coder.suffix)
+            start = time.process_time()
+            seen = coder.decode(data, item)
+            return Coded(size, seen, encode_seconds, time.process_time() - start)
+        except MissingExtraError:
+            raise
+        except (*PILLOW_ERRORS, ObverseError) as error:
+            label = setting_label(setting)
+            at = f" at {label}" if label else ""
+            raise InputError(f"{what}: {coder.name}{at} failed: {error}") from error
+
+    def step(self, more: int = 1) -> None:
+        """So many measurements are done."""
+        self.done += more
+        if self.told:
+            self.told(min(self.done, self.total), self.total)
+
+    def over(
+        self,
+        files: Iterable[Path],
+        measure: Callable[[Path], list[Row]],
+        each: int,
+        failures: list[Failure] | None,
+    ) -> list[Row]:
+        """The rows of all files. One that a coder fails on is left out for all, so that means are over the same files.
+
+        Args:
+            files: images.
+            measure: a file to its rows, with a `step` after each.
+            each: rows of a file.
+            failures: where those that fail are appended, and the others go on; None: the first error is raised.
+        """
+        rows: list[Row] = []
+        for number, path in enumerate(files):
+            try:
+                rows += measure(path)
+            except InputError as error:
+                if failures is None:
+                    raise
+                failures.append(Failure(path, error))
+                self.step((number + 1) * each - self.done)
+        return rows
+
+
+def image_paths(paths: Iterable[Path | str]) -> list[Path]:
+    """Files as they are, folders as the images in them. Raises InputError where there are none."""
+    paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    files = [file for path in paths for file in (image_files([path]) if path.is_dir() else [path])]
+    if not files:
+        raise InputError(f"no image to evaluate in {', '.join(map(str, paths)) or 'an empty list'}")
+    return files
+
+
+def _through_a_file(data: bytes, suffix: str) -> tuple[bytes, int]:
+    """The data as they are read back, and the size of the file."""
+    with tempfile.TemporaryDirectory(prefix="obverse-") as folder:
+        file = Path(folder, "item" + suffix)
+        file.write_bytes(data)
+        return file.read_bytes(), file.stat().st_size

@@ -1,0 +1,117 @@
+"""Rate and distortion of images: what files weigh, and what comes back from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from obverse.errors import InputError, UnsupportedInputError
+from obverse.evaluation.coders import Coder, classical, distinct, ours
+from obverse.evaluation.engine import PILLOW_ERRORS, Engine, Failure, Told, image_paths
+from obverse.metrics import distortion
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image through one codec at one quality.
+
+    bytes: size of the file; bpp: 8 * bytes / (height * width); psnr: dB; ms_ssim: 0 to 1, NaN where not
+    measured; seconds: CPU time of this process, all of its threads together.
+    """
+
+    image: str
+    codec: str
+    quality: float
+    bytes: int
+    bpp: float
+    psnr: float
+    ms_ssim: float
+    encode_seconds: float
+    decode_seconds: float
+
+
+def evaluate(
+    paths: Iterable[Path | str],
+    codec: str | Coder | None = "image",
+    qualities: Sequence[float] | None = None,
+    against: Iterable[str | Coder] = ("jpeg", "webp", "avif"),
+    ms_ssim: bool = True,
+    progress: Told = None,
+    failures: list[Failure] | None = None,
+) -> list[Row]:
+    """Measure `codec` at `qualities`, and each of `against` at its own, on every image.
+
+    Args:
+        paths: images, or folders of them.
+        codec: the name of an Obverse codec, or a `Coder`, or None for the peers alone.
+        qualities: of `codec`; its own by default.
+        against: names for `classical`, or coders.
+        ms_ssim: whether MS-SSIM is measured as well.
+        progress: called as progress(done, total) after each measurement.
+        failures: an image that cannot be read or coded is left out for all codecs, so that every mean is over the same
+            images; it is appended here and the others go on, or, without a list, its InputError is raised.
+
+    Raises:
+        InputError: there is no image, or names are not known.
+        MissingExtraError: the library of a peer is not installed.
+    """
+    if codec is None and qualities is not None:
+        raise InputError("qualities are those of the codec, and none was given")
+    own = [] if codec is None else [ours(codec, qualities) if isinstance(codec, str) else codec]
+    peers = [classical(peer) if isinstance(peer, str) else peer for peer in against]
+    plan = [(coder, setting) for coder in distinct([*own, *peers]) for setting in coder.settings]
+    files = image_paths(paths)
+    engine: Engine[Row] = Engine(progress, len(files) * len(plan))
+
+    def measure(path: Path) -> list[Row]:
+        image = read_rgb(path)
+        rows = []
+        for coder, setting in plan:
+            coded = engine.through(coder, setting, image, str(path))
+            seen = np.asarray(coded.seen)
+            if seen.shape != image.shape:
+                raise UnsupportedInputError(
+                    f"{path}: {coder.name} returned shape {seen.shape}, not {image.shape}"
+                )
+            rows.append(
+                Row(
+                    image=path.name,
+                    codec=coder.name,
+                    quality=setting.get(coder.option or "", math.nan),
+                    bytes=coded.bytes,
+                    bpp=8 * coded.bytes / (image.shape[0] * image.shape[1]),
+                    psnr=distortion.psnr(image, seen),
+                    ms_ssim=distortion.ms_ssim(image, seen) if ms_ssim else math.nan,
+                    encode_seconds=coded.encode_seconds,
+                    decode_seconds=coded.decode_seconds,
+                )
+            )
+            engine.step()
+        return rows
+
+    return engine.over(files, measure, len(plan), failures)
+
+
+def read_rgb(path: Path | str) -> npt.NDArray[np.uint8]:
+    """An image file as (H, W, 3) uint8, upright.
+
+    Raises:
+        InputError: it cannot be read.
+        UnsupportedInputError: RGB would lose part of it.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("RGB", "L", "P", "1") or "transparency" in image.info:
+                raise UnsupportedInputError(
+                    f"{path} has mode {image.mode}, and only opaque 8-bit images are evaluated; "
+                    "convert it first"
+                )
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except PILLOW_ERRORS as error:
+        raise InputError(f"{path} cannot be read as an image: {error}") from error
