@@ -122,10 +122,10 @@ class Engine(Generic[Row]):
 
 def image_paths(paths: Iterable[Path | str]) -> list[Path]:
     """Files as they are, folders as the images in them. Raises InputError where there are none."""
-    paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-    files = [file for path in paths for file in (image_files([path]) if path.is_dir() else [path])]
+    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    files = [file for path in given for file in (image_files([path]) if path.is_dir() else [path])]
     if not files:
-        raise InputError(f"no image to evaluate in {', '.join(map(str, paths)) or 'an empty list'}")
+        raise InputError(f"no image to evaluate in {', '.join(map(str, given)) or 'an empty list'}")
     return files
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from obverse.errors import InputError, OutputError
 from obverse.evaluation.coders import LOSSY
@@ -149,7 +150,7 @@ def _by_codec(summary: Iterable[Summary]) -> dict[str, list[Summary]]:
     return result
 
 
-def csv_bytes(kind: type, records: Sequence[object]) -> bytes:
+def csv_bytes(kind: type[Any], records: Sequence[Any]) -> bytes:
     """Records of a dataclass as a CSV file; NaN becomes an empty field."""
 
     def text(value: object) -> object:
@@ -199,11 +200,11 @@ def _plot(summary: Sequence[Summary]) -> bytes:
     for axes, (label, value) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         shown = [value(s) for s in summary if s.bpp <= MAX_BPP and math.isfinite(value(s))]
         for codec, points in _by_codec(summary).items():
-            points = sorted((s.bpp, value(s)) for s in points if math.isfinite(value(s)))
+            curve = sorted((s.bpp, value(s)) for s in points if math.isfinite(value(s)))
             ours = codec not in LOSSY
             axes.plot(
-                [bpp for bpp, _ in points],
-                [quality for _, quality in points],
+                [bpp for bpp, _ in curve],
+                [quality for _, quality in curve],
                 color=colours[codec],
                 label=LABELS.get(codec, f"Obverse {codec}"),
                 linewidth=3 if ours else 1.5,

@@ -192,7 +192,7 @@ def evaluate_task(
 
 
 def _images_through(
-    engine: Engine[TaskRow], coder: Coder, setting: Setting, images: Sequence[Array]
+    engine: Engine[TaskRow], coder: Coder, setting: Setting, images: Sequence[Array] | Array
 ) -> tuple[int, list[Array]]:
     """Bytes of the files of images, and the images that come back. Raises InputError."""
     size, decoded = 0, []
@@ -265,7 +265,7 @@ class _Predictor:
                 f"there is a label {self.most}, but the task gives {scores.shape[1]} scores, for the classes 0 to "
                 f"{scores.shape[1] - 1}: the labels are not this classifier's"
             )
-        return scores.argmax(1)
+        return np.asarray(scores.argmax(1))
 
 
 def _stack(images: list[Array]) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -107,10 +108,8 @@ def check_options(it: Opened) -> None:
     for option in it.codec.method.options_class.described():
         it.require(option.about.help, f"the option {option.name} says what it is")
         if option.kind is not None:
-            given = {option.name: object()}
-            _raises(
-                it, f"{option.name}: no value", OptionError, lambda given=given: it.codec.options(**given)
-            )
+            made = partial(it.codec.options, **{option.name: object()})
+            _raises(it, f"{option.name}: no value", OptionError, made)
 
 
 def check_metadata(it: Opened) -> None:
@@ -210,7 +209,7 @@ def check_side_information(it: Opened) -> None:
     ):
         _raises(
             it, f"side information: {what}", SideInformationError,
-            lambda other=other: codec.decode(it.container, side_info=other),
+            partial(codec.decode, it.container, side_info=other),
         )  # fmt: skip
 
 

@@ -69,7 +69,9 @@ class SplitRecipe(Recipe):
     tune: float = option(0.15, "Last share of the steps, in which the encoder stays as it is.", low=0, high=1)
     tune_lr: float = option(5e-5, "Learning rate there.", above=0)
     warmup: int = option(100, "Steps over which lr rises.", low=1)
-    reconstruct: float = option(0.0, "How much the encoder heeds the error of the reconstruction.", low=0)
+    reconstruct: float | None = option(
+        0.0, "How much the encoder heeds the error of the reconstruction.", low=0
+    )
     settle: float = option(
         0.5, "Share of the steps after which the offsets of the grid stay as they are.", low=0, high=1
     )
