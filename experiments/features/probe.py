@@ -49,7 +49,8 @@ from obverse.codecs.features.export import fit_model
 from obverse.codecs.features.fit import Target
 from obverse.container import read, write
 from obverse.data.image_sets import read_image_set
-from obverse.integrations.encoders import FrozenEncoder, load_encoder
+from obverse.integrations.encoders import load_encoder
+from obverse.integrations.frozen_encoder import FrozenEncoder
 from obverse.integrations.image_input import InputFormat
 
 GRAY = InputFormat(mean=(0.0,), std=(1.0,))

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.errors import InputError
-from obverse.integrations.encoders import FrozenEncoder, as_array, file_fingerprint, guarded, load_encoder
+from obverse.integrations.encoders import load_encoder
+from obverse.integrations.frozen_encoder import FrozenEncoder, as_array, file_fingerprint, guarded
 from obverse.integrations.hugging_face import WEIGHTS, clip_prototypes, pretrained, transformers_library
 from obverse.integrations.image_input import InputFormat
 

@@ -1,7 +1,6 @@
-"""Frozen encoders: what turns images into the feature vectors that are compressed.
+"""Frozen encoders by name or path: which library reads which.
 
-    images ──► InputFormat ──► batch (N, C, h, w) ──► model ──► features (N, d)
-                               weights ──► SHA-256 ──► fingerprint, kept in every file of features
+    module:function, .pt, .pt2, .onnx, folder ──► load_encoder ──► FrozenEncoder
 
 `load_encoder` takes a Python function, `module:function`, a TorchScript or torch.export file, an ONNX file, or the
 folder of a Hugging Face vision model; each needs its own library, which is imported then. An encoder is a program:
@@ -12,95 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from obverse.by_name import imported, is_name
 from obverse.errors import InputError, MissingExtraError
+from obverse.integrations.frozen_encoder import FrozenEncoder, Function, guarded, take_in
+from obverse.integrations.hugging_face import hugging_face_encoder
 from obverse.integrations.image_input import InputFormat
 
-Array = npt.NDArray[Any]
-Function = Callable[[Any], Any]
-
-BATCH = 64
 TORCHSCRIPT = {".pt", ".pth", ".ts", ".torchscript", ".jit"}
 EXPORTED, ONNX = ".pt2", ".onnx"
-_PIECE = 1 << 20
-
-
-@dataclass(frozen=True)
-class FrozenEncoder:
-    """Images to features, and whose features they are.
-
-    function: a batch to (N, d): of the images as they are where `inputs` is None, else of what `inputs` makes of them.
-    fingerprint: SHA-256 of the weights, 32 bytes, or None where nobody knows them.
-    """
-
-    function: Function
-    name: str
-    fingerprint: bytes | None
-    inputs: InputFormat | None = None
-
-    def __call__(self, images: Sequence[Array] | Array) -> Array:
-        """A batch of images (H, W) or (H, W, 3), uint8, to features (N, d) of float. Raises InputError."""
-        count = len(images)
-        if count == 0:
-            raise InputError("there are no images to make features of")
-        batch = images if self.inputs is None else self.inputs.batch(images)
-        features = as_array(self.function(batch), self.name)
-        if features.ndim != 2 or len(features) != count or features.dtype.kind != "f":
-            raise InputError(
-                f"the encoder {self.name} made {features.dtype} of shape {features.shape} of {count} images: it "
-                "must make floats of shape (N, d), a vector an image"
-            )
-        return features
-
-    def features(
-        self, images: Iterable[Array], batch: int = BATCH, progress: Callable[[int], None] | None = None
-    ) -> Array:
-        """Features (n, d) of all images, `batch` at a time. Raises InputError.
-
-        progress: told after each batch how many images were done.
-        """
-        parts = []
-        for some in _batches(images, batch):
-            parts.append(self(some))
-            if progress:
-                progress(len(some))
-        if not parts:
-            raise InputError("there are no images to make features of")
-        if len({part.shape[1] for part in parts}) > 1:
-            raise InputError(f"the encoder {self.name} makes vectors of changing length")
-        return np.concatenate(parts)
-
-
-def _batches(images: Iterable[Array], size: int) -> Iterator[Any]:
-    if size < 1:
-        raise InputError(f"a batch has at least 1 image, not {size}")
-    if isinstance(images, np.ndarray):
-        yield from (images[i : i + size] for i in range(0, len(images), size))
-        return
-    iterator = iter(images)
-    while some := list(islice(iterator, size)):
-        yield some
-
-
-def as_array(made: Any, name: str) -> Array:
-    """The function's result, which may be a tensor, as an array."""
-    if hasattr(made, "detach"):
-        made = made.detach().cpu()
-        made = made.float() if str(made.dtype) == "torch.bfloat16" else made
-        made = made.numpy()
-    try:
-        return np.asarray(made)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the encoder {name} made no array: {error}") from None
 
 
 def load_encoder(
@@ -118,8 +41,6 @@ def load_encoder(
     text = str(source)
     path = Path(text)
     if path.is_dir():
-        from obverse.integrations.hugging_face import hugging_face_encoder
-
         return hugging_face_encoder(path, inputs)
     if is_name(text) and not path.exists():
         return _of_function(_imported(text), inputs, fingerprint, text)
@@ -193,28 +114,6 @@ def module_fingerprint(module: Any) -> bytes:
 # -- files -------------------------------------------------------------------------------------------------------
 
 
-def file_fingerprint(files: Iterable[Path]) -> bytes:
-    """SHA-256 of files in the order of their names, names and lengths included."""
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        try:
-            digest.update(f"{path.name} {path.stat().st_size};".encode())
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}") from error
-        _take_in(digest, path)
-    return digest.digest()
-
-
-def _take_in(digest: hashlib._Hash, path: Path) -> None:
-    """The bytes of a file, piece by piece, since weights are large. Raises InputError."""
-    try:
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                digest.update(piece)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-
-
 def _torch_file(path: Path, inputs: InputFormat | None, exported: bool) -> FrozenEncoder:
     import torch
 
@@ -236,24 +135,8 @@ def _weights_of(path: Path) -> bytes:
     digest = hashlib.sha256()
     beside = [p for p in (path.with_name(path.name + s) for s in (".data", "_data")) if p.is_file()]
     for part in [path, *beside]:
-        _take_in(digest, part)
+        take_in(digest, part)
     return digest.digest()
-
-
-def guarded(run: Function, path: Path) -> Function:
-    """What goes wrong within a model becomes a sentence that names it."""
-
-    def run_or_explain(batch: Any) -> Any:
-        try:
-            return run(batch)
-        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            raise InputError(
-                f"the encoder {path.name} cannot be run on a batch of shape {getattr(batch, 'shape', None)}: {why}; "
-                "check the size and channels that it wants (--size, --mean, --std)"
-            ) from error
-
-    return run_or_explain
 
 
 def _onnx(path: Path, inputs: InputFormat | None) -> FrozenEncoder:

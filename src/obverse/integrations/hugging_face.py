@@ -18,7 +18,7 @@ from typing import Any
 import numpy.typing as npt
 
 from obverse.errors import InputError, MissingExtraError
-from obverse.integrations.encoders import FrozenEncoder, file_fingerprint, guarded
+from obverse.integrations.frozen_encoder import FrozenEncoder, file_fingerprint, guarded
 from obverse.integrations.image_input import InputFormat
 
 Array = npt.NDArray[Any]

@@ -12,7 +12,8 @@ from typing import Any
 from obverse.data.features import check_features, read_features
 from obverse.data.image_sets import check_image_set, read_image_set
 from obverse.errors import InputError
-from obverse.integrations.encoders import FrozenEncoder, load_encoder
+from obverse.integrations.encoders import load_encoder
+from obverse.integrations.frozen_encoder import FrozenEncoder
 from obverse.integrations.image_input import InputFormat, image_files, read_images
 
 STDIN = Path("-")
