@@ -61,7 +61,9 @@ class Engine(Generic[Row]):
         """Code an item for real.
 
         Args:
-            coder, setting, item: what is coded, and how.
+            coder: what codes.
+            setting: one of its settings.
+            item: what is coded.
             what: the item, as an error names it.
             warm_up: whether the first call is made twice, and the second timed.
 

@@ -78,9 +78,11 @@ def evaluate_lossless(
     """Measure codecs on every image; metadata is left out, which costs some formats more than others.
 
     Args:
-        paths, progress, failures: as in `evaluate`.
+        paths: images, or folders of them.
         codec: the name of an Obverse codec, or a `Coder`, or None for the peers alone.
         against: names for `classical`, or coders.
+        progress: called as progress(done, total) after each measurement.
+        failures: as in `evaluate`.
 
     Raises:
         InputError: there is no image, or names are not known.

@@ -259,7 +259,9 @@ class Run:
         out: the folder.
         device: where the parts are.
         recipe: `steps`, `validate_every` and `checkpoint_seconds` are read.
-        parts, rngs, facts: as `Checkpoint` takes them.
+        parts: modules, optimisers and whatever else it goes on from, by the names under which they are stored.
+        rngs: random generators of numpy, likewise.
+        facts: what else a reader of the checkpoint needs.
         every: how many steps a line of progress tells of.
     """
 
