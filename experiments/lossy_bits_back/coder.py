@@ -22,7 +22,7 @@ from exact_hyperprior import (
     push_rounded,
 )
 from hyperprior import Y_MAX, Z_MAX, HyperpriorConfig, Ints
-from model import LEVELS, LMBDAS, Grid, paint
+from model import LEVELS, LMBDAS, Grid, synthesise
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -79,7 +79,7 @@ class Coder:
         return self.grid.quantiser(y, torch.tensor([rate])).clamp(-Y_MAX, Y_MAX)
 
     @torch.inference_mode()
-    def paint(self, y: Ints, rate: int) -> np.ndarray:
+    def synthesise(self, y: Ints, rate: int) -> np.ndarray:
         """ŷ (M, h, w) -> (16 h, 16 w, 3) uint8."""
         latents = self.grid(torch.from_numpy(y)[None].float(), torch.tensor([rate]))
         return self.networks.synthesise(latents, LEVELS[rate], 16 * y.shape[1], 16 * y.shape[2])
@@ -132,7 +132,7 @@ class Coder:
                     y = pop_rounded(message, rounded, grid, rate)
                 else:
                     y = pop_drawn(message, drawn, grid, rate)
-                images[number] = self.paint(y, rate)
+                images[number] = self.synthesise(y, rate)
         except MessageEmptyError:
             raise DamagedError("the file holds less than its images") from None
         if not message.empty:
@@ -143,7 +143,7 @@ class Coder:
 
     def squared_error(self, pixels: np.ndarray, y: Ints, rate: int) -> float:
         """Sum of squared differences, the mean of the three channels, over all pixels."""
-        difference = self.paint(y, rate).astype(np.float32) - pixels
+        difference = self.synthesise(y, rate).astype(np.float32) - pixels
         return float(np.square(difference).sum(dtype=np.float64)) / 3
 
     def net_bits(self, y: Ints, z: Ints | None, name: str, rate: int) -> float:
@@ -192,7 +192,7 @@ class Coder:
             else:
                 z_hat = relax(latents[1])
                 bits = smooth.rounded_bits(y_hat, z_hat, z_hat, which)
-            x_hat = paint(self.networks, self.grid(y_hat, which), which)
+            x_hat = synthesise(self.networks, self.grid(y_hat, which), which)
             error = (x_hat.clamp(0, 1) - target).square().sum() * (255**2 / 3)
             return (bits[0] + bits[1]).sum(), error
 

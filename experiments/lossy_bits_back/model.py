@@ -49,7 +49,7 @@ class Grid(nn.Module):
         y ──► * gain ──► round ──► ŷ ──► * inverse + context(ŷ) ──► what the synthesis gets
 
     The codec's own grid has its origin at the predicted mean, which z tells; here what the neighbours tell of a
-    latent is added at the receiver, where only the painting depends on it.
+    latent is added at the receiver, where only the synthesis depends on it.
     """
 
     def __init__(self, latents: int, rates: int, hidden: int = 128):
@@ -87,7 +87,7 @@ def analyse(networks: ImageNetworks, x: Tensor) -> Tensor:
         return networks.analysis(x, t) * torch.exp(networks.gains.log_gain(t))
 
 
-def paint(networks: ImageNetworks, y: Tensor, rate: Tensor) -> Tensor:
+def synthesise(networks: ImageNetworks, y: Tensor, rate: Tensor) -> Tensor:
     """Latents in the codec's steps -> (B, 3, H, W), not clipped."""
     t = torch.cat([quality_of(level) for level in LEVELS])[rate]
     return networks.synthesis(y * torch.exp(networks.gains.log_inverse_gain(t)), t)
@@ -119,7 +119,7 @@ def costs(
         bits[name], of_z[name] = (y_bits + z_bits) / pixels, z_bits / pixels
     if not error:
         return bits, torch.zeros(len(LEVELS)), of_z
-    x_hat = paint(networks, grid(round_ste(y), rate), rate)
+    x_hat = synthesise(networks, grid(round_ste(y), rate), rate)
     mse = (x_hat - x).square().mean((1, 2, 3)) * 255**2
     return bits, LMBDAS.to(x.device) * mse, of_z
 

@@ -8,7 +8,7 @@
 and for a coarser z, --halvings 2 --out runs/lossy_bits_back_coarse, then --model and --out accordingly.
 
 `code` codes central crops as one file for each quality and method, decodes them in another process, checks that what
-it painted comes out, and writes sets.csv. `table` writes gains.csv and gains.png. The methods:
+it synthesised comes out, and writes sets.csv. `table` writes gains.csv and gains.png. The methods:
 
     rounded     y and z of the networks, rounded; both coded
     drawn       y of the networks, rounded; z ~ q(z|ŷ), by bits-back
@@ -109,13 +109,15 @@ def code(images: Path, model: Path, out: Path, crop: int, step: int, search: Sea
         for (method, (path, coded, first)), decoded in zip(written.items(), sets, strict=True):
             name = METHODS[method][0]
             for image, (y, _) in zip(decoded, coded, strict=True):
-                if not np.array_equal(image, coder.paint(y, rate)):
+                if not np.array_equal(image, coder.synthesise(y, rate)):
                     raise SystemExit(f"{path} does not decode to what was coded")
             size = path.stat().st_size
             net = sum(coder.net_bits(y, z, name, rate) for y, z in latents[method])
             worth = float(LMBDAS[rate])
-            painted = [coder.paint(y, rate) for y, _ in latents[method]]
-            (file_error, file_db), (net_error, net_db) = (distortions(crops, x) for x in (decoded, painted))
+            synthesised = [coder.synthesise(y, rate) for y, _ in latents[method]]
+            (file_error, file_db), (net_error, net_db) = (
+                distortions(crops, x) for x in (decoded, synthesised)
+            )
             initial = coder.drawn_bits(latents[method][0][0], name, rate)
             of_file = (len(crops), size, 8 * size / area, file_db, (8 * size + worth * file_error) / area)
             of_net = (net / area, net_db, (net + worth * net_error) / area, initial, first)

@@ -11,7 +11,7 @@ resource-constrained edge computing systems" (WACV 2022). A small ResNet, the te
 Bytes are those of a file for each image (`file`), of one file for all test images, divided by their number (`set`; for
 codecs of pixels, of a sheet that shows them all), and of the bare payload of an image, as it goes over a socket
 (`payload`). The same on images upsampled three times (96 pixels a side, bicubic), where headers weigh less. Last,
-models with two heads: one code for class and picture, by how much the encoder heeds the picture.
+models with two heads: one code for class and picture, by the weight that the picture has for the encoder.
 
     python experiments/supervised/cifar.py --data FOLDER --out FOLDER [--only cifar] [--threads 1]
 
@@ -74,7 +74,7 @@ UPSAMPLED = Setting(
     "upsampled", SplitConfig(ResNetConfig(96, 10, 3, WIDTHS), widths=(40, 48), kernels=(5, 7, 3), strides=(3, 4, 2)),
     400, {6e-4: 800, 2e-3: 400}, {}, {4e-4: (3000, 0.1), 1.2e-4: (1200, 0.0)},
 )  # fmt: skip
-# how much the encoder heeds the picture, and the beta with which codes then weigh about the same
+# the weight that the picture has for the encoder, and the beta with which codes then weigh about the same
 MULTI_TASK = {0.0: 1.5e-3, 0.3: 1.5e-3, 3.0: 2.1e-3, 30.0: 7e-3}
 MULTI_START, MULTI_STEPS = 1.5e-3, 400
 
@@ -193,7 +193,7 @@ def students(
 def multi_task(
     sets: tuple[LabelledImages, LabelledImages], teacher: ResNet, out: Path, bf16: bool
 ) -> list[dict[str, Any]]:
-    """Rows of models with two heads, by how much the encoder heeds the picture."""
+    """Rows of models with two heads, by the weight that the picture has for the encoder."""
     rows, config = [], replace(CIFAR.student, reconstructs=True)
     start = out / CIFAR.name / f"distil-{MULTI_START}" / "checkpoint.pt"
     for weight, beta in MULTI_TASK.items():

@@ -43,7 +43,7 @@ class Training:
     run: "module:function", (inputs, out, recipe, sizes, device) -> None: trains in the folder `out`, going on from
         its checkpoint. sizes are those that were given, by name.
     export: "module:function", (inputs, checkpoint, out) -> facts: makes the model of a run in the folder `out`;
-        "fingerprint" is among the facts, and "told", if there is more to say when the training ends.
+        "fingerprint" is among the facts, and "summary", if there is more to say when the training ends.
     fit: "module:function", (inputs, out, recipe) -> facts, the same: makes the model in the folder `out`.
     help: a sentence or two, on what the data must be.
     examples: lines for the help.

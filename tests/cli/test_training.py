@@ -59,7 +59,10 @@ def train_toy(inputs: ToyInputs, out: Path, recipe: ToyRecipe, sizes: dict[str, 
 
 def export_toy(inputs: ToyInputs, checkpoint: Path, out: Path) -> dict[str, object]:
     config = {"codec": "toy", "mirror": inputs.mirror} | json.loads(checkpoint.read_text())
-    return {"fingerprint": store_model(out, b"weights", config, "# toy").fingerprint.hex(), "told": "a toy"}
+    return {
+        "fingerprint": store_model(out, b"weights", config, "# toy").fingerprint.hex(),
+        "summary": "a toy",
+    }
 
 
 def fit_toy(inputs: ToyInputs, out: Path, recipe: ToyRecipe) -> dict[str, object]:
@@ -185,7 +188,7 @@ def test_export_knows_the_data_of_a_run(
     assert load_model_from(Path("mine")).config == load_model_from(Path("../run/model")).config
     capsys.readouterr()
     assert app(["../run/checkpoint.pt", "--out", "plain", "--no-mirror", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["told"] == "a toy"
+    assert json.loads(capsys.readouterr().out)["summary"] == "a toy"
     assert not load_model_from(Path("plain")).config["mirror"]
     Path("../a.npy").rename("../b.npy")
     with pytest.raises(InputError, match="no file"):

@@ -58,7 +58,7 @@ def file_of(coder, photos, rate: int = 1) -> tuple[bytes, list]:
     return coder.write(latents, rate, "drawn", "rounded", 1), latents
 
 
-def test_another_process_paints_the_same_set(made, tmp_path: Path):
+def test_another_process_synthesises_the_same_set(made, tmp_path: Path):
     folder, coder, photos = made
     data, latents = file_of(coder, photos)
     (tmp_path / "set.obv").write_bytes(data)
@@ -67,7 +67,7 @@ def test_another_process_paints_the_same_set(made, tmp_path: Path):
     subprocess.run([*arguments, "--out", str(tmp_path / "out")], check=True)
     images = np.load(tmp_path / "out" / "set.npy")
     for image, (y, _) in zip(images, latents, strict=True):
-        assert np.array_equal(image, coder.paint(y, 1))
+        assert np.array_equal(image, coder.synthesise(y, 1))
 
 
 def test_files_weigh_what_the_tables_say(made):

@@ -143,7 +143,7 @@ def run_of(out, seed: int, steps: int = 10, validate_every: int = 4):
     recipe = SimpleNamespace(steps=steps, validate_every=validate_every, checkpoint_seconds=1e6)
     run = Run(out, CPU, recipe, {"model": model, "optimiser": optimiser}, {"rng": rng})
     run.resume()
-    return run, model, lambda: run.tell(loss=advance(model, optimiser, rng))
+    return run, model, lambda: run.log(loss=advance(model, optimiser, rng))
 
 
 def validated(out) -> list[int]:

@@ -97,11 +97,11 @@ def train_command(trained: Trained) -> Callable[..., int]:
         found.store(out)
         trained.call(trained.training.run, found, out, values, sizes, device)
         facts = trained.call(trained.training.export, found, out / CHECKPOINT, out / MODEL)
-        told = f", {facts['told']}" if facts.get("told") else ""
+        more = f", {facts['summary']}" if facts.get("summary") else ""
         if json:
             show(to_json(facts))
         else:
-            say(f"trained: {out / MODEL}, model {facts['fingerprint']}{told}")
+            say(f"trained: {out / MODEL}, model {facts['fingerprint']}{more}")
         return 0
 
     return _described(command, trained, inputs, flags)
@@ -141,8 +141,8 @@ def fit_command(trained: Trained) -> Callable[..., int]:
             )
         found.check()
         facts = {"model": str(folder)} | trained.call(trained.training.fit, found, folder, values)
-        told = f", {facts['told']}" if facts.get("told") else ""
-        show(to_json(facts) if json else f"{folder}: model {facts['fingerprint']}{told}")
+        more = f", {facts['summary']}" if facts.get("summary") else ""
+        show(to_json(facts) if json else f"{folder}: model {facts['fingerprint']}{more}")
         return 0
 
     return _described(command, trained, inputs, flags)
@@ -195,8 +195,8 @@ def export_command(trained: Trained) -> Callable[..., int]:
         facts = trained.call(trained.training.export, found, checkpoint, out)
         weights = max(out.glob("model.safetensors*"), key=lambda path: path.stat().st_mtime)
         facts.setdefault("bytes", weights.stat().st_size)
-        told = f"{out}: model {facts['fingerprint']}, {human(int(facts['bytes']))}"
-        show(to_json(facts) if json else told)
+        line = f"{out}: model {facts['fingerprint']}, {human(int(facts['bytes']))}"
+        show(to_json(facts) if json else line)
         return 0
 
     command.__annotations__ |= {"inputs": Annotated[inputs, Parameter(name="*")]}

@@ -27,8 +27,8 @@ from obverse.evaluation.coders import Coder, Setting, setting_label
 PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 Row = TypeVar("Row")
-Told = Callable[[int, int], None] | None
-"""Called as told(done, total) after each measurement."""
+Progress = Callable[[int, int], None] | None
+"""Called as progress(done, total) after each measurement."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Failure:
 
 
 class Engine(Generic[Row]):
-    """Items through coders. total: how many measurements there will be, for `told`."""
+    """Items through coders. total: how many measurements there will be, for `progress`."""
 
-    def __init__(self, told: Told = None, total: int = 0):
-        self.told, self.total, self.done = told, total, 0
+    def __init__(self, progress: Progress = None, total: int = 0):
+        self.progress, self.total, self.done = progress, total, 0
         self._warm: set[str] = set()
 
     def through(self, coder: Coder, setting: Setting, item: Any, what: str, warm_up: bool = True) -> Coded:
@@ -92,8 +92,8 @@ class Engine(Generic[Row]):
     def step(self, more: int = 1) -> None:
         """So many measurements are done."""
         self.done += more
-        if self.told:
-            self.told(min(self.done, self.total), self.total)
+        if self.progress:
+            self.progress(min(self.done, self.total), self.total)
 
     def over(
         self,

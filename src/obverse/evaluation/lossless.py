@@ -19,7 +19,7 @@ import numpy.typing as npt
 from obverse.data.images import read_photo
 from obverse.errors import InputError, UnsupportedInputError
 from obverse.evaluation.coders import Coder, classical, distinct, ours
-from obverse.evaluation.engine import Coded, Engine, Failure, Told, image_paths
+from obverse.evaluation.engine import Coded, Engine, Failure, Progress, image_paths
 from obverse.evaluation.report import COLOURS, LABELS, OWN_COLOURS, csv_bytes, write_files
 
 
@@ -72,7 +72,7 @@ def evaluate_lossless(
     paths: Iterable[Path | str],
     codec: str | Coder | None = "image-lossless",
     against: Iterable[str | Coder] = ("png", "webp", "jxl", "avif"),
-    progress: Told = None,
+    progress: Progress = None,
     failures: list[Failure] | None = None,
 ) -> list[LosslessRow]:
     """Measure codecs on every image; metadata is left out, which costs some formats more than others.

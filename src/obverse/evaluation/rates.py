@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from obverse.errors import InputError, UnsupportedInputError
 from obverse.evaluation.coders import Coder, classical, distinct, ours
-from obverse.evaluation.engine import PILLOW_ERRORS, Engine, Failure, Told, image_paths
+from obverse.evaluation.engine import PILLOW_ERRORS, Engine, Failure, Progress, image_paths
 from obverse.metrics import distortion
 
 
@@ -42,7 +42,7 @@ def evaluate(
     qualities: Sequence[float] | None = None,
     against: Iterable[str | Coder] = ("jpeg", "webp", "avif"),
     ms_ssim: bool = True,
-    progress: Told = None,
+    progress: Progress = None,
     failures: list[Failure] | None = None,
 ) -> list[Row]:
     """Measure `codec` at `qualities`, and each of `against` at its own, on every image.

@@ -24,7 +24,7 @@ from obverse.container import read
 from obverse.data.labelled import Labelled
 from obverse.errors import InputError
 from obverse.evaluation.coders import EACH, ONE, Coder, Setting, distinct, ours, setting_label
-from obverse.evaluation.engine import Engine, Told
+from obverse.evaluation.engine import Engine, Progress
 from obverse.registry import open_codec
 
 Array = npt.NDArray[Any]
@@ -130,7 +130,7 @@ def evaluate_task(
     task: Task,
     coders: Sequence[Coder],
     batch: int = BATCH,
-    progress: Told = None,
+    progress: Progress = None,
 ) -> list[TaskRow]:
     """A row for the originals, then for each codec one a setting, and one a way to make files.
 

@@ -100,6 +100,29 @@ def _deterministic(torch: Any) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
+@contextmanager
+def _memory_format(torch: Any, name: str) -> Iterator[None]:
+    """Convolutions see images and weights in this layout, whatever a codec keeps them in."""
+    from torch.overrides import TorchFunctionMode
+
+    convolutions = {torch.conv2d, torch.conv_transpose2d}
+
+    def laid_out(value: Any) -> Any:
+        four = isinstance(value, torch.Tensor) and value.dim() == 4
+        return value.contiguous(memory_format=getattr(torch, name)) if four else value
+
+    class Layout(TorchFunctionMode):
+        def __torch_function__(
+            self, function: Any, types: Any, arguments: Any = (), keywords: Any = None
+        ) -> Any:
+            if function in convolutions:
+                arguments = [laid_out(value) for value in arguments]
+            return function(*arguments, **(keywords or {}))
+
+    with Layout():
+        yield
+
+
 SETTINGS: dict[str, Callable[[Any], AbstractContextManager[Any]]] = {
     "one thread": lambda torch: _threads(torch, 1),
     "two threads": lambda torch: _threads(torch, 2),
@@ -110,6 +133,8 @@ SETTINGS: dict[str, Callable[[Any], AbstractContextManager[Any]]] = {
     "inference mode": lambda torch: torch.inference_mode(),
     "gradients": lambda torch: torch.enable_grad(),
     "deterministic algorithms": _deterministic,
+    "channels last": lambda torch: _memory_format(torch, "channels_last"),
+    "channels first": lambda torch: _memory_format(torch, "contiguous_format"),
 }
 
 

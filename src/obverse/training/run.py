@@ -2,7 +2,7 @@
 
     run = Run(out, device, recipe, {"model": model, "optimiser": optimiser}, {"rng": rng})
     run.resume()
-    for step in run.steps(validate):          a step of the method, which ends with run.tell(loss=...)
+    for step in run.steps(validate):          a step of the method, which ends with run.log(loss=...)
         ...
                                               then: progress, validation and checkpoint when they are due
 
@@ -203,8 +203,8 @@ class Progress:
         self.running: dict[str, float] = {}
         self._started = time.monotonic()
 
-    def step(self, step: int, values: Mapping[str, float], told: str = "") -> None:
-        """After a step, the first of which is 1. told: what else a line says."""
+    def step(self, step: int, values: Mapping[str, float], more: str = "") -> None:
+        """After a step, the first of which is 1. more: what else a line says."""
         for name, value in values.items():
             self.running[name] = FADE * self.running.get(name, value) + (1 - FADE) * value
         if step % self.every:
@@ -212,11 +212,11 @@ class Progress:
         speed = (time.monotonic() - self._started) / (step - self.first)
         numbers = " ".join(f"{name} {value:.4f}" for name, value in self.running.items())
         left = speed * (self.steps - step) / 60
-        log(f"step {step} of {self.steps}: {numbers}{told} {speed:.4f} s/step, {left:.1f} min left")
+        log(f"step {step} of {self.steps}: {numbers}{more} {speed:.4f} s/step, {left:.1f} min left")
 
-    def validation(self, step: int, row: Mapping[str, Any], told: str | None = None) -> None:
+    def validation(self, step: int, row: Mapping[str, Any], words: str | None = None) -> None:
         """A line of validation.jsonl, and on stderr, in the words given or the row's."""
-        numbers = " ".join(f"{name} {value:.4f}" for name, value in row.items()) if told is None else told
+        numbers = " ".join(f"{name} {value:.4f}" for name, value in row.items()) if words is None else words
         log(f"validation: {numbers}")
         with self.rows.open("a") as file:
             file.write(json.dumps({"step": step} | dict(row)) + "\n")
@@ -279,7 +279,7 @@ class Run:
         self.checkpoint = Checkpoint(out, device, parts, rngs or {}, facts or {}, recipe.checkpoint_seconds)
         self.step = 0
         self._values: dict[str, float] = {}
-        self._told = ""
+        self._more = ""
 
     def resume(self) -> int:
         """Go on from the checkpoint, if there is one; returns the steps that are done.
@@ -290,9 +290,9 @@ class Run:
         self.step = self.checkpoint.resume()
         return self.step
 
-    def tell(self, told: str = "", **values: float) -> None:
-        """At the end of a step: what a line of progress says of it. told: words behind the running averages."""
-        self._values, self._told = values, told
+    def log(self, more: str = "", **values: float) -> None:
+        """At the end of a step: what a line of progress says of it. more: words behind the running averages."""
+        self._values, self._more = values, more
 
     def steps(
         self, validate: Validation | None = None, validate_at: Collection[int] = (), first: bool = False
@@ -309,7 +309,7 @@ class Run:
         """
         progress, recipe = Progress(self.out, self.step, self.recipe.steps, self.every), self.recipe
 
-        def told() -> None:
+        def validated() -> None:
             if validate is not None:
                 progress.validation(self.step, *validate())
 
@@ -317,15 +317,15 @@ class Run:
             try:
                 if first and self.step == 0:
                     stop.check()
-                    told()
+                    validated()
                 while self.step < recipe.steps:
                     with stop.put_off():
                         yield self.step
                         self.step += 1
-                        progress.step(self.step, self._values, self._told)
+                        progress.step(self.step, self._values, self._more)
                     stop.check()
                     if self.step in (recipe.steps, *validate_at) or self.step % recipe.validate_every == 0:
-                        told()
+                        validated()
                     with stop.put_off():
                         self.checkpoint.save_if_due(self.step, recipe.steps)
                     stop.check()

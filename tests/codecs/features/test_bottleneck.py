@@ -48,7 +48,7 @@ def test_each_symbol_is_the_cheapest(model):
         np.testing.assert_allclose(costs[at], costs.min(1), rtol=0.05, atol=1e-9)
 
 
-def test_painting_is_what_it_says(model):
+def test_synthesis_is_what_it_says(model):
     x = correlated(70, seed=2)
     z = model.quantise(x)
     clipped = np.clip(z, -2, 2) + 2

@@ -44,13 +44,13 @@ def test_rate_and_psnr_are_those_of_the_shipped_codec(started, pixels, level):
     y = networks.analyse(pixels, level)
     coded, y_hat = quantise_latents(networks, (y, networks.hyper_analyse(y)), level)
     bits = [float(networks.tables.bits(symbols, index).sum()) for symbols, index in coded]
-    painted = to_input(networks.synthesise(y_hat, level, *pixels.shape[:2]))
+    synthesised = to_input(networks.synthesise(y_hat, level, *pixels.shape[:2]))
     x = to_input(pixels)
     out = started(x, torch.tensor([level / 1980]))
     assert float(out["y_bits"] + out["z_bits"]) == pytest.approx(sum(bits), rel=0.02)
     assert float(out["z_bits"]) == pytest.approx(bits[0], rel=0.03)  # a few hundred bits
     rounded = (out["x_hat"] * 255).round().clamp(0, 255) / 255
-    assert psnr(rounded, x) == pytest.approx(psnr(painted, x), abs=0.05)
+    assert psnr(rounded, x) == pytest.approx(psnr(synthesised, x), abs=0.05)
 
 
 @torch.no_grad()

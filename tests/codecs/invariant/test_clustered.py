@@ -1,4 +1,4 @@
-"""The density of heaps: it is one in each cluster, its tables are it, and heaps cost less than dimensions alone."""
+"""The density of clusters: it is one in each, its tables are it, and clusters cost less than dimensions alone."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def a_density(seed: int, dimensions: int = 3, clusters: int = 4) -> ClusteredDen
     return density
 
 
-def heaps(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which of four heaps far apart (n,), and items of it: (n, 2), whose dimensions tell of each other."""
+def clusters(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which of four clusters far apart (n,), and items of it: (n, 2), whose dimensions tell of each other."""
     rng = np.random.default_rng(seed)
     which = rng.integers(0, 4, n)
     middles = np.array([[0, 0], [20, 20], [40, 40], [60, 60]])
@@ -73,21 +73,21 @@ def test_far_from_all_clusters_the_rate_is_finite_and_has_a_gradient():
     assert bool(torch.isfinite(z.grad).all()) and float(z.grad.min()) > 0
 
 
-def test_k_means_finds_heaps():
-    which, z = heaps(2000)
+def test_k_means_finds_clusters():
+    which, z = clusters(2000)
     density = ClusteredDensity(2, 16)
     density.place(z)
     found = density.cluster_of(z)
-    for cluster in found.unique():  # a cluster lies within one heap
+    for cluster in found.unique():  # what is found lies within one that was made
         assert len(which[found == cluster].unique()) == 1
-    # a heap of four and two normal numbers rounded, log2(sqrt(2 pi e)) bits each; logistics and overlap cost a little
+    # a cluster of four and two normal numbers rounded, log2(sqrt(2 pi e)) bits each; logistics, overlap cost a little
     wanted = 2 + 2 * math.log2(math.sqrt(2 * math.pi * math.e))
     assert wanted < float(density.rate_nats(z.round()).detach().mean()) / math.log(2) < wanted + 1
 
 
 def test_clusters_cost_less_than_dimensions_alone():
-    """Two numbers that tell of each other: the heap is paid once, where a table of each dimension pays it twice."""
-    _, z = heaps(4000)
+    """Two numbers that tell of each other: the cluster is paid once, where a table of each dimension pays it twice."""
+    _, z = clusters(4000)
     rates = {}
     for density in (ClusteredDensity(2, 16), FactorisedDensity(2)):
         if isinstance(density, ClusteredDensity):
@@ -98,7 +98,7 @@ def test_clusters_cost_less_than_dimensions_alone():
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        _, fresh = heaps(2000, seed=1)
+        _, fresh = clusters(2000, seed=1)
         rates[type(density)] = float(density.rate_nats(fresh.round()).detach().mean()) / math.log(2)
     assert rates[ClusteredDensity] < rates[FactorisedDensity] - 1.5
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from obverse.testing import Example
-from tests.codecs.split.models import PAINTS, images_of, stored_model
+from tests.codecs.split.models import RECONSTRUCTS, images_of, stored_model
 from tests.conftest import smooth_photo
 
 SIDE = 32  # of the shipped model
@@ -17,7 +17,13 @@ def noise() -> np.ndarray:
 
 EXAMPLES = (
     Example("split", "split-set", lambda: np.stack([smooth_photo(SIDE, SIDE, seed) for seed in range(12)])),
-    Example("split", "small", lambda: images_of(PAINTS, 9), model=lambda: stored_model(PAINTS), golden=False),
+    Example(
+        "split",
+        "small",
+        lambda: images_of(RECONSTRUCTS, 9),
+        model=lambda: stored_model(RECONSTRUCTS),
+        golden=False,
+    ),
 )
 GOLDEN = (
     Example("split", "split-one", lambda: smooth_photo(SIDE, SIDE, 40)),

@@ -19,9 +19,9 @@ TEACHER = ResNetConfig(16, 4, 1, (4, 6, 8), (1, 1))
 SMALL = SplitConfig(
     TEACHER, after=1, codes=5, widths=(6, 5), kernels=(3, 3, 3), strides=(2, 2, 1), decoder_blocks=1
 )
-PAINTS = replace(SMALL, reconstructs=True)
+RECONSTRUCTS = replace(SMALL, reconstructs=True)
 UPSAMPLED = replace(SMALL, teacher=replace(TEACHER, side=24, stem_stride=2), strides=(2, 2, 2))
-CONFIGS = (SMALL, PAINTS, UPSAMPLED)
+CONFIGS = (SMALL, RECONSTRUCTS, UPSAMPLED)
 
 
 def stored_model(config: SplitConfig, seed: int = 0) -> StoredModel:

@@ -30,7 +30,7 @@ from obverse.errors import (
     TruncatedError,
     UnsupportedInputError,
 )
-from tests.codecs.split.models import CONFIGS, PAINTS, SMALL, UPSAMPLED, images_of, stored_model
+from tests.codecs.split.models import CONFIGS, RECONSTRUCTS, SMALL, UPSAMPLED, images_of, stored_model
 from tests.conftest import torch_setting
 
 CODECS = {config: SplitCodec(stored_model(config)) for config in CONFIGS}
@@ -119,14 +119,14 @@ def test_predictions_are_the_servers_of_the_codes():
 
 
 def test_reconstruction():
-    codec, images = CODECS[PAINTS], images_of(PAINTS, 5)
+    codec, images = CODECS[RECONSTRUCTS], images_of(RECONSTRUCTS, 5)
     container = codec.encode(images)
-    painted = codec.reconstruct(container)
-    assert painted.shape == images.shape and painted.dtype == np.uint8
+    synthesised = codec.reconstruct(container)
+    assert synthesised.shape == images.shape and synthesised.dtype == np.uint8
     with torch.no_grad():
         x = codec.server.synthesis(torch.from_numpy(codec.decode(container))).permute(0, 2, 3, 1).numpy()
-    assert np.abs(painted - np.clip(x, 0, 1) * 255).max() <= 0.5 + 1e-2
-    np.testing.assert_array_equal(codec.reconstruct(codec.encode(images[0])), painted[0])
+    assert np.abs(synthesised - np.clip(x, 0, 1) * 255).max() <= 0.5 + 1e-2
+    np.testing.assert_array_equal(codec.reconstruct(codec.encode(images[0])), synthesised[0])
     with pytest.raises(InputError, match="no synthesis"):
         CODEC.reconstruct(PLAIN)
 
@@ -245,8 +245,8 @@ def test_files_to_load(tmp_path):
 
 
 def test_files_to_save():
-    codec = CODECS[PAINTS]
-    container = codec.encode(images_of(PAINTS, 4))
+    codec = CODECS[RECONSTRUCTS]
+    container = codec.encode(images_of(RECONSTRUCTS, 4))
     lines = list(csv.DictReader(io.StringIO(decoded_file(codec, container, "classes.csv").decode())))
     logits = codec.predict(container)
     assert [int(line["class"]) for line in lines] == logits.argmax(1).tolist()

@@ -16,7 +16,7 @@ from obverse.codecs.split.command import split_export
 from obverse.codecs.split.halves import load_device, load_server
 from obverse.errors import InputError, ModelError, OutputError, OutputExistsError
 from obverse.zoo import load_model_from, store_model
-from tests.codecs.split.models import PAINTS, SMALL, images_of, stored_model
+from tests.codecs.split.models import RECONSTRUCTS, SMALL, images_of, stored_model
 
 QUICK = [
     "--teacher-steps",
@@ -41,7 +41,7 @@ def words_of(data, out, *more):
 @pytest.fixture
 def model(tmp_path):
     """The folder of a small model, and the codec with it."""
-    made = stored_model(PAINTS)
+    made = stored_model(RECONSTRUCTS)
     folder = tmp_path / "model"
     return folder, SplitCodec(store_model(folder, made.weights, made.config, "# small"))
 
@@ -53,7 +53,7 @@ def test_export(model, tmp_path, capsys):
     assert len(lines) == 2 and all(codec.fingerprint.hex() in line for line in lines)
     device = load_device(tmp_path / "halves" / "device.safetensors")
     server = load_server(tmp_path / "halves" / "server.safetensors")
-    images = images_of(PAINTS, 4)
+    images = images_of(RECONSTRUCTS, 4)
     payload = device.encode(images)
     np.testing.assert_array_equal(server.predict(payload, 4), codec.predict(codec.encode(images)))
 

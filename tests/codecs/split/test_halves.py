@@ -19,7 +19,7 @@ from obverse.errors import (
     OutputExistsError,
     WrongModelError,
 )
-from tests.codecs.split.models import CONFIGS, PAINTS, SMALL, images_of, stored_model
+from tests.codecs.split.models import CONFIGS, RECONSTRUCTS, SMALL, images_of, stored_model
 
 
 @pytest.fixture
@@ -135,8 +135,8 @@ def test_no_file(tmp_path):
 
 
 def test_payloads_that_no_device_wrote():
-    codec = SplitCodec(stored_model(PAINTS))
-    payload = codec.device.encode(images_of(PAINTS, 1)[0])
+    codec = SplitCodec(stored_model(RECONSTRUCTS))
+    payload = codec.device.encode(images_of(RECONSTRUCTS, 1)[0])
     for bad in (b"", payload[:-4], payload + b"\0", b"\xff" * 20, payload * 2):
         with pytest.raises(DamagedError):
             codec.server.predict(bad)

@@ -18,10 +18,10 @@ from obverse.codecs.split.networks import (
 from obverse.codecs.split.resnet import ResNet, folded
 from obverse.codecs.split.sizes import SplitConfig
 from obverse.errors import InputError
-from tests.codecs.split.models import PAINTS, SMALL, UPSAMPLED
+from tests.codecs.split.models import RECONSTRUCTS, SMALL, UPSAMPLED
 
 
-@pytest.mark.parametrize("config", [SMALL, PAINTS, UPSAMPLED])
+@pytest.mark.parametrize("config", [SMALL, RECONSTRUCTS, UPSAMPLED])
 def test_shapes(config):
     x = torch.rand(2, 3, config.teacher.side, config.teacher.side)
     y = make_encoder(config)(standardised(x))
@@ -73,7 +73,7 @@ def test_relative_error():
     assert float(relative_error(wanted * 10, wanted * 10 + 10)) == pytest.approx(100 / 4900, rel=0.2)
 
 
-@pytest.mark.parametrize("config", [SMALL, PAINTS, UPSAMPLED, SplitConfig()])
+@pytest.mark.parametrize("config", [SMALL, RECONSTRUCTS, UPSAMPLED, SplitConfig()])
 def test_configurations_come_back(config):
     assert SplitConfig.from_dict(config.as_dict()) == config
 

@@ -15,7 +15,7 @@ from obverse.codecs.split.sizes import SplitConfig
 from obverse.codecs.split.start import fit_convolution, fit_density, principal_components
 from obverse.codecs.split.student import SplitNetworks
 from obverse.priors.factorised import FactorisedDensity
-from tests.codecs.split.models import PAINTS, SMALL, TEACHER, UPSAMPLED
+from tests.codecs.split.models import RECONSTRUCTS, SMALL, TEACHER, UPSAMPLED
 from tests.conftest import smooth_photo
 
 # channels enough for every number of a block: 2 x 2 x 3, then all of 4 x 4 x 3
@@ -68,7 +68,7 @@ def test_with_channels_enough_pictures_and_classes_are_kept():
     assert (told - wanted).abs().max() < 0.2 * wanted.std()
 
 
-@pytest.mark.parametrize("config", [SMALL, PAINTS, UPSAMPLED])
+@pytest.mark.parametrize("config", [SMALL, RECONSTRUCTS, UPSAMPLED])
 def test_codes_begin_spread_and_known(config):
     """Whatever the sizes: all channels finite, centred by the offset, coded near their entropy."""
     networks, _ = start(config, step=0.3)

@@ -24,7 +24,7 @@ from obverse.codecs.split.teacher import accuracy, load_network, load_teacher, o
 from obverse.codecs.split.train import learning_rate, load_checkpoint, step_loss, train, validate
 from obverse.errors import ExportError, InputError, TrainingError, UnsupportedInputError
 from obverse.zoo import load_model_from
-from tests.codecs.split.models import PAINTS, SMALL, TEACHER, images_of
+from tests.codecs.split.models import RECONSTRUCTS, SMALL, TEACHER, images_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -220,7 +220,7 @@ def test_end_to_end_asks_the_labels_alone():
 def test_the_encoder_hears_of_the_picture_as_much_as_the_recipe_says(weight):
     """With weight 0 the synthesis learns and the encoder's gradient is what it is without one."""
     torch.manual_seed(0)
-    teacher, networks = a_teacher(), SplitNetworks(PAINTS)
+    teacher, networks = a_teacher(), SplitNetworks(RECONSTRUCTS)
     x, labels = DATA.plain(0, 8)
     networks.start(x, teacher)
     gradients = []
@@ -260,7 +260,7 @@ def stop_in_step(monkeypatch: pytest.MonkeyPatch, module: object, name: str, ste
 
 
 @pytest.mark.parametrize("objective", ["distil", "end-to-end"])
-@pytest.mark.parametrize("config", [SMALL, PAINTS])
+@pytest.mark.parametrize("config", [SMALL, RECONSTRUCTS])
 def test_training_exports_a_model_that_codes(objective, config, tmp_path):
     teacher = a_teacher()
     recipe = replace(RECIPE, objective=objective, reconstruct=0.5 if config.reconstructs else 0.0)
@@ -300,7 +300,7 @@ def test_stage_two_leaves_encoder_and_tail_of_stage_one(tmp_path):
     assert not all(torch.equal(v, tail[k]) for k, v in after.server.tail.state_dict().items())
 
 
-@pytest.mark.parametrize("config", [SMALL, PAINTS])
+@pytest.mark.parametrize("config", [SMALL, RECONSTRUCTS])
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(config, tmp_path, monkeypatch):
     teacher = a_teacher()
     whole = train(DATA, HELD, teacher, tmp_path / "whole", RECIPE, config)
@@ -317,7 +317,9 @@ def test_a_student_may_begin_with_another(tmp_path):
     teacher = a_teacher()
     first = train(DATA, HELD, teacher, tmp_path / "a", RECIPE, SMALL)
     idle = replace(RECIPE, steps=1, lr=1e-12, tune=0.0, settle=0.0)
-    second = train(DATA, HELD, teacher, tmp_path / "b", idle, PAINTS, start=first)  # its synthesis is new
+    second = train(
+        DATA, HELD, teacher, tmp_path / "b", idle, RECONSTRUCTS, start=first
+    )  # its synthesis is new
     states = [load_checkpoint(path)[0].encoder.state_dict() for path in (first, second)]
     assert all(torch.allclose(v, states[1][k], atol=1e-6) for k, v in states[0].items())
     with pytest.raises(TrainingError, match="other sizes"):

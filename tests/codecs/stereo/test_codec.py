@@ -1,4 +1,4 @@
-"""The stereo codec: files of the image codec, painted better by a decoder that has the left view."""
+"""The stereo codec: files of the image codec, synthesised better by a decoder that has the left view."""
 
 from dataclasses import replace
 

@@ -89,7 +89,7 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(folder, tmp_path):
 
 
 def test_training_finds_what_the_left_view_knows():
-    """After some steps on one pair, a network paints better with the left view than x, and better than with another."""
+    """After some steps on one pair, a network is better with the left view than x, and better than with another."""
     torch.manual_seed(0)
     rng = np.random.default_rng(3)
     grain = np.asarray(Image.fromarray(rng.integers(0, 256, (32, 40), dtype=np.uint8)).resize((80, 64)))

@@ -5,7 +5,7 @@
 
 Dubois, Bloem-Reddy, Ullrich and Maddison (NeurIPS 2021) learn z' = (z + b) exp(s) and a factorised density by gradient
 descent; here mean and steps are b and exp(-s), and everything is found in closed form (codecs/features/fit.py). Only z
-is parsed, with integer tables; what is computed in floats is painted, and may differ in its last bit between machines.
+is parsed, with integer tables; what is computed in floats may differ in its last bit between machines.
 
 The basis is stored in integers, no finer than the number of vectors pays for. The analysis is its pseudoinverse, so
 that a coarse basis costs a little rate and next to no distortion.
@@ -156,7 +156,7 @@ class FeatureBottleneck:
     def dequantise(self, symbols: Symbols) -> Array:
         """z (K, n) -> x̂ (n, d) in the mean's dtype."""
         levels = np.empty(symbols.shape[::-1], self.mean.dtype)
-        _paint(np.ascontiguousarray(symbols), self.steps, self._levels, levels)
+        _synthesise(np.ascontiguousarray(symbols), self.steps, self._levels, levels)
         with np.errstate(over="ignore", invalid="ignore"):
             if len(self.basis):
                 return levels @ self._synthesis + self.mean
@@ -250,7 +250,7 @@ def _choose(y, steps, levels, lows, starts, bits, lmbda, absolute, z):  # type: 
 
 
 @compiled
-def _paint(z, steps, levels, out):  # type: ignore[no-untyped-def]
+def _synthesise(z, steps, levels, out):  # type: ignore[no-untyped-def]
     """out[i, k] = (z[k, i] + shift) * step, in blocks that stay in the cache."""
     rows, columns = z.shape
     for first in range(0, columns, 64):

@@ -37,7 +37,7 @@ from obverse.codecs.features.items import (
     encode_chunk,
     indices,
     pack_arrays,
-    paint,
+    synthesise,
     unpack_arrays,
     unpack_model,
 )  # fmt: skip
@@ -199,7 +199,7 @@ class FeatureCodec(OptionalModelCodec):
         for number in range(len(items) - layout.first):
             here = slice(number * layout.chunk, number * layout.chunk + layout.vectors_of(number))
             symbols = decode_chunk(model, items[layout.first + number], layout.vectors_of(number))
-            features[here] = paint(model, symbols, layout.dtype)
+            features[here] = synthesise(model, symbols, layout.dtype)
         return features
 
     def model_of(
@@ -242,7 +242,7 @@ class FeatureCodec(OptionalModelCodec):
             try:
                 if payload is None:
                     raise DamagedError("it is cut off or damaged")
-                parts.append(paint(model, decode_chunk(model, payload, count), layout.dtype))
+                parts.append(synthesise(model, decode_chunk(model, payload, count), layout.dtype))
             except DecodeError as error:
                 missing.append(f"vectors {first} to {first + count - 1} are missing: {error}")
         return np.concatenate(parts), missing

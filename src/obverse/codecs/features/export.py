@@ -113,7 +113,7 @@ def fit_to(inputs: FeatureInputs, out: Path, recipe: FeatureRecipe) -> dict[str,
         encoder_name=frozen.name if frozen else "",
     )
     told = f"{facts['bits']:.1f} bits a vector, {facts['loss']:.2%} of the spread lost"
-    return facts | {"told": told}
+    return facts | {"summary": told}
 
 
 @contextmanager

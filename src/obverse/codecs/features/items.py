@@ -236,7 +236,7 @@ def indices(model: FeatureBottleneck, count: int) -> Array:
     return np.repeat(np.arange(model.coefficients, dtype=kind)[:, None], count, 1)
 
 
-def paint(model: FeatureBottleneck, symbols: npt.NDArray[np.int32], dtype: np.dtype[Any]) -> Array:
+def synthesise(model: FeatureBottleneck, symbols: npt.NDArray[np.int32], dtype: np.dtype[Any]) -> Array:
     """Symbols (K, n) to features (n, d) of this type. Raises DamagedError for numbers that are none."""
     features = model.dequantise(symbols)
     if dtype.itemsize < features.dtype.itemsize:

@@ -1,6 +1,6 @@
 """A file of features as if it were a NumPy array: what is asked for is decoded, nothing else is read.
 
-view[i] ──► chunk of 256 vectors ──► z, kept in a small cache ──► only the rows asked for are painted ──► x̂
+view[i] ──► chunk of 256 vectors ──► z, kept in a small cache ──► only the rows asked for are synthesised ──► x̂
 
 >>> import numpy as np
 >>> from obverse.codecs.features.codec import FeatureCodec
@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.features.codec import FeatureCodec, features_codec
-from obverse.codecs.features.items import EncoderId, Layout, Prototypes, decode_chunk, paint
+from obverse.codecs.features.items import EncoderId, Layout, Prototypes, decode_chunk, synthesise
 from obverse.container import ItemReader, Limits
 from obverse.container.source import SourceLike
 from obverse.errors import InputError, ItemIndexError, WrongModelError
@@ -220,7 +220,7 @@ class FeatureView:
             inside = wanted[places] - number * self.chunk
             if len(inside) < symbols.shape[1] or not np.array_equal(inside, np.arange(symbols.shape[1])):
                 symbols = symbols[:, inside]
-            out[places] = paint(self._model, symbols, self.dtype)
+            out[places] = synthesise(self._model, symbols, self.dtype)
         return out
 
     def close(self) -> None:

@@ -290,4 +290,4 @@ def export(inputs: FlowInputs, checkpoint: Path, out: Path) -> dict[str, Any]:
     recipe = FlowRecipe(**recorded_phases(checkpoint)[-1]["recipe"])
     facts = export_flow(checkpoint, read_image_set(inputs.data), out, validation=recipe.validation)
     told = f"{facts['exact_rate']:.3f} bits per dimension on images that were kept out"
-    return facts | {"told": told}
+    return facts | {"summary": told}

@@ -179,7 +179,7 @@ def train(
         if torch.isfinite(norm):
             optimiser.step()
         follow(average, model, recipe.ema, step)
-        run.tell(bits_per_dimension=loss.item(), norm=norm.item())
+        run.log(bits_per_dimension=loss.item(), norm=norm.item())
     return run.checkpoint.path
 
 

@@ -2,7 +2,7 @@
 
 analysis, hyper_analysis    floats, encoder only
 prior                       exact integers, both sides
-synthesis                   floats, paints what was parsed
+synthesis                   floats, synthesises what was parsed
 """
 
 from __future__ import annotations

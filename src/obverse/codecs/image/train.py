@@ -185,7 +185,7 @@ def train(
         if torch.isfinite(norm):
             optimiser.step()
         follow(average, model, recipe.ema, step)
-        run.tell(f" lr {rate:.2e}", **values, norm=float(norm))
+        run.log(f" lr {rate:.2e}", **values, norm=float(norm))
     if (out / "validation.jsonl").exists():
         plot_validation(out)
     return run.checkpoint.path

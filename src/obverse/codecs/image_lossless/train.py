@@ -228,7 +228,7 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
             loss_bits += float(loss.detach()) / len(KINDS)
         optimiser.step()
         follow(average, networks, recipe.ema, step)
-        run.tell(bits=loss_bits)
+        run.log(bits=loss_bits)
     return run.checkpoint.path
 
 

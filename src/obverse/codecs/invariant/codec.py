@@ -7,7 +7,7 @@
 
 What crosses from encoder to decoder is parsed with integer tables only, so a file reads the same on every machine. The
 encoder is a float network: another machine may round a z that lies between two integers to the other one, which is as
-good a code and decodes there to what was meant. ẑ is one addition and exact; x̂ is painted, in floats.
+good a code and decodes there to what was meant. ẑ is one addition and exact; x̂ is synthesised, in floats.
 
 The items of a set share one message: a set costs its items' code lengths and once a few bytes, where coding each alone
 would cost those bytes every time (Dubois et al., NeurIPS 2021, whose code predicts 47 bits an image and writes 1,735).

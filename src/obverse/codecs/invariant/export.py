@@ -82,4 +82,4 @@ def export(inputs: InvariantInputs, checkpoint: Path, out: Path) -> dict[str, ob
     """What `obverse export invariant` does."""
     _, held_out = read_sources(inputs.data, inputs.affine, inputs.upright)
     model = export_invariant(checkpoint, held_out, out)
-    return {"fingerprint": model.fingerprint.hex(), "told": f"{model.config['rate_bits']} bits an item"}
+    return {"fingerprint": model.fingerprint.hex(), "summary": f"{model.config['rate_bits']} bits an item"}

@@ -136,7 +136,7 @@ def train(
         norm = torch.nn.utils.clip_grad_norm_(networks.parameters(), recipe.clip)
         if torch.isfinite(norm):
             optimiser.step()
-        run.tell(distortion=distortion.item(), bits=rate.item() / math.log(2))
+        run.log(distortion=distortion.item(), bits=rate.item() / math.log(2))
     return run.checkpoint.path
 
 

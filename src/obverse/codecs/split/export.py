@@ -68,4 +68,4 @@ def export_split(
 def export(inputs: SplitInputs, checkpoint: Path, out: Path) -> dict[str, object]:
     """What `obverse export split` does."""
     model = export_split(checkpoint, read_images(inputs)[1], out)
-    return {"fingerprint": model.fingerprint.hex(), "told": f"{model.config['rate_bits']} bits an image"}
+    return {"fingerprint": model.fingerprint.hex(), "summary": f"{model.config['rate_bits']} bits an image"}

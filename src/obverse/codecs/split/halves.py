@@ -226,8 +226,8 @@ class ServerHalf(Half):
         synthesis = self.synthesis
         out = np.empty((len(latents), *self.config.image_shape), np.uint8)
         for here in _chunks(len(latents)):
-            painted = synthesis(as_channels_last(latents[here])).clamp(0, 1) * 255
-            out[here] = painted.round().byte().permute(0, 2, 3, 1).numpy()
+            synthesised = synthesis(as_channels_last(latents[here])).clamp(0, 1) * 255
+            out[here] = synthesised.round().byte().permute(0, 2, 3, 1).numpy()
         return out
 
     def predict(self, payload: bytes, n: int = 1, limits: Limits | None = None) -> npt.NDArray[np.float32]:

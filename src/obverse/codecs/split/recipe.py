@@ -69,9 +69,7 @@ class SplitRecipe(Recipe):
     tune: float = option(0.15, "Last share of the steps, in which the encoder stays as it is.", low=0, high=1)
     tune_lr: float = option(5e-5, "Learning rate there.", above=0)
     warmup: int = option(100, "Steps over which lr rises.", low=1)
-    reconstruct: float | None = option(
-        0.0, "How much the encoder heeds the error of the reconstruction.", low=0
-    )
+    reconstruct: float | None = option(0.0, "Weight of the error of the reconstruction.", low=0)
     settle: float = option(
         0.5, "Share of the steps after which the offsets of the grid stay as they are.", low=0, high=1
     )
@@ -97,7 +95,7 @@ class TaughtRecipe(SplitRecipe):
 
     reconstruct: float | None = option(
         None,
-        "Give the model a second head that synthesises the image, and let the encoder heed it so much.",
+        "Give the model a second head that synthesises the image, and weight its error by so much.",
         low=0,
     )
     width: int = option(

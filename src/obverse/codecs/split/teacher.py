@@ -117,7 +117,7 @@ def train_teacher(
         optimiser.step()
         if not math.isfinite(loss.item()):
             raise TrainingError(f"the teacher's loss is not finite at step {step + 1}: choose a smaller lr")
-        run.tell(loss=loss.item())
+        run.log(loss=loss.item())
     return run.checkpoint.path
 
 

@@ -7,8 +7,8 @@ systems", WACV 2022) learns in two stages:
     2. density, server              1/2 cross-entropy + 1/2 divergence from the teacher; the encoder stays as it is
 
 The rate sees y with uniform noise; so does the objective for a while, and then y rounded, the gradient passing straight
-through. A model that also reconstructs has a second head, whose squared error the encoder heeds as much as the recipe
-says. A run killed at any moment resumes from its last checkpoint.
+through. A model that also reconstructs has a second head, whose squared error has the weight that the recipe says. A
+run killed at any moment resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def train(
         norm = torch.nn.utils.clip_grad_norm_(networks.parameters(), recipe.clip)
         if torch.isfinite(norm):
             optimiser.step()
-        run.tell(loss=loss.item(), bits=rate.item() / math.log(2))
+        run.log(loss=loss.item(), bits=rate.item() / math.log(2))
     return run.checkpoint.path
 
 

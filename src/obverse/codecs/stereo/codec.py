@@ -5,7 +5,7 @@
     left ──────────────────────────────────────────────────────────────┘
 
 A file holds what the image codec writes, bit for bit, so that parsing never depends on the left view: only
-what is painted does. A camera without access to the left view thus codes for a reader that has it.
+what is synthesised does. A camera without access to the left view thus codes for a reader that has it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Turn a training run of the stereo codec into the model that ships: float16 weights, a card, and the least match.
 
-The fusion network only paints, so nothing has to be exact. What is calibrated here is from which match on the
+The fusion network only synthesises, so nothing has to be exact. What is calibrated here is from which match on the
 decoder believes that the left view belongs to the file (`codecs/stereo/codec.py`).
 """
 

@@ -1,4 +1,4 @@
-"""Painting a decoded right view with the help of the left view: align, then fuse.
+"""Synthesis of a right view from the decoded one and the left view: align, then fuse.
 
 Alignment is a search along rows: features of both views at a quarter of their size are correlated at every
 disparity, small convolutions clean the correlations up, and a softmax over disparities is an attention to
@@ -29,7 +29,7 @@ OFFSETS = (-1.5, 0.0, 1.5)  # pixels: where the refinement looks
 
 @dataclass(frozen=True)
 class Fused:
-    """x: (B, 3, H, W), what is painted; aligned: (B, 3, H, W), the left view where the right view sees it;
+    """x: (B, 3, H, W), what is synthesised; aligned: (B, 3, H, W), the left view where the right view sees it;
     disparity: (B, 1, H, W), pixels; attention: (B, D, H/4, W/4), the softmax over disparities."""
 
     x: Tensor

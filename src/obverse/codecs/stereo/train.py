@@ -205,7 +205,7 @@ def train(
         if torch.isfinite(norm):
             optimiser.step()
         follow(average, model, recipe.ema, step)
-        run.tell(**values, norm=float(norm))
+        run.log(**values, norm=float(norm))
     return run.checkpoint.path
 
 

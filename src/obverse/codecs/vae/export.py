@@ -108,4 +108,4 @@ def export_vae(
 def export(inputs: VaeInputs, checkpoint: Path, out: Path) -> dict[str, object]:
     """What `obverse export vae` does."""
     facts = export_vae(checkpoint, inputs.data, out)
-    return facts | {"told": f"{facts['net rate']} bits a pixel"}
+    return facts | {"summary": f"{facts['net rate']} bits a pixel"}

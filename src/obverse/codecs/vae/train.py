@@ -159,7 +159,7 @@ def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig,
             optimiser.step()
         follow(average, model, recipe.ema, step)
         layers = {f"z{i + 1}": value for i, value in enumerate(kl.tolist())}
-        run.tell(pixels=pixels.item(), norm=norm.item(), **layers)
+        run.log(pixels=pixels.item(), norm=norm.item(), **layers)
     return run.checkpoint.path
 
 

@@ -221,7 +221,7 @@ def train(x: Any, y: Any, recipe: WynerZivRecipe, out: Path | None = None) -> Tr
         if not math.isfinite(loss.item()):
             raise TrainingError("training diverged: use a smaller lr, or a smaller lmbda")
         optimiser.step()
-        run.tell(loss=loss.item(), **values)
+        run.log(loss=loss.item(), **values)
     return Trained(networks.eval(), side_spec, recipe)
 
 

@@ -88,7 +88,7 @@ def fit_prior(x: Tensor, y: Tensor, recipe: TrellisRecipe, out: Path) -> Mixture
         loss.backward()
         torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
         optimiser.step()
-        run.tell(bits=loss.item() / math.log(2))
+        run.log(bits=loss.item() / math.log(2))
     return prior
 
 
