@@ -21,7 +21,6 @@ from obverse.errors import InputError, LimitError, UnsupportedInputError
 Bytes = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 EXIF_PREFIX = b"Exif\0\0"  # Pillow reads it with JPEG and PNG, not with WebP, and writes JPEG with it only
 PNG_GRAY, PNG_RGB, PNG_GRAY_ALPHA = 0, 2, 4  # colour types
 

@@ -114,6 +114,12 @@ def test_train_from_arrays(reconstruct, tmp_path, capsys):
     assert (teaching["steps"], teaching["lr"], teaching["batch"], teaching["seed"]) == (2, 0.05, 128, 7)
     assert run(["export", "split", str(tmp_path / "run"), "--out", str(tmp_path / "again")]) == 0
     assert load_model_from(tmp_path / "again").fingerprint == model.fingerprint
+    words[words.index("--out") + 1] = str(tmp_path / "next")
+    assert run([*words, *QUICK, "--start", str(tmp_path / "run")]) == 0
+    begun = load_model_from(tmp_path / "next" / "model")
+    assert begun.fingerprint != model.fingerprint  # four steps more
+    assert run([*words, *QUICK, "--start", str(tmp_path / "gone")]) == InputError.exit_code
+    assert "to start from" in capsys.readouterr().err
 
 
 def test_train_from_folders(tmp_path):

@@ -34,7 +34,6 @@ Z_MAX = 127
 RESIDUAL_MAX = 2**20
 WINDOW = 64  # cells of the slice grid (32 pixels each) a window has on a side; no part of the format
 
-Residuals = npt.NDArray[np.int32]
 Index = npt.NDArray[np.uint8]
 Coder = Callable[[int, Tensor, Tensor], Tensor]
 

@@ -23,9 +23,20 @@ class SplitInputs(Inputs):
         None, "A number for each image (.npy, .csv, IDX), where folders do not say it."
     )
 
+    start: Path | None = option(
+        None, "Begin with the student of another run, its folder or its checkpoint, of the same sizes."
+    )
+
+    @property
+    def start_checkpoint(self) -> Path | None:
+        """Of the run to begin with."""
+        return self.start / "checkpoint.pt" if self.start is not None and self.start.is_dir() else self.start
+
     def check(self) -> None:
         from obverse.data.labelled import read_labelled
 
+        if self.start_checkpoint is not None and not self.start_checkpoint.is_file():
+            raise InputError(f"there is no checkpoint {self.start_checkpoint} to start from")
         if read_labelled(self.data, self.labels).labels is None:
             raise InputError(
                 f"{self.data} does not say the classes of its images: give --labels, or a folder for each class"

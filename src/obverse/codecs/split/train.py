@@ -212,4 +212,4 @@ def run(inputs: SplitInputs, out: Path, recipe: TaughtRecipe, sizes: dict[str, A
         }
     )
     teacher = load_teacher(train_teacher(learned, held_out, out / "teacher", teaching, network, device))
-    train(learned, held_out, teacher, out, student, config, device)
+    train(learned, held_out, teacher, out, student, config, device, inputs.start_checkpoint)
