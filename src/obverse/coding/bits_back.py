@@ -86,7 +86,8 @@ class LatentModel(Protocol[M_contra]):
 def push_item(message: M, x: Array, model: LatentModel[M]) -> None:
     """Push x; the message grows by the negative ELBO of x for the z that its bits choose.
 
-    Raises MessageEmptyError where the message holds too few bits to choose z.
+    Raises:
+        MessageEmptyError: where the message holds too few bits to choose z.
     """
     below = x
     for layer in range(model.layers):
@@ -109,7 +110,8 @@ def pop_item(message: M, model: LatentModel[M]) -> Array:
 def push_chain(message: M, items: Iterable[Array], model: LatentModel[M]) -> Iterator[M]:
     """Push one item after the other, yielding the message after each. The last comes off first.
 
-    Raises CodingError, saying so, when the message does not hold enough initial bits.
+    Raises:
+        CodingError: when the message does not hold enough initial bits; it says so.
     """
     for number, x in enumerate(items):
         try:
@@ -130,7 +132,12 @@ def pop_chain(message: M, count: int, model: LatentModel[M]) -> Iterator[Array]:
 
 @dataclass(frozen=True)
 class Tabled:
-    """Symbols with one table of a family each. index: of the symbols' shape."""
+    """Symbols with one table of a family each.
+
+    Attributes:
+        tables: the family.
+        index: the table of each symbol, of the symbols' shape.
+    """
 
     tables: TableFamily
     index: Array

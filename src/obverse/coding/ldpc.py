@@ -49,7 +49,13 @@ Bits = npt.NDArray[np.uint8]
 def sent_bits(x: Bits, design: Design, count: int) -> Bits:
     """The first `count` bits of the sequence that describes x.
 
-    x: (n,) bits, n a multiple of 1,024; design.bits(n) <= count <= n. Raises CodingError.
+    Args:
+        x: (n,) bits, n a multiple of 1,024.
+        design: the family of graphs.
+        count: design.bits(n) <= count <= n.
+
+    Raises:
+        CodingError: for another n or count, or a design of which there is no graph.
     """
     lanes = lanes_of(x.size)
     if not design.bits(x.size) <= count <= x.size:
@@ -67,9 +73,17 @@ def decode(
 ) -> Bits | None:
     """The x whose sums are `bits`, by belief propagation; None if none is found.
 
-    log_odds: (n,) ln P(x = 0) / P(x = 1) of each bit given the side information. bits: what `sent_bits` made; of
-    those beyond the design's only whole layers are used. An x that is found has the right sums, yet need not be the
-    right one: a checksum is for the caller. Raises CodingError.
+    An x that is found has the right sums, yet need not be the right one: a checksum is for the caller.
+
+    Args:
+        log_odds: (n,) ln P(x = 0) / P(x = 1) of each bit given the side information.
+        bits: what `sent_bits` made; of those beyond the design's only whole layers are used.
+        design: that of `sent_bits`.
+        iterations: how many there may be.
+
+    Raises:
+        CodingError: where n is no multiple of 1,024, bits are fewer than the design's or more than n, or there is no
+            graph of the design.
     """
     n = log_odds.size
     lanes = lanes_of(n)

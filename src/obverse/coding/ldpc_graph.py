@@ -50,8 +50,9 @@ COLUMNS: dict[float, tuple[tuple[int, int], ...]] = {
 class Design:
     """A family of graphs; plain numbers, to be stored.
 
-    columns: (degree, how many of the 1,024 have it). layers: of the base graph, such that layers / 1024 is the
-    least part of the bits that can be sent.
+    Attributes:
+        columns: (degree, how many of the 1,024 have it).
+        layers: of the base graph, such that layers / 1024 is the least part of the bits that can be sent.
     """
 
     columns: tuple[tuple[int, int], ...]
@@ -72,12 +73,20 @@ class Design:
         )  # fmt: skip
 
     def bits(self, n: int) -> int:
-        """The least number of bits that can be sent of n. Raises CodingError as `lanes_of`."""
+        """The least number of bits that can be sent of n.
+
+        Raises:
+            CodingError: unless n is a multiple of 1,024.
+        """
         return self.layers * lanes_of(n)
 
 
 def lanes_of(n: int) -> int:
-    """Raises CodingError unless n is a multiple of 1,024."""
+    """How many lanes each node of the base graph stands for in a block of n bits.
+
+    Raises:
+        CodingError: unless n is a multiple of 1,024.
+    """
     if n % BASE or not n:
         raise CodingError(f"parity checks cover blocks of a multiple of {BASE} bits, not {n}")
     return n // BASE
@@ -85,7 +94,14 @@ def lanes_of(n: int) -> int:
 
 @dataclass(frozen=True)
 class Graph:
-    """The edges of layer l are start[l] to start[l + 1]; parent[l]: the layer that it was split from, or -1."""
+    """The edges, layer by layer.
+
+    Attributes:
+        column: of each edge.
+        shift: of each edge.
+        start: the edges of layer l are start[l] to start[l + 1].
+        parent: parent[l] is the layer that layer l was split from, or -1.
+    """
 
     column: npt.NDArray[np.int32]
     shift: npt.NDArray[np.int32]

@@ -86,9 +86,13 @@ def nearest_scale(scale: npt.ArrayLike) -> npt.NDArray[np.uint8]:
 
 
 def weights_of(logits: npt.ArrayLike) -> npt.NDArray[np.int32]:
-    """Softmax in integers: (..., K) integer logits in 1/LOGIT nat -> weights that sum to WEIGHT_TOTAL.
+    """Softmax in integers; what rounding leaves over goes to the first of the largest.
 
-    What rounding leaves over goes to the first of the largest.
+    Args:
+        logits: (..., K) integers in 1/LOGIT nat.
+
+    Returns:
+        Weights (..., K) that sum to WEIGHT_TOTAL.
     """
     values = np.asarray(logits).astype(np.int64)
     exponentials = EXPONENTIAL[np.minimum(values.max(-1, keepdims=True) - values, len(EXPONENTIAL) - 1)]
@@ -103,11 +107,17 @@ def weights_of(logits: npt.ArrayLike) -> npt.NDArray[np.int32]:
 class LogisticMixtures:
     """One mixture for each symbol.
 
-    weights: (..., K) integers >= 0 that sum to WEIGHT_TOTAL along K. means: (..., K) integers in 1/FRACTION,
-    |mean| < 2**30. scales: (..., K) indices of the ladder. low, high: the least and the greatest value.
-    edges: (high - low + 2,) rising integers in 1/FRACTION, the boundaries of the values; by default those of
-    integers, value - 1/2 and value + 1/2. The outermost two are taken as minus and plus infinity.
-    Raises TableError.
+    Args:
+        weights: (..., K) integers >= 0 that sum to WEIGHT_TOTAL along K.
+        means: (..., K) integers in 1/FRACTION, |mean| < 2**30.
+        scales: (..., K) indices of the ladder.
+        low: the least value.
+        high: the greatest value.
+        edges: (high - low + 2,) rising integers in 1/FRACTION, the boundaries of the values; by default those of
+            integers, value - 1/2 and value + 1/2. The outermost two are taken as minus and plus infinity.
+
+    Raises:
+        TableError: for numbers that are not such, or of shapes that differ.
     """
 
     weights: Array
@@ -156,7 +166,8 @@ class LogisticMixtures:
     def intervals(self, symbols: npt.ArrayLike) -> tuple[Array, Array]:
         """Start and length of each symbol's interval out of 2**PRECISION, both uint64 of the symbols' shape.
 
-        Raises TableError for symbols of another shape or outside of low to high.
+        Raises:
+            TableError: for symbols of another shape or outside of low to high.
         """
         values = np.asarray(symbols)
         if values.shape != self.shape or (values.size and values.dtype.kind not in "iu"):
@@ -184,7 +195,7 @@ class LogisticMixtures:
 
 @inline
 def sigmoid(edge, mean, inverse, table):  # type: ignore[no-untyped-def]
-    """sigmoid((edge - mean) / scale) out of 2**28; inverse: the scale's entry of INVERSE_SCALE."""
+    """sigmoid((edge - mean) / scale) out of 2**28, where `inverse` is the scale's entry of INVERSE_SCALE."""
     t = (((edge - mean) * inverse) >> 12) + (16 << 20)
     t = min(max(t, 0), (32 << 20) - 1)
     at = t >> 15

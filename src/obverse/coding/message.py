@@ -48,9 +48,10 @@ Index = npt.NDArray[np.uint8] | npt.NDArray[np.uint32]
 class Message:
     """A stack of symbols, held as the ANS state `state` and the words under it.
 
-    interleave: let long arrays use four states and threads. Switch it off, at both ends, for messages
-        that are popped before they are pushed (bits-back): only the plain layout can be popped from
-        arbitrary bits, and only with tables without escape, as not all bits are the code of an escape.
+    Args:
+        interleave: let long arrays use four states and threads. Switch it off, at both ends, for messages that are
+            popped before they are pushed (bits-back): only the plain layout can be popped from arbitrary bits, and only
+            with tables without escape, as not all bits are the code of an escape.
     """
 
     def __init__(self, interleave: bool = True):
@@ -64,9 +65,14 @@ class Message:
     def push(self, symbols: npt.ArrayLike, tables: TableFamily, index: npt.ArrayLike = 0) -> None:
         """Push an array so that `pop` returns it.
 
-        symbols: integers of any shape, within int32. index: which table each symbol uses, the same shape
-        or one number for all. Raises TableError, with the message unchanged, for a value that its table
-        gives no probability (possible only without escape), an index out of range, or not integers.
+        Args:
+            symbols: integers of any shape, within int32.
+            tables: the family that the symbols are coded with.
+            index: which table each symbol uses, the same shape or one number for all.
+
+        Raises:
+            TableError: with the message unchanged, for a value that its table gives no probability (possible only
+                without escape), an index out of range, or not integers.
         """
         values = _as_symbols(symbols)
         chosen = _as_index(index, values.shape, len(tables))
@@ -89,8 +95,11 @@ class Message:
     def pop(self, tables: TableFamily, index: npt.ArrayLike) -> Symbols:
         """Pop an array of the shape of `index`: the mirror of `push` with the same tables and index.
 
-        Raises MessageEmptyError if the message does not hold that much, DamagedError if what it holds
-        was not written by `push`. After an error the message is not to be used further.
+        After an error the message is not to be used further.
+
+        Raises:
+            MessageEmptyError: if the message does not hold that much.
+            DamagedError: if what it holds was not written by `push`.
         """
         chosen = _as_index(index, None, len(tables))
         flat = chosen.ravel()
@@ -106,8 +115,15 @@ class Message:
     def push_intervals(self, starts: npt.ArrayLike, lengths: npt.ArrayLike, precision: int) -> None:
         """Push symbols given as their intervals [start, start + length) out of 2**precision, on one state.
 
-        starts, lengths: integers of one shape, length >= 1. For codecs whose model runs symbol by symbol:
-        their decoder pops with the functions of `obverse.coding.rans`. Raises TableError.
+        For codecs whose model runs symbol by symbol: their decoder pops with the functions of `obverse.coding.rans`.
+
+        Args:
+            starts: integers.
+            lengths: integers >= 1, of the shape of starts.
+            precision: bits, 1 to 31.
+
+        Raises:
+            TableError: where shapes differ, or an interval is empty or not within 2**precision.
         """
         first = np.ascontiguousarray(starts, np.uint64).ravel()
         length = np.ascontiguousarray(lengths, np.uint64).ravel()
@@ -126,13 +142,18 @@ class Message:
         self._state, self._count = int(x), int(n)
 
     def push_mixtures(self, symbols: npt.ArrayLike, mixtures: LogisticMixtures) -> None:
-        """Push an array of integers, each under its own mixture, on one state. Raises TableError."""
+        """Push an array of integers, each under its own mixture, on one state.
+
+        Raises:
+            TableError: for symbols of another shape than the mixtures, or outside of their values.
+        """
         self.push_intervals(*mixtures.intervals(symbols), logistic_mixture.PRECISION)
 
     def pop_mixtures(self, mixtures: LogisticMixtures) -> Symbols:
         """Pop what `push_mixtures` pushed; arbitrary bits can be popped too (bits-back).
 
-        Raises MessageEmptyError if the message does not hold that much.
+        Raises:
+            MessageEmptyError: if the message does not hold that much.
         """
         symbols = np.empty(math.prod(mixtures.shape), np.int32)
         x, n = logistic_mixture.pop_mixtures(
@@ -185,7 +206,11 @@ class Message:
 
     @classmethod
     def from_bytes(cls, data: bytes, interleave: bool = True) -> Message:
-        """The message that `to_bytes` wrote. Raises DamagedError if no message has these bytes."""
+        """The message that `to_bytes` wrote.
+
+        Raises:
+            DamagedError: if no message has these bytes.
+        """
         message = cls(interleave)
         if not data:
             return message

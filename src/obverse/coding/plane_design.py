@@ -38,8 +38,15 @@ def design_plane(
 ) -> Plane:
     """The code of plane b for blocks up to `block`.
 
-    u: (n,) samples. rows: as for `plane_odds`. entropy: of the plane in bits. failure: how often it may not be found.
-    lists: paths of a polar code that are followed.
+    Args:
+        u: (n,) samples.
+        rows: as for `plane_odds`.
+        b: number of the plane.
+        entropy: of the plane in bits.
+        block: indices of the largest block.
+        failure: how often it may not be found.
+        lists: paths of a polar code that are followed.
+        rng: draws the sample blocks.
     """
     sizes = [SMALLEST << k for k in range((block // SMALLEST).bit_length())]
     log2_mean = polar.log2_mean_of(min(max(entropy, 1e-5), 0.999))

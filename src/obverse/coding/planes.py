@@ -35,9 +35,11 @@ Rows = Callable[[int, int], Odds]
 class Plane:
     """How one bit plane is coded.
 
-    entropy: bits that remain of each bit given y and the planes below. counts: how many bits are sent of blocks of
-    SMALLEST, 2 * SMALLEST, ... bits. log2_mean: the channel that the polar order is made for (`polar.log2_mean_of`).
-    graph: parity checks for the largest of these blocks, in place of the polar code.
+    Attributes:
+        entropy: bits that remain of each bit given y and the planes below.
+        counts: how many bits are sent of blocks of SMALLEST, 2 * SMALLEST, ... bits.
+        log2_mean: the channel that the polar order is made for (`polar.log2_mean_of`).
+        graph: parity checks for the largest of these blocks, in place of the polar code.
     """
 
     entropy: float
@@ -71,7 +73,10 @@ class Plane:
     def find(self, odds: Odds, sent: Bits, check: int) -> Bits | None:
         """The x with these first bits and this checksum, or None.
 
-        odds: (n,) ln P(x = 0) / P(x = 1) given the side information.
+        Args:
+            odds: (n,) ln P(x = 0) / P(x = 1) given the side information.
+            sent: its first bits.
+            check: its `checksum`.
         """
         if self._checks(odds.size) and self.graph is not None:
             x = ldpc.decode(odds, sent, self.graph)
@@ -99,7 +104,13 @@ def checksum(x: Bits) -> int:
 
 
 def plane_odds(rows: Rows, u: Indices, b: int) -> Odds:
-    """(n,) log-odds of plane b given the lower planes of u. rows(first, last): (last - first, K) ln q(u|y)."""
+    """(n,) log-odds of plane b given the lower planes of u.
+
+    Args:
+        rows: rows(first, last) is (last - first, K) ln q(u|y).
+        u: (n,) indices, of which the lower planes are read.
+        b: number of the plane.
+    """
     odds = np.empty(u.size, np.float32)
     below = u & ((1 << b) - 1)
     for first in range(0, u.size, CHUNK):
@@ -112,7 +123,10 @@ def plane_odds(rows: Rows, u: Indices, b: int) -> Odds:
 def conditional_bits(u: Indices, rows: Rows, alphabet: int) -> list[float]:
     """Conditional entropy, in bits, of each plane given y and the planes below: what an ideal code would send.
 
-    u: (n,) samples of the indices. rows: as for `plane_odds`.
+    Args:
+        u: (n,) samples of the indices.
+        rows: as for `plane_odds`.
+        alphabet: number of possible indices.
     """
     entropies = []
     for b in range((alphabet - 1).bit_length()):

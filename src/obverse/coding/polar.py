@@ -55,7 +55,8 @@ LOSS = np.array(
 def transform(x: Bits) -> Bits:
     """(n,) bits, n a power of two -> x F^(⊗m), F = [[1, 0], [1, 1]], over GF(2); its own inverse.
 
-    Raises CodingError.
+    Raises:
+        CodingError: where n is no power of two.
     """
     _check_size(len(x))
     u = x.copy()
@@ -94,7 +95,9 @@ def check_node(t: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def reliabilities(log2_mean: int, m: int) -> npt.NDArray[np.int64]:
     """(2**m,) log2 of the mean log-odds (units of 1 / UNIT) of each u given those before it.
 
-    log2_mean: the same of each x given the side information; see `log2_mean_of`.
+    Args:
+        log2_mean: the same of each x given the side information; see `log2_mean_of`.
+        m: log2 of the number of bits.
     """
     t = np.array([log2_mean], np.int64)
     for _ in range(m):
@@ -327,9 +330,19 @@ def list_decode(
 ) -> tuple[Bits, npt.NDArray[np.float64]]:
     """The likeliest x, the best first.
 
-    log_odds: (n,) ln P(x = 0) / P(x = 1) of each bit given the side information. sent, values: positions of u that
-    are known and their bits. log2_mean: as for `order`. lists: paths followed at once.
-    Returns (k, n) bits, k <= lists, and (k,) -ln P of each, in nats. Raises CodingError.
+    Args:
+        log_odds: (n,) ln P(x = 0) / P(x = 1) of each bit given the side information.
+        sent: positions of u that are known.
+        values: the bits at these positions.
+        log2_mean: as for `order`.
+        lists: paths followed at once.
+
+    Returns:
+        (k, n) bits, k <= lists.
+        (k,) -ln P of each, in nats.
+
+    Raises:
+        CodingError: where n is no power of two, or lists is less than 1.
     """
     n = len(log_odds)
     _check_size(n)

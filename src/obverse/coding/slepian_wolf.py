@@ -63,7 +63,10 @@ SoftInformation = Rows | Odds
 class SlepianWolfCode:
     """A code designed for a source; both sides hold the same one. Indices are 0 <= u < alphabet.
 
-    planes: the lowest first. block: indices a block, a power of two of at least `SMALLEST`.
+    Attributes:
+        alphabet: number of possible indices.
+        planes: the lowest first.
+        block: indices a block, a power of two of at least `SMALLEST`.
     """
 
     alphabet: int
@@ -100,7 +103,11 @@ class SlepianWolfCode:
     # -- coding -------------------------------------------------------------------------------------
 
     def encode(self, u: npt.ArrayLike) -> bytes:
-        """(n,) integers -> `total_bytes(n)` bytes. Raises CodingError for what are not indices."""
+        """(n,) integers -> `total_bytes(n)` bytes.
+
+        Raises:
+            CodingError: for what are not indices.
+        """
         indices = self._checked(u)
         return b"".join(self._encode_block(indices[first:last]) for first, last in self.blocks(indices.size))
 
@@ -121,9 +128,16 @@ class SlepianWolfCode:
     ) -> Indices:
         """The n indices that `encode` was given.
 
-        log_q: (n, alphabet) ln q(u|y), up to a constant in each row, or a function of (first, last) that returns
-        such rows. extra: what `more_bits` made for blocks, by their number. Raises DamagedError if the data has
-        the wrong length, UnrecoverableBlockError if a block cannot be found with this side information.
+        Args:
+            data: what `encode` made.
+            n: number of indices.
+            log_q: (n, alphabet) ln q(u|y), up to a constant in each row, or a function of (first, last) that returns
+                such rows.
+            extra: what `more_bits` made for blocks, by their number.
+
+        Raises:
+            DamagedError: if the data has the wrong length.
+            UnrecoverableBlockError: if a block cannot be found with this side information.
         """
         if len(data) != self.total_bytes(n):
             raise DamagedError(f"{len(data)} bytes of Slepian-Wolf code where {self.total_bytes(n)} belong")
@@ -143,7 +157,18 @@ class SlepianWolfCode:
         return u
 
     def decode_block(self, data: bytes, n: int, rows: Rows, number: int = 0, more: bytes = b"") -> Indices:
-        """One block of n indices from its bytes. rows: as `log_q` of `decode`, counted within the block."""
+        """One block of n indices from its bytes.
+
+        Args:
+            data: the bytes of the block.
+            n: number of its indices.
+            rows: as `log_q` of `decode`, counted within the block.
+            number: of the block, for errors.
+            more: what `more_bits` made for the block.
+
+        Raises:
+            UnrecoverableBlockError: if the block cannot be found with this side information.
+        """
         stream, further = _BitReader(data), _BitReader(more[1:])
         u = np.zeros(n, np.int64)
         for b, plane in enumerate(self.planes):
@@ -166,8 +191,16 @@ class SlepianWolfCode:
     def more_bits(self, u: npt.ArrayLike, block: int, steps: int = 1) -> bytes:
         """For a receiver that failed at a block: the next `steps` per cent of each of its coded planes.
 
-        u: all indices, as for `encode`. Pass the bytes to `decode` as extra={block: bytes}; if that fails as
-        well, ask for more steps, which contain the earlier ones. Raises CodingError.
+        Pass the bytes to `decode` as extra={block: bytes}; if that fails as well, ask for more steps, which contain the
+        earlier ones.
+
+        Args:
+            u: all indices, as for `encode`.
+            block: its number.
+            steps: 1 to 100.
+
+        Raises:
+            CodingError: for what are not indices, and where there is no such block or number of steps.
         """
         indices = self._checked(u)
         places = list(self.blocks(indices.size))
@@ -200,10 +233,20 @@ class SlepianWolfCode:
     ) -> SlepianWolfCode:
         """The code for a source of which samples are given.
 
-        u: (n,) indices, some ten thousand at least. log_q: as for `decode`. alphabet: needed if log_q is a
-        function. failure: how often at most a block may fail, planes taken together, as estimated from the bits
-        that sample blocks need if `lists` paths are followed (decoding follows up to 512; designing with more takes
-        longer and makes shorter files). Raises CodingError.
+        Args:
+            u: (n,) indices, some ten thousand at least.
+            log_q: as for `decode`.
+            alphabet: needed if log_q is a function.
+            failure: how often at most a block may fail, planes taken together, as estimated from the bits that sample
+                blocks need if `lists` paths are followed.
+            block: indices a block.
+            lists: paths followed (decoding follows up to 512; designing with more takes longer and makes shorter
+                files).
+            seed: of the choice of sample blocks.
+
+        Raises:
+            CodingError: for a size of blocks or a number of paths that cannot be, too few indices, or any outside of
+                the alphabet.
         """
         if not SMALLEST <= block <= LARGEST_BLOCK or block & (block - 1):
             raise CodingError(
@@ -236,7 +279,8 @@ class SlepianWolfCode:
     def from_state(cls, state: Mapping[str, Any]) -> SlepianWolfCode:
         """The code that `state` came from; lists in place of tuples, as JSON has them, will do.
 
-        Raises InputError for what is not the state of a code: models come from others, too.
+        Raises:
+            InputError: for what is not the state of a code: models come from others, too.
         """
         try:
             planes = []

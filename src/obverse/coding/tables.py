@@ -35,10 +35,16 @@ PRECISION_MIN, PRECISION_MAX = BUCKET_BITS, 24
 def quantise(probabilities: npt.ArrayLike, precision: int = 16, allow_zero: bool = False) -> Ints:
     """Integer frequencies that sum to 2**precision and cost least against `probabilities`.
 
-    probabilities: (K,) non-negative, any positive sum. Every entry gets at least 1, except that with
-    `allow_zero` entries of probability zero get 0. Starting from the floor, the units left over go one
-    by one where they save most bits, p * log((f + 1) / f). Raises TableError on NaN, infinity, negative
-    numbers, an empty list, or more entries than 2**precision.
+    Every entry gets at least 1. Starting from the floor, the units left over go one by one where they save most bits,
+    p * log((f + 1) / f).
+
+    Args:
+        probabilities: (K,) non-negative, any positive sum.
+        precision: bits, 10 to 24.
+        allow_zero: entries of probability zero get 0 all the same.
+
+    Raises:
+        TableError: on NaN, infinity, negative numbers, an empty list, or more entries than 2**precision.
     """
     _check_precision(precision)
     p = _floats(probabilities, "probabilities")
@@ -98,11 +104,14 @@ def _integers(values: npt.ArrayLike, what: str) -> Ints:
 class TableFamily:
     """Integer CDFs, one or many, of one precision.
 
-    cdf: tables one after the other, uint32; table t holds cdf[offsets[t] : offsets[t + 1]], which starts
-        at 0, never falls and ends at 2**precision.
-    lows: (T,) the smallest value of each table's support.
-    escape: when true the last interval of each table is the escape: any int32 outside of the support is
-        coded after it, so that no value is ever clipped.
+    Args:
+        cdf: tables one after the other, uint32; table t holds cdf[offsets[t] : offsets[t + 1]], which starts at 0,
+            never falls and ends at 2**precision.
+        offsets: (T + 1,) where each table starts, and where the last one ends.
+        lows: (T,) the smallest value of each table's support.
+        precision: bits, 10 to 24.
+        escape: when true the last interval of each table is the escape: any int32 outside of the support is coded after
+            it, so that no value is ever clipped.
     """
 
     def __init__(
