@@ -15,12 +15,14 @@ def describe(source: SourceLike, limits: Limits | None = None) -> dict[str, Any]
     """Read a whole file, check all checksums, keep no payload.
 
     Returns:
-        `file_bytes`, `header_bytes`, `version`, `codec`, `config`, `shape` (tuple), `model` (fingerprint
-        in hex, or None), `metadata`, `sections` (name -> bytes of payload), `items` (count, or None) and
-        `item_bytes` (all items' payloads together, or None).
+        `file_bytes`, `header_bytes`, `version`, `codec`, `config`, `shape` (tuple), `model` (fingerprint in hex, or
+            None), `metadata`, `sections` (name -> bytes of payload), `items` (count, or None) and `item_bytes` (all
+            items' payloads together, or None).
 
     Raises:
-        InputError, DecodeError, LimitError: as `read`; the memory limit is per section or item.
+        InputError: as `read`.
+        DecodeError: as `read`.
+        LimitError: as `read`; the memory limit is per section or item.
     """
     limits = limits or Limits()
     with open_source(source) as opened:
@@ -52,5 +54,11 @@ def describe(source: SourceLike, limits: Limits | None = None) -> dict[str, Any]
 
 
 def rate(file: Mapping[str, Any], count: int, unit: str) -> str:
-    """The rate of a whole file, as a person reads it. file: what `describe` returns; count: of the units it holds."""
+    """The rate of a whole file, as a person reads it.
+
+    Args:
+        file: what `describe` returns.
+        count: of the units it holds.
+        unit: what one is called.
+    """
     return f"{8 * file['file_bytes'] / count:.4f} bits per {unit}"

@@ -84,7 +84,9 @@ def read_header(source: SourceLike, limits: Limits | None = None) -> Header:
     """Read only the front of a file (an open file is left standing behind it).
 
     Raises:
-        InputError, DecodeError, LimitError: as `read`.
+        InputError: as `read`.
+        DecodeError: as `read`.
+        LimitError: as `read`.
     """
     with open_source(source) as opened:
         return unpack_header(opened, limits or Limits())
@@ -95,7 +97,10 @@ def read(source: SourceLike, limits: Limits | None = None) -> Container:
 
     Raises:
         InputError: the source cannot be read at all.
-        NotObverseError, NewerVersionError, TruncatedError, DamagedError: the file cannot be decoded.
+        NotObverseError: not an .obv file.
+        NewerVersionError: written by a newer format version.
+        TruncatedError: the file ends too early.
+        DamagedError: a checksum or a field is wrong.
         LimitError: larger than `limits` (the default ones unless given).
     """
     limits = limits or Limits()

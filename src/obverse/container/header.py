@@ -72,7 +72,11 @@ def unpack_header(source: Source, limits: Limits) -> Header:
     """Read the front of a file.
 
     Raises:
-        NotObverseError, NewerVersionError, TruncatedError, DamagedError, LimitError.
+        NotObverseError: not an .obv file.
+        NewerVersionError: written by a newer format version.
+        TruncatedError: the file ends within its front.
+        DamagedError: a checksum or a field is wrong.
+        LimitError: the header or the count of items is larger than `limits`.
     """
     front = source.read_at_most(len(MAGIC))
     if not front:

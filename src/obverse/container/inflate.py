@@ -8,7 +8,11 @@ from obverse.errors import DamagedError
 
 
 def inflate(data: bytes, at_most: int) -> bytes:
-    """zlib data of at most so many bytes. Raises DamagedError; never allocates more than it may."""
+    """zlib data of at most so many bytes; never allocates more than it may.
+
+    Raises:
+        DamagedError: for other data, and where there would be more bytes.
+    """
     if not data:
         return b""
     stream = zlib.decompressobj()

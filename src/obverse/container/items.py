@@ -21,12 +21,15 @@ class ItemReader:
         with ItemReader("frames.obv") as reader:
             last = reader[len(reader) - 1]
 
-    Opening reads the header and the index; `reader[i]` seeks to item `i` and checks its checksum.
-    One thread at a time: the reader moves the file's position.
+    Opening reads the header and the index; `reader[i]` seeks to item `i` and checks its checksum. Errors come on
+    opening, and on reading an item. One thread at a time: the reader moves the file's position.
 
-    Raises (on opening, and on reading an item):
+    Raises:
         InputError: cannot be read, cannot seek, or not a stream of items.
-        NotObverseError, NewerVersionError, TruncatedError, DamagedError: the file cannot be decoded.
+        NotObverseError: not an .obv file.
+        NewerVersionError: written by a newer format version.
+        TruncatedError: the file ends too early.
+        DamagedError: a checksum or a field is wrong.
         LimitError: larger than `limits`; the memory limit is per item.
         IndexError: there is no item `i` (negative ones count from the end).
     """

@@ -32,23 +32,43 @@ class Limits:
         return cls(pixels=most, items=most, memory=most, header=most)
 
     def check_pixels(self, count: int) -> None:
-        """Raise LimitError when `count` pixels are more than allowed."""
+        """Check a number of pixels.
+
+        Raises:
+            LimitError: when `count` pixels are more than allowed.
+        """
         _check("pixels", count, self.pixels, "pixels")
 
     def check_shape(self, shape: Sequence[int]) -> None:
-        """Raise LimitError when an array of this shape has more elements than `pixels` allows."""
+        """Check the shape of an array.
+
+        Raises:
+            LimitError: when an array of this shape has more elements than `pixels` allows.
+        """
         self.check_pixels(math.prod(shape))
 
     def check_items(self, count: int) -> None:
-        """Raise LimitError when `count` items are more than allowed."""
+        """Check a number of items.
+
+        Raises:
+            LimitError: when `count` items are more than allowed.
+        """
         _check("items", count, self.items, "items")
 
     def check_memory(self, count: int) -> None:
-        """Raise LimitError when holding `count` bytes is more than allowed."""
+        """Check a number of bytes that are to be held.
+
+        Raises:
+            LimitError: when holding `count` bytes is more than allowed.
+        """
         _check("memory", count, self.memory, "bytes of memory")
 
     def check_header(self, count: int) -> None:
-        """Raise LimitError when a header of `count` bytes is longer than allowed."""
+        """Check the length of a header.
+
+        Raises:
+            LimitError: when a header of `count` bytes is longer than allowed.
+        """
         _check("header", count, self.header, "bytes of header")
 
 

@@ -21,12 +21,16 @@ def recover_items(
 ) -> tuple[Header, list[bytes | None], list[str]]:
     """The header, each item's payload or None, and a sentence for each item that is None.
 
-    source: bytes, a path or a binary file, also a pipe.
+    Args:
+        source: bytes, a path or a binary file, also a pipe.
+        limits: what it may ask for.
 
     Raises:
         InputError: the source cannot be read, or is not a stream of items.
-        NotObverseError, NewerVersionError, TruncatedError, DamagedError: the header or the index is not whole, so
-            that nothing can be found.
+        NotObverseError: not an .obv file.
+        NewerVersionError: written by a newer format version.
+        TruncatedError: the header or the index is cut off, so that nothing can be found.
+        DamagedError: the header or the index is not whole, so that nothing can be found.
         LimitError: larger than `limits`.
     """
     limits = limits or Limits()

@@ -36,12 +36,17 @@ def read_section(
     """The payload of the next section, its checksum checked.
 
     Args:
+        source: where it is read.
         part: what error sentences call the section.
+        limits: what it may ask for.
         held: bytes that the caller holds already; counts against `limits.memory`.
-        least, most: bounds on the payload length in bytes, where they are known.
+        least: lower bound on the payload length in bytes, where it is known.
+        most: upper bound on the payload length in bytes, where it is known.
 
     Raises:
-        TruncatedError, DamagedError, LimitError.
+        TruncatedError: the source ends within the section.
+        DamagedError: a length that cannot be, or a checksum that does not match.
+        LimitError: more than `limits.memory`.
     """
     length, raw = source.read_varint(MAX_BYTES, part)
     if length < least or (most is not None and length > most):
@@ -58,9 +63,12 @@ def read_section(
 def read_index(source: Source, count: int, limits: Limits) -> array[int]:
     """Payload lengths in bytes of `count` items, as 64-bit numbers.
 
+    The lengths are not yet known to be true, except that the file is long enough for them where its length is known.
+
     Raises:
-        TruncatedError, DamagedError, LimitError. The lengths are not yet known to be true, except
-        that the file is long enough for them where its length is known.
+        TruncatedError: the source ends within the index, or is too short for the items.
+        DamagedError: the index does not list `count` lengths, or its checksum does not match.
+        LimitError: more than `limits.memory`.
     """
     # Every number takes 1 to 9 bytes, so a wrong count shows before anything is read.
     index = read_section(source, "the index", limits, 0, count, MAX_BYTES * count)

@@ -20,8 +20,12 @@ _PIECE = 2**20
 class Source:
     """Reads `file` from where it stands. `taken` counts the bytes read so far.
 
-    `name` is what error sentences call it. Every method raises InputError when the operating system
-    cannot read.
+    Args:
+        file: a binary file.
+        name: what error sentences call it.
+
+    Raises:
+        InputError: in every method, when the operating system cannot read.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
@@ -48,12 +52,24 @@ class Source:
         return None if self._length is None else self._length - self.taken
 
     def require(self, count: int, part: str) -> None:
-        """Raise TruncatedError when it is already known that fewer than `count` bytes lie ahead."""
+        """Check that `count` bytes lie ahead, as far as that is known.
+
+        Raises:
+            TruncatedError: when it is already known that fewer than `count` bytes lie ahead.
+        """
         if self.remaining is not None and count > self.remaining:
             raise self._truncated(part)
 
     def read(self, count: int, part: str) -> bytes:
-        """Exactly `count` bytes of `part` (a noun for the error sentence), or TruncatedError."""
+        """Exactly `count` bytes.
+
+        Args:
+            count: how many.
+            part: what they are, a noun for the error sentence.
+
+        Raises:
+            TruncatedError: when fewer lie ahead.
+        """
         self.require(count, part)
         data = self.read_at_most(count)
         if len(data) < count:
@@ -94,7 +110,11 @@ class Source:
             raise self.damaged(f"{part}: {error}") from error
 
     def expect_end(self) -> None:
-        """Raise DamagedError when anything follows."""
+        """Check that nothing follows.
+
+        Raises:
+            DamagedError: when anything follows.
+        """
         if self.read_at_most(1):
             raise self.damaged("more bytes follow its end")
 
