@@ -24,7 +24,15 @@ UNREADABLE = (
 
 
 def read_array(source: Path | BinaryIO, what: str = "data") -> npt.NDArray[np.generic]:
-    """The array of a .npy file. what: what the array is for, as errors name it. Raises InputError."""
+    """The array of a .npy file.
+
+    Args:
+        source: the file.
+        what: what the array is for, as errors name it.
+
+    Raises:
+        InputError: for a file that cannot be read or holds no array of numbers.
+    """
     name, raw = name_of(source), read_bytes(source)
     if raw.startswith(ZIP):
         raise InputError(f"{name} ({what}) holds several arrays; give one .npy array")
@@ -39,7 +47,15 @@ def read_array(source: Path | BinaryIO, what: str = "data") -> npt.NDArray[np.ge
 
 
 def as_array(data: Any, what: str = "the data") -> npt.NDArray[Any]:
-    """The data as one array. what: how errors name it. Raises InputError for rows of several lengths, and the like."""
+    """The data as one array.
+
+    Args:
+        data: an array, or rows of numbers.
+        what: how errors name it.
+
+    Raises:
+        InputError: for rows of several lengths, and the like.
+    """
     try:
         return np.asarray(data)
     except (ValueError, TypeError) as error:
@@ -54,13 +70,21 @@ def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
 
 
 def check_npy_name(target: str) -> None:
-    """Raises InputError for the name of another kind of file, in which an array would not be found again."""
+    """Check the name of a file that an array is written to.
+
+    Raises:
+        InputError: for the name of another kind of file, in which an array would not be found again.
+    """
     if Path(target).suffix.lower() != ".npy":
         raise InputError(f"{target}: arrays are written as .npy files only; name the output so")
 
 
 def read_pairs(path: Path) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
-    """The arrays x and y of a .npz file (numpy.savez(path, x=..., y=...)). Raises InputError."""
+    """The arrays x and y of a .npz file (numpy.savez(path, x=..., y=...)).
+
+    Raises:
+        InputError: for a file that is not there or does not hold these arrays.
+    """
     try:
         arrays = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
         if isinstance(arrays, np.ndarray) or not {"x", "y"} <= set(arrays.files):

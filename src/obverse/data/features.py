@@ -28,9 +28,16 @@ WRITTEN = (".npy", ".safetensors")
 
 
 def check_features(data: Any, dimensions: int | None = None) -> Array:
-    """(n, d) float16, float32 or float64, finite. Raises InputError, UnsupportedInputError.
+    """(n, d) float16, float32 or float64, finite.
 
-    dimensions: d that is wanted, if any.
+    Args:
+        data: what may be such an array.
+        dimensions: d that is wanted, if any.
+
+    Raises:
+        InputError: where there are no vectors, or vectors of several lengths, or numbers that are not finite or too
+            large.
+        UnsupportedInputError: for another type or shape, or another d.
     """
     try:
         features = np.asarray(data)
@@ -69,9 +76,16 @@ def check_features(data: Any, dimensions: int | None = None) -> Array:
 def read_features(source: Path | BinaryIO, key: str | None = None) -> Array:
     """The array of a .npy, safetensors or Parquet file; the kind is told by its first bytes.
 
-    key: which tensor or column, where there are several. bfloat16 becomes float32, which holds it exactly. A Parquet
-    column of lists gives a vector a row; several columns of numbers are put side by side. Raises InputError,
-    MissingExtraError.
+    bfloat16 becomes float32, which holds it exactly. A Parquet column of lists gives a vector a row; several columns of
+    numbers are put side by side.
+
+    Args:
+        source: the file.
+        key: which tensor or column, where there are several.
+
+    Raises:
+        InputError: for a file that cannot be read or holds no features, or where the key names none or is needed.
+        MissingExtraError: for a Parquet file, where pyarrow is not installed.
     """
     name, raw = name_of(source), read_bytes(source)
     if raw.startswith(NPY):
@@ -86,13 +100,21 @@ def read_features(source: Path | BinaryIO, key: str | None = None) -> Array:
 
 
 def read_named(path: Path) -> dict[str, Array]:
-    """All tensors of a safetensors file, in the order of their names, such as prototypes. Raises InputError."""
+    """All tensors of a safetensors file, in the order of their names, such as prototypes.
+
+    Raises:
+        InputError: for a file that cannot be read or is none.
+    """
     raw = read_bytes(path)
     return {name: _tensor(tensor, str(path)) for name, tensor in sorted(_tensors(raw, str(path)).items())}
 
 
 def check_feature_name(target: str) -> None:
-    """Raises InputError for the name of a kind of file that features are not written to."""
+    """Check the name of a file that features are written to.
+
+    Raises:
+        InputError: for the name of a kind of file that features are not written to.
+    """
     if Path(target).suffix.lower() not in WRITTEN:
         raise InputError(f"{target}: features are written as .npy or .safetensors; name the output so")
 

@@ -31,7 +31,11 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def read_image_set(source: Path | BinaryIO) -> Bytes:
-    """The images, (n, H, W) gray or (n, H, W, 3) colour, uint8. Raises InputError for anything else."""
+    """The images, (n, H, W) gray or (n, H, W, 3) colour, uint8.
+
+    Raises:
+        InputError: for anything else.
+    """
     if isinstance(source, Path) and source.is_dir():
         return _read_folder(source)
     name, raw = name_of(source), read_bytes(source)
@@ -47,7 +51,16 @@ def read_image_set(source: Path | BinaryIO) -> Bytes:
 
 
 def check_image_set(images: npt.ArrayLike, name: str = "the set") -> Bytes:
-    """The array, if it is a set of images. Raises InputError, UnsupportedInputError (type or shape)."""
+    """The array, if it is a set of images.
+
+    Args:
+        images: what may be one.
+        name: how errors name it.
+
+    Raises:
+        InputError: for an empty set, and for images without pixels or of several sizes.
+        UnsupportedInputError: for another type or shape.
+    """
     try:
         array = np.asarray(images)
     except ValueError:  # images of several sizes

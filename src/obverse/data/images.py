@@ -47,9 +47,15 @@ class ConversionWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Photo:
-    """pixels: (H, W) grayscale or (H, W, 3) RGB, uint8; alpha: (H, W) uint8 or None; icc, exif: raw bytes.
+    """Pixels, and what belongs to them.
 
     Read with `exact`, grayscale pixels may be uint16, then without alpha.
+
+    Attributes:
+        pixels: (H, W) grayscale or (H, W, 3) RGB, uint8.
+        alpha: (H, W) uint8 or None.
+        icc: raw bytes.
+        exif: raw bytes.
     """
 
     pixels: Samples
@@ -70,9 +76,14 @@ class Photo:
 
 
 def read_photo(source: Path | BinaryIO, exact: bool = False) -> Photo:
-    """Read an image file. Raises InputError with one plain sentence for what is not a whole image.
+    """Read an image file.
 
-    exact: as in `photo_of`.
+    Args:
+        source: the file.
+        exact: as in `photo_of`.
+
+    Raises:
+        InputError: with one plain sentence for what is not a whole image.
     """
     name = name_of(source)
     if isinstance(source, Path) and os.path.isdir(source):
@@ -149,9 +160,16 @@ def _bits_a_sample(image: Image.Image, data: bytes) -> int:
 def photo_of(data: Any, name: str = "the image", exact: bool = False) -> Photo:
     """A Photo, a Pillow image or a uint8 array (H, W), (H, W, 1 to 4), as a Photo.
 
-    exact: for lossless codecs. 16-bit grayscale is kept (also a uint16 array (H, W) or (H, W, 1)), and what
-    would lose something else is refused. Without it 16-bit and CMYK images are converted with a
-    ConversionWarning. Float arrays and others are refused.
+    Float arrays and others are refused.
+
+    Args:
+        data: one of these.
+        name: how errors name it.
+        exact: for lossless codecs. 16-bit grayscale is kept (also a uint16 array (H, W) or (H, W, 1)), and what would
+            lose something else is refused. Without it 16-bit and CMYK images are converted with a ConversionWarning.
+
+    Raises:
+        UnsupportedInputError: for what is refused.
     """
     if isinstance(data, Photo):
         if data.pixels.dtype == np.uint16 and not exact:
@@ -256,7 +274,10 @@ def to_pillow(photo: Photo) -> Image.Image:
 def write_photo(photo: Photo, target: str, exact: bool = False) -> bytes:
     """The bytes of an image file of the kind that the name `target` ends in (PNG, JPEG, WebP, TIFF, ...).
 
-    exact: the pixels are to be kept; a ConversionWarning says so where the format cannot.
+    Args:
+        photo: what is written.
+        target: the name of the file.
+        exact: the pixels are to be kept; a ConversionWarning says so where the format cannot.
     """
     suffix = Path(target).suffix.lower()
     if suffix == ".npy":

@@ -23,12 +23,15 @@ Source = Path | BinaryIO
 class Kind:
     """One kind of data, as files know it.
 
-    load: (source, what="data") -> what `encode` takes of a file; what: a word for it in errors. Raises InputError.
-    save: (decoded, target) -> bytes of a file of what `decode` gives; target: its name. Raises InputError.
-    read: suffixes of the files that are taken from folders.
-    written: suffixes of the files that are written; None for all that Pillow writes. how: the same in words.
-    folder: whether a folder of files is one piece of data, a set; else each file is one.
-    vectors: whether it is vectors, one a row.
+    Attributes:
+        load: (source, what="data") -> what `encode` takes of a file; `what` is a word for it in errors, which are
+            InputErrors.
+        save: (decoded, target) -> bytes of a file of what `decode` gives; `target` is its name, errors are InputErrors.
+        read: suffixes of the files that are taken from folders.
+        written: suffixes of the files that are written; None for all that Pillow writes.
+        how: the same in words.
+        folder: whether a folder of files is one piece of data, a set; else each file is one.
+        vectors: whether it is vectors, one a row.
     """
 
     load: Callable[..., Any]
@@ -40,7 +43,11 @@ class Kind:
     vectors: bool = False
 
     def check(self, target: str) -> None:
-        """Raises InputError for the name of a file that this kind of data is not written to."""
+        """Check the name of a file.
+
+        Raises:
+            InputError: for the name of a file that this kind of data is not written to.
+        """
         if self.written is not None and Path(target).suffix.lower() not in self.written:
             raise InputError(f"{target}: {self.how}; name it so")
 

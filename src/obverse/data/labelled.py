@@ -44,8 +44,12 @@ WHOLE = re.compile(r"-?[0-9]{1,18}")
 class Labelled:
     """Items of one kind: image files, an array of images (n, H, W[, 3]) uint8, or vectors (n, d) of floats.
 
-    labels: (n,) from 0, or None. bytes: of the files that the items were read from. numbered: names of the classes
-    whose numbers are the places of their folders in the alphabet, if that is where labels come from.
+    Attributes:
+        items: the files, the images or the vectors.
+        labels: (n,) from 0, or None.
+        bytes: of the files that the items were read from.
+        numbered: names of the classes whose numbers are the places of their folders in the alphabet, if that is where
+            labels come from.
     """
 
     items: Sequence[Path] | Array
@@ -62,13 +66,21 @@ class Labelled:
         return isinstance(self.items, np.ndarray) and self.items.dtype.kind == "f"
 
     def batches(self, size: int) -> Iterator[Sequence[Array] | Array]:
-        """The items, `size` at a time; files are read then. Raises InputError."""
+        """The items, `size` at a time; files are read then.
+
+        Raises:
+            InputError: for a file that cannot be read.
+        """
         for first in range(0, len(self), size):
             some = self.items[first : first + size]
             yield some if isinstance(some, np.ndarray) else [_pixels(path) for path in some]
 
     def whole(self) -> Array:
-        """All items in one array. Raises InputError for images of several sizes."""
+        """All items in one array.
+
+        Raises:
+            InputError: for images of several sizes.
+        """
         if isinstance(self.items, np.ndarray):
             return self.items
         images = [_pixels(path) for path in self.items]
@@ -84,12 +96,20 @@ class Labelled:
 def read_labelled(
     source: Path, labels: Path | None = None, classes: Sequence[str] = (), known: Sequence[str] = ()
 ) -> Labelled:
-    """Items and their labels. Raises InputError, UnsupportedInputError, MissingExtraError.
+    """Items and their labels.
 
-    source: a folder of images, or of folders of images named as their classes; an array of images (.npy, IDX); or of
-    vectors (.npy, safetensors, Parquet). labels: a number (or name) for each item, in the items' order: .npy, IDX, or
-    .csv; a .csv may also name the file beside its label. classes: names in the order of the numbers; every name must
-    be one of them. known: the same, of the classifier, which counts only if it knows all names.
+    Args:
+        source: a folder of images, or of folders of images named as their classes; an array of images (.npy, IDX); or
+            of vectors (.npy, safetensors, Parquet).
+        labels: a number (or name) for each item, in the items' order: .npy, IDX, or .csv; a .csv may also name the file
+            beside its label.
+        classes: names in the order of the numbers; every name must be one of them.
+        known: the same, of the classifier, which counts only if it knows all names.
+
+    Raises:
+        InputError: for files that cannot be read, and where items and labels do not belong together.
+        UnsupportedInputError: for arrays of another type or shape.
+        MissingExtraError: for a Parquet file, where pyarrow is not installed.
     """
     items: Sequence[Path] | Array
     if source.is_dir():
@@ -112,7 +132,11 @@ def read_labelled(
 
 
 def read_class_names(path: Path) -> list[str]:
-    """A class name a line, each once. Raises InputError."""
+    """A class name a line, each once.
+
+    Raises:
+        InputError: for another file, or one that cannot be read.
+    """
     try:
         names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

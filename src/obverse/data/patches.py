@@ -13,7 +13,11 @@ from obverse.errors import InputError
 
 
 def image_files(folders: Sequence[Path]) -> list[Path]:
-    """All image files under the folders, sorted by path within each folder. Raises InputError if there is none."""
+    """All image files under the folders, sorted by path within each folder.
+
+    Raises:
+        InputError: if there is none.
+    """
     for folder in folders:
         if not Path(folder).is_dir():
             raise InputError(f"there is no folder {folder}")
@@ -31,7 +35,8 @@ def image_files(folders: Sequence[Path]) -> list[Path]:
 def split_files(files: Sequence[Path], every: int = 40) -> tuple[list[Path], list[Path]]:
     """(training, validation): every `every`-th file is kept for validation, at least the last one.
 
-    Raises InputError for fewer than two files.
+    Raises:
+        InputError: for fewer than two files.
     """
     if len(files) < 2:
         raise InputError("training needs at least two images: one of them is kept for validation")
@@ -45,9 +50,14 @@ def split_sets(
 ) -> tuple[list[list[Path]], list[Path]]:
     """(training images of each folder of `data`, validation images); the same for the same folders, always.
 
-    validation: folders of which every `every`-th image is kept for validation. One of them may be a folder of
-    `data` too: its other images are trained on. Without any, every `every`-th of all images of `data` is kept.
-    Raises InputError without images, or without any left to train on.
+    Args:
+        data: folders of images.
+        validation: folders of which every `every`-th image is kept for validation. One of them may be a folder of
+            `data` too: its other images are trained on. Without any, every `every`-th of all images of `data` is kept.
+        every: which images are kept.
+
+    Raises:
+        InputError: without images, or without any left to train on.
     """
     files = image_files(data)
     if validation:
@@ -72,14 +82,19 @@ def central_crop(image: np.ndarray, side: int) -> np.ndarray:
 class PatchSampler:
     """Draws augmented square patches from images held in memory (uint8).
 
-    Each image is kept at its own size and once reduced (Lanczos, factor drawn in [0.45, 0.8]), which
-    removes most JPEG artefacts of the sources. A patch is flipped and transposed at random.
+    Each image is kept at its own size and once reduced (Lanczos, factor drawn in [0.45, 0.8]), which removes most JPEG
+    artefacts of the sources. A patch is flipped and transposed at random.
 
-    sets: the set that each file belongs to. A patch then comes from a set with a probability that grows with the
-    square root of the set's area, so that neither a large set rules nor a small one is seen again and again;
-    within a set, as without sets, from an image by its area.
-    scale_low: above 0, images are kept at their own size alone, and half of the patches are reduced by a factor
-    of their own, drawn in [scale_low, 1].
+    Args:
+        files: the images.
+        patch: height and width in pixels.
+        seed: of what is drawn.
+        progress: called as progress(done, total) after each file.
+        sets: the set that each file belongs to. A patch then comes from a set with a probability that grows with the
+            square root of the set's area, so that neither a large set rules nor a small one is seen again and again;
+            within a set, as without sets, from an image by its area.
+        scale_low: above 0, images are kept at their own size alone, and half of the patches are reduced by a factor of
+            their own, drawn in [scale_low, 1].
     """
 
     def __init__(

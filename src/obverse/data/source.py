@@ -14,7 +14,11 @@ def name_of(source: Path | BinaryIO) -> str:
 
 
 def read_bytes(source: Path | BinaryIO) -> bytes:
-    """All of it. Raises InputError for a file that is not there or cannot be read."""
+    """All of it.
+
+    Raises:
+        InputError: for a file that is not there or cannot be read.
+    """
     try:
         return source.read_bytes() if isinstance(source, Path) else source.read()
     except FileNotFoundError:
