@@ -148,7 +148,11 @@ LOSSLESS: dict[str, tuple[str, str, tuple[int, ...], dict[str, Any]]] = {
 
 
 def check_library(name: str) -> None:
-    """Raises MissingExtraError where the library that codes the format `name` is not installed."""
+    """Check that a format can be coded here.
+
+    Raises:
+        MissingExtraError: where the library that codes the format `name` is not installed.
+    """
     if name == "jxl":
         try:
             import pillow_jxl  # noqa: F401  registers JPEG XL with Pillow
@@ -163,7 +167,11 @@ def check_library(name: str) -> None:
 
 
 def distinct(coders: Sequence[Coder]) -> list[Coder]:
-    """The coders. Raises InputError where there is none, or two have one name."""
+    """The coders, in a list.
+
+    Raises:
+        InputError: where there is none, or two have one name.
+    """
     names = [coder.name for coder in coders]
     if not names or len(set(names)) < len(names):
         raise InputError(f"codecs of different names are compared, not {', '.join(names) or 'none'}")

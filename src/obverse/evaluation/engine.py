@@ -33,8 +33,14 @@ Progress = Callable[[int, int], None] | None
 
 @dataclass(frozen=True)
 class Coded:
-    """An item that went through a file. bytes: of the file. seen: what came back. seconds: CPU time of this process,
-    all of its threads together."""
+    """An item that went through a file.
+
+    Attributes:
+        bytes: of the file.
+        seen: what came back.
+        encode_seconds: CPU time of this process, all of its threads together.
+        decode_seconds: likewise.
+    """
 
     bytes: int
     seen: Any
@@ -51,7 +57,12 @@ class Failure:
 
 
 class Engine(Generic[Row]):
-    """Items through coders. total: how many measurements there will be, for `progress`."""
+    """Items through coders.
+
+    Args:
+        progress: called after each measurement.
+        total: how many measurements there will be, for `progress`.
+    """
 
     def __init__(self, progress: Progress = None, total: int = 0):
         self.progress, self.total, self.done = progress, total, 0
@@ -123,7 +134,11 @@ class Engine(Generic[Row]):
 
 
 def image_paths(paths: Iterable[Path | str]) -> list[Path]:
-    """Files as they are, folders as the images in them. Raises InputError where there are none."""
+    """Files as they are, folders as the images in them.
+
+    Raises:
+        InputError: where there are none.
+    """
     given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     files = [file for path in given for file in (image_files([path]) if path.is_dir() else [path])]
     if not files:

@@ -27,9 +27,14 @@ from obverse.evaluation.report import COLOURS, LABELS, OWN_COLOURS, csv_bytes, w
 class LosslessRow:
     """One image through one codec.
 
-    bytes: size of the file. bits_per_pixel: 8 bytes / (height width); bits_per_subpixel: that by the number of
-    channels. max_error: the largest change of a sample, 0 where all came back; wrong: the share of samples
-    that changed, 0 to 1. seconds: CPU time of this process, all of its threads together.
+    Attributes:
+        bytes: size of the file.
+        bits_per_pixel: 8 bytes / (height width).
+        bits_per_subpixel: that by the number of channels.
+        max_error: the largest change of a sample, 0 where all came back.
+        wrong: the share of samples that changed, 0 to 1.
+        encode_seconds: CPU time of this process, all of its threads together.
+        decode_seconds: likewise.
     """
 
     image: str
@@ -50,9 +55,16 @@ class LosslessRow:
 class LosslessSummary:
     """All images of one codec together.
 
-    bytes: of all files. Rates are those of the total: 8 bytes / all pixels, and by all samples. ratio: the bytes by
-    those of the first codec of the rows. exact: how many of the images came back sample for sample; max_error
-    and wrong as in `LosslessRow`, over all samples. seconds: means of an image.
+    Attributes:
+        bytes: of all files.
+        bits_per_pixel: of the total, 8 bytes / all pixels.
+        bits_per_subpixel: of the total, 8 bytes / all samples.
+        ratio: the bytes by those of the first codec of the rows.
+        exact: how many of the images came back sample for sample.
+        max_error: as in `LosslessRow`, over all samples.
+        wrong: as in `LosslessRow`, over all samples.
+        encode_seconds: mean of an image.
+        decode_seconds: mean of an image.
     """
 
     codec: str
@@ -107,7 +119,11 @@ def evaluate_lossless(
 
 
 def read_samples(path: Path | str) -> npt.NDArray[np.generic]:
-    """The pixels of an image file as they lie in it, (H, W[, C]). Raises InputError."""
+    """The pixels of an image file as they lie in it, (H, W[, C]).
+
+    Raises:
+        InputError: for what is not a whole image, or one of which not all would be kept.
+    """
     return read_photo(Path(path), exact=True).array()
 
 
@@ -186,7 +202,11 @@ def _verdict(s: LosslessSummary) -> str:
 
 
 def write_lossless_report(rows: Sequence[LosslessRow], out_dir: Path | str) -> dict[str, Path]:
-    """Write images.csv, summary.csv and lossless.png into out_dir; returns name -> path. As `write_report`."""
+    """Write images.csv, summary.csv and lossless.png into out_dir, as `write_report`.
+
+    Returns:
+        Name -> path.
+    """
     if not rows:
         raise InputError("nothing was measured, so there is nothing to report")
     summary = summarise_lossless(rows)

@@ -21,8 +21,13 @@ from obverse.metrics import distortion
 class Row:
     """One image through one codec at one quality.
 
-    bytes: size of the file; bpp: 8 * bytes / (height * width); psnr: dB; ms_ssim: 0 to 1, NaN where not
-    measured; seconds: CPU time of this process, all of its threads together.
+    Attributes:
+        bytes: size of the file.
+        bpp: 8 * bytes / (height * width).
+        psnr: dB.
+        ms_ssim: 0 to 1, NaN where not measured.
+        encode_seconds: CPU time of this process, all of its threads together.
+        decode_seconds: likewise.
     """
 
     image: str

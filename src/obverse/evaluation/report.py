@@ -25,8 +25,11 @@ MAX_BPP = 2.0  # BD-rates and plot stop here: beyond, photos are archived, not c
 class Summary:
     """The means of one codec at one quality over `images` images.
 
-    As usual in the field: arithmetic means of bpp and of PSNR at a fixed quality. ms_ssim: mean over the
-    images that have one, NaN without any; ms_ssim_db: that mean in dB, -10 log10(1 - ms_ssim).
+    As usual in the field: arithmetic means of bpp and of PSNR at a fixed quality.
+
+    Attributes:
+        ms_ssim: mean over the images that have one, NaN without any.
+        ms_ssim_db: that mean in dB, -10 log10(1 - ms_ssim).
     """
 
     codec: str
@@ -98,11 +101,17 @@ def markdown_table(rows: Iterable[Row]) -> str:
 
 
 def write_report(rows: Iterable[Row], out_dir: Path | str) -> dict[str, Path]:
-    """Write images.csv, summary.csv, bd_rates.csv and rd.png into out_dir; returns name -> path.
+    """Write images.csv, summary.csv, bd_rates.csv and rd.png into out_dir.
 
-    The folder is made where it does not exist, files of these names are replaced, each in one step. In the
-    CSV files an empty field is a value that does not exist. Raises InputError where there are no rows,
-    OutputError where a file cannot be written.
+    The folder is made where it does not exist, files of these names are replaced, each in one step. In the CSV files an
+    empty field is a value that does not exist.
+
+    Returns:
+        Name -> path.
+
+    Raises:
+        InputError: where there are no rows.
+        OutputError: where a file cannot be written.
     """
     rows = list(rows)
     if not rows:
@@ -118,7 +127,11 @@ def write_report(rows: Iterable[Row], out_dir: Path | str) -> dict[str, Path]:
 
 
 def write_files(contents: dict[str, bytes], folder: Path) -> dict[str, Path]:
-    """Write files into a folder that is made if need be, each in one step. Raises OutputError."""
+    """Write files into a folder that is made if need be, each in one step.
+
+    Raises:
+        OutputError: where the folder cannot be made, or a file not be written.
+    """
     for name, data in contents.items():
         _write_atomically(folder / name, data)
     return {name: folder / name for name in contents}

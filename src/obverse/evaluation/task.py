@@ -37,7 +37,11 @@ ORIGINAL = "original"
 
 @dataclass(frozen=True)
 class Scores:
-    """What a codec tells in place of an item: values (n, classes)."""
+    """What a codec tells in place of an item.
+
+    Attributes:
+        values: (n, classes).
+    """
 
     values: Array
 
@@ -46,11 +50,20 @@ class Scores:
 class TaskRow:
     """One codec at one setting, over all items.
 
-    setting: quality or loss, "" where there is none. files: "each" item has its own, or "one" holds the set. bytes: of
-    all files; bytes_per_item: bytes / items. bits_per_pixel: 8 bytes / all pixels, NaN for vectors. accuracy: top-1,
-    0 to 1, with its 95 % interval, NaN without labels. agreement: the share of items that are predicted as from the
-    original, with its interval. points_lost: 100 (accuracy from originals - accuracy), plus or minus points_lost_error
-    with a confidence of 95 %.
+    Attributes:
+        setting: quality or loss, "" where there is none.
+        files: "each" item has its own, or "one" holds the set.
+        bytes: of all files.
+        bytes_per_item: bytes / items.
+        bits_per_pixel: 8 bytes / all pixels, NaN for vectors.
+        accuracy: top-1, 0 to 1, NaN without labels.
+        accuracy_low: where its 95 % interval begins.
+        accuracy_high: where it ends.
+        agreement: the share of items that are predicted as from the original.
+        agreement_low: where its 95 % interval begins.
+        agreement_high: where it ends.
+        points_lost: 100 (accuracy from originals - accuracy).
+        points_lost_error: plus or minus this, with a confidence of 95 %.
     """
 
     codec: str
@@ -222,9 +235,12 @@ def wilson_interval(successes: int, count: int) -> tuple[float, float]:
 def paired_points(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Points of accuracy lost between two predictions of the same items, and half the width of the 95 % interval.
 
-    before, after: (n,) whether each was right. The variance is that of a difference of matched pairs, with half an
-    item more in each of the four cells (Agresti and Min, Statistics in Medicine 2005): so few items on which nothing
-    has changed do not pass for certainty.
+    The variance is that of a difference of matched pairs, with half an item more in each of the four cells (Agresti and
+    Min, Statistics in Medicine 2005): so few items on which nothing has changed do not pass for certainty.
+
+    Args:
+        before: (n,) whether each was right in the one.
+        after: (n,) whether each was right in the other.
     """
     lost, won, n = int((before & ~after).sum()), int((~before & after).sum()), len(before)
     spread = math.sqrt(lost + won + 1 - (lost - won) ** 2 / (n + 2)) / (n + 2)

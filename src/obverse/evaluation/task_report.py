@@ -39,7 +39,11 @@ def task_table(rows: Sequence[TaskRow]) -> str:
 
 
 def write_task_report(rows: Sequence[TaskRow], out_dir: Path | str) -> dict[str, Path]:
-    """Write task.csv and task.png into out_dir; returns name -> path. As `write_report`."""
+    """Write task.csv and task.png into out_dir, as `write_report`.
+
+    Returns:
+        Name -> path.
+    """
     if len(rows) < 2:
         raise InputError("no codec was measured, so there is nothing to report")
     contents = {"task.csv": csv_bytes(TaskRow, rows), "task.png": _plot(rows)}
