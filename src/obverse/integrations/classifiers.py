@@ -30,7 +30,12 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Classifier:
-    """Items to scores. classes: names in the order of the scores, where the model says them."""
+    """Items to scores.
+
+    Attributes:
+        encoder: the model.
+        classes: names in the order of the scores, where the model says them.
+    """
 
     encoder: FrozenEncoder
     classes: tuple[str, ...] = ()
@@ -41,7 +46,11 @@ class Classifier:
         return self.encoder.name
 
     def __call__(self, items: Sequence[Array] | Array) -> Array:
-        """Images, or vectors (n, d) of floats, to scores (n, classes) of float. Raises InputError."""
+        """Images, or vectors (n, d) of floats, to scores (n, classes) of float.
+
+        Raises:
+            InputError: where there are none, or the model cannot be run on them.
+        """
         if isinstance(items, np.ndarray) and items.ndim == 2 and items.dtype.kind == "f":
             return replace(self.encoder, inputs=None)(items.astype(np.float32))
         return self.encoder(items)
@@ -50,9 +59,16 @@ class Classifier:
 def load_classifier(
     source: str | Path, inputs: InputFormat | None = None, classes: Sequence[str] = ()
 ) -> Classifier:
-    """The classifier behind `module:function` or the path of a model. classes: what a CLIP model looks for.
+    """The classifier behind `module:function` or the path of a model.
 
-    inputs: how images become its input, as in `load_encoder`. Raises InputError, MissingExtraError.
+    Args:
+        source: one of these.
+        inputs: how images become its input, as in `load_encoder`.
+        classes: what a CLIP model looks for.
+
+    Raises:
+        InputError: where there is no classifier, or a file of it is damaged.
+        MissingExtraError: where the library that runs it is not installed.
     """
     folder = Path(source)
     if not folder.is_dir():

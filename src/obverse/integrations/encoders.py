@@ -31,10 +31,15 @@ def load_encoder(
 ) -> FrozenEncoder:
     """The encoder behind a function, `module:function`, or the path of a model.
 
-    inputs: how images become its input; by default what the model says itself (Hugging Face), pixels from 0 to 1
-    (TorchScript, torch.export, ONNX, torch modules), or the images as they are (functions). fingerprint: that of a
-    function, 32 bytes; else it is that of its attribute `fingerprint`, or None.
-    Raises InputError, MissingExtraError.
+    Args:
+        source: one of these.
+        inputs: how images become its input; by default what the model says itself (Hugging Face), pixels from 0 to 1
+            (TorchScript, torch.export, ONNX, torch modules), or the images as they are (functions).
+        fingerprint: that of a function, 32 bytes; else it is that of its attribute `fingerprint`, or None.
+
+    Raises:
+        InputError: where there is no encoder, or a file of it is damaged.
+        MissingExtraError: where the library that runs it is not installed.
     """
     if callable(source):
         return _of_function(source, inputs, fingerprint)

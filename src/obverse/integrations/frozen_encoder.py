@@ -32,8 +32,12 @@ _PIECE = 1 << 20
 class FrozenEncoder:
     """Images to features, and whose features they are.
 
-    function: a batch to (N, d): of the images as they are where `inputs` is None, else of what `inputs` makes of them.
-    fingerprint: SHA-256 of the weights, 32 bytes, or None where nobody knows them.
+    Attributes:
+        function: a batch to (N, d): of the images as they are where `inputs` is None, else of what `inputs` makes of
+            them.
+        name: of the model.
+        fingerprint: SHA-256 of the weights, 32 bytes, or None where nobody knows them.
+        inputs: how images become a batch, or None.
     """
 
     function: Function
@@ -42,7 +46,11 @@ class FrozenEncoder:
     inputs: InputFormat | None = None
 
     def __call__(self, images: Sequence[Array] | Array) -> Array:
-        """A batch of images (H, W) or (H, W, 3), uint8, to features (N, d) of float. Raises InputError."""
+        """A batch of images (H, W) or (H, W, 3), uint8, to features (N, d) of float.
+
+        Raises:
+            InputError: where there are no images, or the encoder makes no such features of them.
+        """
         count = len(images)
         if count == 0:
             raise InputError("there are no images to make features of")
@@ -58,9 +66,15 @@ class FrozenEncoder:
     def features(
         self, images: Iterable[Array], batch: int = BATCH, progress: Callable[[int], None] | None = None
     ) -> Array:
-        """Features (n, d) of all images, `batch` at a time. Raises InputError.
+        """Features (n, d) of all images, `batch` at a time.
 
-        progress: told after each batch how many images were done.
+        Args:
+            images: (H, W) or (H, W, 3), uint8.
+            batch: images at a time.
+            progress: told after each batch how many images were done.
+
+        Raises:
+            InputError: where there are no images, or the encoder makes no such features of them.
         """
         parts = []
         for some in _batches(images, batch):
@@ -110,7 +124,11 @@ def file_fingerprint(files: Iterable[Path]) -> bytes:
 
 
 def take_in(digest: hashlib._Hash, path: Path) -> None:
-    """The bytes of a file, piece by piece, since weights are large. Raises InputError."""
+    """The bytes of a file, piece by piece, since weights are large.
+
+    Raises:
+        InputError: for a file that cannot be read.
+    """
     try:
         with path.open("rb") as file:
             while piece := file.read(_PIECE):

@@ -111,7 +111,14 @@ def clip_prototypes(
 ) -> dict[str, Array]:
     """For each class name the text embedding (d,) of a CLIP model on disk: zero-shot prototypes.
 
-    Raises InputError, MissingExtraError.
+    Args:
+        folder: of the model.
+        names: of the classes.
+        template: a sentence with {} where the name goes.
+
+    Raises:
+        InputError: without names, for another template, and for a model that cannot be loaded or used.
+        MissingExtraError: where transformers is not installed.
     """
     if not names or "{}" not in template:
         raise InputError("prototypes need class names, and a template with {} where the name goes")

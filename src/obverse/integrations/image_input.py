@@ -32,9 +32,13 @@ CONFIG = "preprocessor_config.json"
 class InputFormat:
     """How images become a batch of float32.
 
-    resize: pixels of the shorter side, or (height, width), or None to leave images as they are. crop: (height, width)
-    cut from the centre, or None. mean, std: of each channel, on the scale 0 to 1; their number is that of channels, 1
-    (gray) or 3. resample: Pillow's number of a filter, 3 is bicubic. rescale: what pixels are multiplied by.
+    Attributes:
+        resize: pixels of the shorter side, or (height, width), or None to leave images as they are.
+        crop: (height, width) cut from the centre, or None.
+        mean: of each channel, on the scale 0 to 1; their number is that of channels, 1 (gray) or 3.
+        std: likewise.
+        resample: Pillow's number of a filter, 3 is bicubic.
+        rescale: what pixels are multiplied by.
     """
 
     resize: int | tuple[int, int] | None = None
@@ -56,7 +60,11 @@ class InputFormat:
             )
 
     def batch(self, images: Sequence[Array] | Array) -> npt.NDArray[np.float32]:
-        """Images (H, W) or (H, W, 3) uint8 to (N, C, h, w) float32. Raises InputError."""
+        """Images (H, W) or (H, W, 3) uint8 to (N, C, h, w) float32.
+
+        Raises:
+            InputError: for other arrays, and for images of several sizes that are not resized to one.
+        """
         planes = [self._prepare(np.asarray(image)) for image in images]
         sizes = {plane.shape for plane in planes}
         if len(sizes) > 1:
@@ -93,7 +101,11 @@ class InputFormat:
 
     @classmethod
     def of_folder(cls, folder: Path) -> InputFormat:
-        """What preprocessor_config.json says. Raises InputError."""
+        """What preprocessor_config.json says.
+
+        Raises:
+            InputError: where it is not there, or does not say how images are prepared.
+        """
         path = folder / CONFIG
         try:
             config = json.loads(path.read_bytes())
@@ -126,7 +138,11 @@ def _size(value: Any) -> int | tuple[int, int]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files of a folder, in the order of their names. Raises InputError where there are none."""
+    """The image files of a folder, in the order of their names.
+
+    Raises:
+        InputError: where there are none.
+    """
     files = sorted(
         p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
     )
@@ -136,7 +152,11 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def read_images(files: Sequence[Path]) -> Iterator[Array]:
-    """Pixels of each file, (H, W) or (H, W, 3) uint8; an alpha channel is dropped. Raises InputError."""
+    """Pixels of each file, (H, W) or (H, W, 3) uint8; an alpha channel is dropped.
+
+    Raises:
+        InputError: for what is not a whole image.
+    """
     for path in files:
         pixels = np.asarray(read_photo(path).pixels)
         yield pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels

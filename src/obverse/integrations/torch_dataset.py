@@ -22,9 +22,15 @@ from obverse.errors import InputError
 class FeatureDataset(Dataset[Any]):
     """features i, or the pair (features i, target i).
 
-    view: an open FeatureView, or what it opens. targets: anything with an entry a vector. transform: of a tensor (d,)
-    float. float16 and float64 stay what they are. Raises what FeatureView raises, and InputError for targets of
-    another number than the features.
+    float16 and float64 stay what they are. Opening and reading give the errors of FeatureView.
+
+    Args:
+        view: an open FeatureView, or what it opens.
+        targets: anything with an entry a vector.
+        transform: of a tensor (d,) float.
+
+    Raises:
+        InputError: for targets of another number than the features.
     """
 
     def __init__(
@@ -58,8 +64,12 @@ class FeatureDataset(Dataset[Any]):
 class ChunkSampler(Sampler[list[int]]):
     """Batches of numbers, shuffled so that no chunk is decoded twice.
 
-    batch: vectors a batch; the last may have fewer. group: chunks whose vectors are mixed; the cache of the view should
-    hold twice as many, as a batch may lie in two groups. seed: of the first epoch; each epoch has its own order.
+    Args:
+        dataset: whose vectors are numbered.
+        batch: vectors a batch; the last may have fewer.
+        group: chunks whose vectors are mixed; the cache of the view should hold twice as many, as a batch may lie in
+            two groups.
+        seed: of the first epoch; each epoch has its own order.
     """
 
     def __init__(self, dataset: FeatureDataset, batch: int, group: int = 16, seed: int = 0):
