@@ -16,14 +16,18 @@ Curve = Iterable[tuple[float, float]]
 def bd_rate(anchor: Curve, test: Curve, method: str = "pchip") -> float:
     """Mean rate difference of `test` to `anchor` at equal quality, in per cent; negative: test is better.
 
-    anchor, test: (rate, quality) points in any order, rate in any unit greater than 0 (bpp), quality in
-    dB (PSNR, or MS-SSIM as dB). The mean is taken of log10(rate) over the qualities that both curves
-    reach. method: interpolation between the points, "pchip", "akima" or "cubic".
+    The mean is taken of log10(rate) over the qualities that both curves reach. Source: Bjontegaard, VCEG-M33 (2001), as
+    computed by the package `bjontegaard` (Herglotz et al. 2022).
 
-    Raises InputError where a curve keeps fewer than 4 usable points (see `rising_points`), where the
-    curves have no quality in common, or where the method is unknown.
+    Args:
+        anchor: (rate, quality) points in any order, rate in any unit greater than 0 (bpp), quality in dB (PSNR, or
+            MS-SSIM as dB).
+        test: such points of what is compared with it.
+        method: interpolation between the points, "pchip", "akima" or "cubic".
 
-    Source: Bjontegaard, VCEG-M33 (2001), as computed by the package `bjontegaard` (Herglotz et al. 2022).
+    Raises:
+        InputError: where a curve keeps fewer than 4 usable points (see `rising_points`), where the curves have no
+            quality in common, or where the method is unknown.
     """
     if method not in METHODS:
         raise InputError(f"unknown BD-rate method {method!r}; choose one of {', '.join(METHODS)}")
@@ -57,9 +61,11 @@ def bd_rate(anchor: Curve, test: Curve, method: str = "pchip") -> float:
 def rising_points(curve: Curve) -> list[tuple[float, float]]:
     """The points that buy quality with rate, sorted: each has a greater rate and quality than the last.
 
-    A point that costs more bits than another without being better is dropped, and so are duplicates and
-    points of infinite or undefined quality (lossless, or not measured). Raises InputError for a rate that
-    is not a positive number.
+    A point that costs more bits than another without being better is dropped, and so are duplicates and points of
+    infinite or undefined quality (lossless, or not measured).
+
+    Raises:
+        InputError: for a rate that is not a positive number.
     """
     kept: list[tuple[float, float]] = []
     # Best quality first among equal rates, so that the others of that rate are dropped.

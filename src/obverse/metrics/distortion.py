@@ -16,8 +16,16 @@ MS_SSIM_MIN_SIDE = 160
 def mse(a: np.ndarray, b: np.ndarray) -> float:
     """Mean squared error over all pixels and the three channels jointly.
 
-    a, b: uint8 (H, W, 3). Returns squared 8-bit levels (0 to 65025).
-    Raises InputError where the shapes differ, UnsupportedInputError where they are not uint8 RGB.
+    Args:
+        a: uint8 (H, W, 3).
+        b: uint8 (H, W, 3).
+
+    Returns:
+        Squared 8-bit levels (0 to 65025).
+
+    Raises:
+        InputError: where the shapes differ.
+        UnsupportedInputError: where they are not uint8 RGB.
     """
     _check_pair(a, b)
     difference = a.astype(np.float64) - b
@@ -27,8 +35,12 @@ def mse(a: np.ndarray, b: np.ndarray) -> float:
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB, `10 log10(255**2 / mse)`; `inf` where a equals b.
 
-    a, b: uint8 (H, W, 3). The MSE is taken over R, G and B jointly, as the learned-compression
-    literature does (Balle et al. 2018, section 4), not as a mean of three PSNRs or of luma.
+    The MSE is taken over R, G and B jointly, as the learned-compression literature does (Balle et al. 2018, section 4),
+    not as a mean of three PSNRs or of luma.
+
+    Args:
+        a: uint8 (H, W, 3).
+        b: uint8 (H, W, 3).
     """
     error = mse(a, b)
     return 10 * math.log10(PEAK**2 / error) if error else math.inf
@@ -37,8 +49,12 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Multi-scale structural similarity, 1 where a equals b (Wang, Simoncelli and Bovik 2003).
 
-    a, b: uint8 (H, W, 3). Five scales, 11-tap Gaussian window, mean of the three channels, float32, by
-    pytorch-msssim. NaN where the smaller side is 160 pixels or less: the measure has no value there.
+    Five scales, 11-tap Gaussian window, mean of the three channels, float32, by pytorch-msssim. NaN where the smaller
+    side is 160 pixels or less: the measure has no value there.
+
+    Args:
+        a: uint8 (H, W, 3).
+        b: uint8 (H, W, 3).
     """
     _check_pair(a, b)
     if min(a.shape[:2]) <= MS_SSIM_MIN_SIDE:
