@@ -42,8 +42,13 @@ def tables_of(
 ) -> TableFamily:
     """The tables that code lengths stand for; whole numbers in, whole numbers out.
 
-    lengths: all tables one after the other, the escape of each last. sizes: (T,) how many lengths each table has, its
-    escape counted, at least 2. lows: (T,) smallest symbol of each. Raises DamagedError where they do not agree.
+    Args:
+        lengths: all tables one after the other, the escape of each last.
+        sizes: (T,) how many lengths each table has, its escape counted, at least 2.
+        lows: (T,) smallest symbol of each.
+
+    Raises:
+        DamagedError: where they do not agree.
     """
     size = sizes.astype(np.int64)
     if (

@@ -30,7 +30,10 @@ FARTHEST = 2.0**24  # where a quantile is no longer looked for
 class FactorisedDensity(nn.Module):
     """x ──► softplus(H) x + b ──► + tanh(a) * tanh(...) ──► ... ──► logit of c(x), for each dimension alone.
 
-    dimensions: k. filters: units of the inner layers. init_scale: about how wide the density is at first.
+    Args:
+        dimensions: k.
+        filters: units of the inner layers.
+        init_scale: about how wide the density is at first.
     """
 
     def __init__(self, dimensions: int, filters: tuple[int, ...] = (3, 3, 3), init_scale: float = 10.0):
@@ -72,7 +75,11 @@ class FactorisedDensity(nn.Module):
 
     @torch.no_grad()
     def quantile(self, logit: float) -> np.ndarray:
-        """(k,) float64: where the distribution function has this logit, by bisection. Raises ExportError."""
+        """(k,) float64: where the distribution function has this logit, by bisection.
+
+        Raises:
+            ExportError: for a density that does not reach it.
+        """
         exact = FactorisedDensity(self.dimensions, tuple(f.shape[1] for f in self.factors)).double()
         exact.load_state_dict(self.state_dict())
         low = torch.full((1, self.dimensions), -FARTHEST, dtype=torch.float64)
@@ -89,8 +96,14 @@ class FactorisedDensity(nn.Module):
     def tables(self, offset: Tensor) -> TableFamily:
         """One integer table for each dimension: the probabilities of the integers q, where z = q + offset.
 
-        offset: (k,) floats. A table ends where a tail holds less than half of its smallest frequency; an escape takes
-        the rest, so that no value is impossible. Raises ExportError for a density that cannot be tabulated.
+        A table ends where a tail holds less than half of its smallest frequency; an escape takes the rest, so that no
+        value is impossible.
+
+        Args:
+            offset: (k,) floats.
+
+        Raises:
+            ExportError: for a density that cannot be tabulated.
         """
         exact = FactorisedDensity(self.dimensions, tuple(f.shape[1] for f in self.factors)).double()
         exact.load_state_dict(self.state_dict())
