@@ -35,9 +35,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SortedSamples:
-    """Samples of one dimension in order, with running sums and squares: sums[j] - sums[i] of those from i to j - 1.
+    """Samples of one dimension in order, with running sums and squares.
 
-    They run from the middle outwards, so that an outlier takes no digits from the sums of the others.
+    sums[j] - sums[i] is the sum of those from i to j - 1. They run from the middle outwards, so that an outlier takes
+    no digits from the sums of the others.
     """
 
     values: Floats
@@ -71,8 +72,14 @@ def _running(values: Floats) -> Floats:
 class Quantiser:
     """Levels (k + shifts[k] / SHIFT_UNIT) * step for the integers k from `low` on, and what they do to the samples.
 
-    counts: (L,) samples at each level. outside: samples far away, which have no level here and take an escape.
-    shifts: (SHIFTS,) int8. rate_bits, distortion: a sample, as measured.
+    Attributes:
+        step: between levels without shifts.
+        low: the lowest k.
+        counts: (L,) samples at each level.
+        outside: samples far away, which have no level here and take an escape.
+        shifts: (SHIFTS,) int8.
+        rate_bits: a sample, as measured.
+        distortion: a sample, as measured.
     """
 
     step: float

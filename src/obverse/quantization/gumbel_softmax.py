@@ -15,7 +15,10 @@ from torch import Tensor
 def gumbel_softmax(logits: Tensor, temperature: float, generator: torch.Generator | None = None) -> Tensor:
     """A relaxed one-hot sample of softmax(logits), of the shape of `logits`, over its last axis.
 
-    logits: unnormalised log probabilities in nats. temperature: above 0.
+    Args:
+        logits: unnormalised log probabilities in nats.
+        temperature: above 0.
+        generator: of the noise.
     """
     uniform = torch.rand(logits.shape, generator=generator, dtype=logits.dtype, device=logits.device)
     tiny = torch.finfo(logits.dtype).tiny

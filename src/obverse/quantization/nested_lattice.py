@@ -99,6 +99,14 @@ def lattice_generator(indices: int, dimensions: int) -> np.ndarray:
 
 
 def nested_labels(white: Tensor, width: float, phase: Tensor, generator: Tensor, indices: int) -> Tensor:
-    """Labels of a nested lattice: g . floor(x / width + phase) mod K. white: x (n, d) in units of sigma_{x|y}."""
+    """Labels of a nested lattice: g . floor(x / width + phase) mod K.
+
+    Args:
+        white: x (n, d) in units of sigma_{x|y}.
+        width: of the cells.
+        phase: (d,) in cells.
+        generator: g (d,).
+        indices: K.
+    """
     cells = torch.floor(white / width + phase).to(torch.int64)
     return (cells * generator).sum(dim=1) % indices

@@ -43,12 +43,15 @@ class GumbelAnnealing(Relaxation):
 
         x ──► distances to floor, ceil ──► -atanh(distance) / tau ──► + Gumbel noise ──► softmax( / tau) ──► mean
 
-    Equations (8) to (10) of the paper; of two choices the Gumbel-softmax is a sigmoid with logistic noise. tau stays
-    at `start` for the share `hold` of the search and then falls exponentially to `end`.
+    Equations (8) to (10) of the paper; of two choices the Gumbel-softmax is a sigmoid with logistic noise.
 
-    noise: the scale of the logistic noise, 1 in the paper. A smaller one is a temperature of the choice, noise * tau,
-    below that of its softening, tau / noise: samples stray less and their gradients are smoother, which is worth half
-    of the gain of a short search. 0 leaves the chance out: deterministic annealing.
+    Attributes:
+        start: tau, at first.
+        end: what tau falls to, exponentially.
+        hold: the share of the search for which tau stays at `start`.
+        noise: the scale of the logistic noise, 1 in the paper. A smaller one is a temperature of the choice,
+            noise * tau, below that of its softening, tau / noise: samples stray less and their gradients are smoother,
+            which is worth half of the gain of a short search. 0 leaves the chance out: deterministic annealing.
     """
 
     start: float = 0.6
@@ -95,8 +98,13 @@ class UniformNoise(Relaxation):
 class Search:
     """How long and how boldly.
 
-    lr: the learning rate of Adam in steps of the quantiser, falling exponentially to `last_lr` of it; betas: Adam's;
-    eps: Adam's, in bits a step: latents that matter less are left alone; seed: of the noise.
+    Attributes:
+        iterations: how many steps.
+        lr: the learning rate of Adam in steps of the quantiser, falling exponentially to `last_lr` of it.
+        last_lr: the part of `lr` that is left at the end.
+        betas: Adam's.
+        eps: Adam's, in bits a step: latents that matter less are left alone.
+        seed: of the noise.
     """
 
     iterations: int
@@ -121,11 +129,19 @@ def minimise(
 ) -> list[Tensor]:
     """Latents, not rounded, near a minimum of rate_bits + weight * distortion of their rounding.
 
-    cost(latents, relax): calls `relax` on all that will be rounded, and returns (rate_bits, distortion), scalars.
-    start: where to begin, float tensors of any shapes; they are left as they are. weight: bits that a unit of
-    distortion is worth. report(step, iterations, cost in bits) is called after each step.
     The caller rounds, and keeps what it had if that is better: the last sample is no promise.
-    Raises InputError for a search that makes no sense.
+
+    Args:
+        cost: cost(latents, relax) calls `relax` on all that will be rounded, and returns (rate_bits, distortion),
+            scalars.
+        start: where to begin, float tensors of any shapes; they are left as they are.
+        weight: bits that a unit of distortion is worth.
+        relaxation: how rounding is made differentiable.
+        search: how long and how boldly.
+        report: report(step, iterations, cost in bits) is called after each step.
+
+    Raises:
+        InputError: for a search that makes no sense.
     """
     if search.iterations < 0 or not search.lr > 0 or not weight >= 0:
         raise InputError(

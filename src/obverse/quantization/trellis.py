@@ -78,7 +78,11 @@ Bits = npt.NDArray[np.uint8]
 class Trellis:
     """A rate-1/2 code over four subsets of the integers (1 dimension) or of pairs of them (2).
 
-    h0, h1: its parity checks, bit i the coefficient of D**i.
+    Attributes:
+        dimensions: 1 or 2.
+        states: how many, a power of two.
+        h0: a parity check, bit i the coefficient of D**i.
+        h1: the other one.
     """
 
     dimensions: int
@@ -88,7 +92,15 @@ class Trellis:
 
     @classmethod
     def of(cls, states: int, dimensions: int = 1) -> Trellis:
-        """The code with so many states: a power of two from 4 to 8192. Raises InputError."""
+        """The code with so many states.
+
+        Args:
+            states: a power of two from 4 to 8192.
+            dimensions: 1 or 2.
+
+        Raises:
+            InputError: for other numbers.
+        """
         if (dimensions, states) not in CODES:
             raise InputError(
                 f"there are trellises in 1 and 2 dimensions with {', '.join(map(str, STATES))} states, "
@@ -112,10 +124,18 @@ class Trellis:
         return -(-n // self.dimensions)
 
     def quantise(self, x: npt.ArrayLike) -> tuple[int, Bits, Ints]:
-        """The sequence of points with the least sum of squared errors.
+        """The sequence of points with the least sum of squared errors. Takes n * states / 8 bytes of memory.
 
-        x: (n,) in steps. Returns the first state, (steps(n),) branches z1 and (n,) points j. Takes n * states / 8
-        bytes of memory. Raises InputError for what is not finite or beyond 2**40 steps.
+        Args:
+            x: (n,) in steps.
+
+        Returns:
+            The first state.
+            (steps(n),) branches z1.
+            (n,) points j.
+
+        Raises:
+            InputError: for what is not finite or beyond 2**40 steps.
         """
         values = np.asarray(x, np.float64)
         if values.ndim != 1 or not (np.abs(values) < LARGEST).all():
