@@ -77,7 +77,11 @@ class Opened:
         self.example = example
 
     def require(self, holds: object, promise: str) -> None:
-        """Raises ConformanceError, naming the example, unless it holds."""
+        """Check a promise.
+
+        Raises:
+            ConformanceError: naming the example, unless it holds.
+        """
         if not holds:
             raise ConformanceError(f"{self.example}: {promise}")
 
