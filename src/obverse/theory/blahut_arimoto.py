@@ -35,9 +35,10 @@ NEWTON_MAX_SIZE = 1500  # reproductions; a Newton step costs their number cubed
 class BlahutArimoto:
     """A solution at one slope.
 
-    point: distortion, rate and the certified bound, which differ by the tolerance unless the steps ran out.
-    reproduction: (reproductions,) float64, the best q(z); for a conditional R(D) (side values, reproductions).
-    steps: how many Blahut-Arimoto and Newton steps it took.
+    Attributes:
+        point: distortion, rate and the certified bound, which differ by the tolerance unless the steps ran out.
+        reproduction: (reproductions,) float64, the best q(z); for a conditional R(D) (side values, reproductions).
+        steps: how many Blahut-Arimoto and Newton steps it took.
     """
 
     point: RateDistortionPoint
@@ -55,11 +56,17 @@ def blahut_arimoto(
 ) -> BlahutArimoto:
     """The point of R(D) where its slope is -slope_nats.
 
-    source: (symbols,) probabilities. distortion: (symbols, reproductions), >= 0. slope_nats: s > 0 in nats per
-    unit of distortion. tolerance_bits: stop when rate_bits - lower_rate_bits is at most that. max_steps: of
-    Blahut-Arimoto, which Newton steps follow where there are at most 1,500 reproductions; the bounds hold
-    however far it came. start: (reproductions,) a q to begin with, all > 0.
-    Raises InputError for probabilities or distortions that are none.
+    Args:
+        source: (symbols,) probabilities.
+        distortion: (symbols, reproductions), >= 0.
+        slope_nats: s > 0 in nats per unit of distortion.
+        tolerance_bits: stop when rate_bits - lower_rate_bits is at most that.
+        max_steps: of Blahut-Arimoto, which Newton steps follow where there are at most 1,500 reproductions; the bounds
+            hold however far it came.
+        start: (reproductions,) a q to begin with, all > 0.
+
+    Raises:
+        InputError: for probabilities or distortions that are none.
     """
     p = check_probabilities(source, "source", 1)
     d = check_distortion(distortion, len(p))
@@ -77,9 +84,11 @@ def conditional_blahut_arimoto(
 ) -> BlahutArimoto:
     """The point of the conditional R_{X|Y}(D) of slope -slope_nats: encoder and decoder both know y.
 
-    joint: (symbols, side values) p(x, y). The optimum spends one slope everywhere, so it is the ordinary
-    problem for each y (Gray 1973). It is a lower bound on Wyner and Ziv's rate. Other arguments, result and
-    errors as in `blahut_arimoto`.
+    The optimum spends one slope everywhere, so it is the ordinary problem for each y (Gray 1973). It is a lower bound
+    on Wyner and Ziv's rate. Other arguments, result and errors as in `blahut_arimoto`.
+
+    Args:
+        joint: (symbols, side values) p(x, y).
     """
     p_xy = check_probabilities(joint, "joint distribution", 2)
     d = check_distortion(distortion, len(p_xy))
@@ -244,7 +253,16 @@ def _longest(values: Array, move: Array) -> float:
 
 
 def check_probabilities(values: npt.ArrayLike, what: str, dims: int) -> Array:
-    """`values` as float64 probabilities that sum to 1. Raises InputError where they are none."""
+    """`values` as float64 probabilities that sum to 1.
+
+    Args:
+        values: what may be such.
+        what: their name, for errors.
+        dims: number of dimensions.
+
+    Raises:
+        InputError: where they are none.
+    """
     p = np.asarray(values, dtype=np.float64)
     if p.ndim != dims or not p.size:
         raise InputError(f"the {what} must be an array of {dims} dimension(s) and not empty, not {p.shape}")
@@ -254,7 +272,11 @@ def check_probabilities(values: npt.ArrayLike, what: str, dims: int) -> Array:
 
 
 def check_distortion(values: npt.ArrayLike, symbols: int) -> Array:
-    """`values` as a float64 matrix with a row for each symbol. Raises InputError."""
+    """`values` as a float64 matrix with a row for each symbol.
+
+    Raises:
+        InputError: where they are no such matrix, or not finite and >= 0.
+    """
     d = np.asarray(values, dtype=np.float64)
     if d.ndim != 2 or d.shape[0] != symbols or not d.size:
         raise InputError(f"the distortion matrix must be ({symbols}, reproductions), not {d.shape}")
@@ -264,7 +286,11 @@ def check_distortion(values: npt.ArrayLike, symbols: int) -> Array:
 
 
 def check_slope(slope_nats: float) -> float:
-    """A slope in nats per unit of distortion. Raises InputError where it is not above 0."""
+    """A slope in nats per unit of distortion.
+
+    Raises:
+        InputError: where it is not above 0.
+    """
     if not (math.isfinite(slope_nats) and slope_nats > 0):
         raise InputError(f"a slope must be a number above 0 (nats per unit of distortion), not {slope_nats}")
     return float(slope_nats)

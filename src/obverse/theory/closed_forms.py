@@ -126,11 +126,14 @@ def gaussian_wyner_ziv_rate_bits(conditional_variance: float, distortion: float)
 def gaussian_rdp_rate_bits(variance: float, distortion: float, perception: float = 0.0) -> float:
     """Rate-distortion-perception function of a Gaussian, bits.
 
-    distortion: mean squared error at most this. perception: squared 2-Wasserstein distance between the
-    distributions of x and its reconstruction at most this; 0 is perfect realism, math.inf no constraint.
-
     >>> round(gaussian_rdp_rate_bits(1.0, 0.3), 4), round(gaussian_rdp_rate_bits(1.0, 0.3, math.inf), 4)
     (0.9247, 0.8685)
+
+    Args:
+        variance: of the source.
+        distortion: mean squared error at most this.
+        perception: squared 2-Wasserstein distance between the distributions of x and its reconstruction at most this; 0
+            is perfect realism, math.inf no constraint.
     """
     _positive(variance=variance, distortion=distortion)
     if not perception >= 0:
@@ -160,11 +163,13 @@ def water_level(variances: npt.ArrayLike, distortion: float) -> float:
 def parallel_gaussians_rate_bits(variances: npt.ArrayLike, distortion: float) -> float:
     """R(D) of independent Gaussians by reverse water-filling, squared error; both means per component.
 
-    variances: (n,) variances, or samples of a power spectral density at equal steps of frequency: then D and R
-    are per sample of the process.
-
     >>> parallel_gaussians_rate_bits([4.0, 1.0], 1.0)
     0.5
+
+    Args:
+        variances: (n,) variances, or samples of a power spectral density at equal steps of frequency: then D and R are
+            per sample of the process.
+        distortion: D.
     """
     theta = water_level(variances, distortion)
     values = _variances(variances)

@@ -26,11 +26,13 @@ NATS_PER_BIT = math.log(2)
 class RateDistortionPoint:
     """One point of a curve and the line below it.
 
-    distortion: mean distortion per sample. rate_bits: a rate that achieves it, bits per sample.
-    lower_rate_bits: no code of less rate has this distortion; NaN where no such bound is known. Below 0 it says
-    nothing here, but the line through it still bounds other distortions.
-    slope_nats: the slope s = -dR/dD in nats per unit of distortion, NaN where it is not known. With a lower bound
-    it bounds every d: R(d) >= lower_rate_bits - s (d - distortion) / ln 2.
+    Attributes:
+        slope_nats: the slope s = -dR/dD in nats per unit of distortion, NaN where it is not known. With a lower bound
+            it bounds every d: R(d) >= lower_rate_bits - s (d - distortion) / ln 2.
+        distortion: mean distortion per sample.
+        rate_bits: a rate that achieves it, bits per sample.
+        lower_rate_bits: no code of less rate has this distortion; NaN where no such bound is known. Below 0 it says
+            nothing here, but the line through it still bounds other distortions.
     """
 
     slope_nats: float
@@ -47,7 +49,9 @@ class RateDistortionPoint:
 class RateDistortionCurve:
     """Points by rising distortion; made by `RateDistortionCurve.through`.
 
-    name: what is plotted, for legends. points: at least one.
+    Attributes:
+        name: what is plotted, for legends.
+        points: at least one.
     """
 
     name: str
@@ -55,7 +59,11 @@ class RateDistortionCurve:
 
     @staticmethod
     def through(name: str, points: list[RateDistortionPoint]) -> RateDistortionCurve:
-        """The curve through these points, in any order. Raises InputError where there are none."""
+        """The curve through these points, in any order.
+
+        Raises:
+            InputError: where there are none.
+        """
         if not points:
             raise InputError(f"the curve {name!r} has no points: give at least one slope or distortion")
         return RateDistortionCurve(name, tuple(sorted(points, key=lambda p: (p.distortion, -p.rate_bits))))
@@ -87,8 +95,10 @@ class RateDistortionCurve:
     def rate_bits_at(self, distortion: float) -> float:
         """An upper bound on R(distortion): the chord between the two points beside it (time sharing).
 
-        Beyond the last point it stays at that point's rate. Raises InputError below the first point, where
-        nothing is known from above.
+        Beyond the last point it stays at that point's rate.
+
+        Raises:
+            InputError: below the first point, where nothing is known from above.
         """
         if not distortion >= self.points[0].distortion:
             raise InputError(
@@ -130,11 +140,17 @@ def point_at_distortion(
 ) -> RateDistortionPoint:
     """The point of a curve at a given distortion, from `solve`, which finds the point of a given slope.
 
-    slope_nats: a first guess, by default 1 / (2 distortion), the Gaussian's. The search brackets the
-    distortion between two slopes and stops when the chord between their points is within tolerance_bits of
-    the point at which their lines meet: so it also ends on a straight piece of the curve, where one slope
-    has many distortions. rate_bits is on the chord, lower_rate_bits on the higher of the two lines.
-    Where R(distortion) = 0 the point has rate 0 and slope 0.
+    The search brackets the distortion between two slopes and stops when the chord between their points is within
+    tolerance_bits of the point at which their lines meet: so it also ends on a straight piece of the curve, where one
+    slope has many distortions. rate_bits is on the chord, lower_rate_bits on the higher of the two lines. Where
+    R(distortion) = 0 the point has rate 0 and slope 0.
+
+    Args:
+        solve: slope to point.
+        distortion: that of the point.
+        slope_nats: a first guess, by default 1 / (2 distortion), the Gaussian's.
+        tolerance_bits: where the search stops.
+        max_solves: how often `solve` may be called.
     """
     if not distortion > 0:
         raise InputError(f"a distortion to find the rate for must be above 0, not {distortion}")

@@ -33,7 +33,10 @@ def joint_density_of(
     """Grid of x (points,) and p(x, y) (points, side values) from scalar pairs (n,) and (n,).
 
     Where y has at most 64 values, each many times, they are its alphabet, and x has a kernel density for each;
-    otherwise y has a grid of side_points. Raises InputError for pairs of unequal length, constant or NaN.
+    otherwise y has a grid of side_points.
+
+    Raises:
+        InputError: for pairs of unequal length, constant or NaN.
     """
     a, b = _scalars(x, "x"), _scalars(y, "side information y")
     if len(a) != len(b):
@@ -69,7 +72,11 @@ def joint_density_of(
 
 
 def symbols_of(x: npt.ArrayLike, what: str = "x") -> tuple[Array, npt.NDArray[np.int64]]:
-    """The distinct values of scalar samples and each sample's index. Raises InputError for more than 64."""
+    """The distinct values of scalar samples and each sample's index.
+
+    Raises:
+        InputError: for more than 64.
+    """
     values, indices = np.unique(_scalars(x, what), return_inverse=True)
     if len(values) > MAX_SYMBOLS:
         raise InputError(

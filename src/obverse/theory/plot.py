@@ -18,7 +18,13 @@ _MARKS = "osD^vPX*"
 
 @dataclass(frozen=True)
 class Measured:
-    """What a codec reached: mean distortion per sample, bits per sample, and its name in the legend."""
+    """What a codec reached.
+
+    Attributes:
+        distortion: mean per sample.
+        rate_bits: bits per sample.
+        label: its name in the legend.
+    """
 
     distortion: float
     rate_bits: float
@@ -32,8 +38,19 @@ def plot_curves(
     distortion_label: str = "mean squared error",
     logarithmic: bool = True,
 ) -> bytes:
-    """A PNG. Solid: what is achievable. Where the bound below differs visibly, it is dotted and the area between
-    is shaded. logarithmic: the distortion axis. Raises InputError where there is nothing to draw.
+    """A PNG of curves and points.
+
+    Solid: what is achievable. Where the bound below differs visibly, it is dotted and the area between is shaded.
+
+    Args:
+        curves: rate over distortion.
+        points: what was measured.
+        title: above the plot.
+        distortion_label: below the distortion axis.
+        logarithmic: the distortion axis.
+
+    Raises:
+        InputError: where there is nothing to draw.
     """
     from matplotlib.figure import Figure  # a bare Figure draws with Agg and needs no display
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter

@@ -40,9 +40,13 @@ from obverse.theory.wasserstein_gd import check_samples
 class SandwichRecipe:
     """How the two networks are trained and measured.
 
-    steps: of Adam, for each of the two. batch: samples a step of the upper bound. k: samples a step of the lower
-    bound, whose mean stands for E. hidden: units of the two hidden layers. components: of the mixture p(z). lr:
-    at the start, falling to 0 along a cosine.
+    Attributes:
+        steps: of Adam, for each of the two.
+        batch: samples a step of the upper bound.
+        k: samples a step of the lower bound, whose mean stands for E.
+        hidden: units of the two hidden layers.
+        components: of the mixture p(z).
+        lr: at the start, falling to 0 along a cosine.
     """
 
     steps: int = 2000
@@ -57,9 +61,11 @@ class SandwichRecipe:
 class Sandwich:
     """R(D) at one slope s between two bounds, on samples not trained on. Rates in bits per sample vector.
 
-    point: distortion (sum over dimensions) and rate of the autoencoder, and the lower bound at that distortion.
-    upper_error_bits, lower_error_bits: standard errors over the samples of R + s D / ln 2 and of its lower bound.
-    certified: whether every supremum in the lower bound was proven global; without, it is an estimate.
+    Attributes:
+        point: distortion (sum over dimensions) and rate of the autoencoder, and the lower bound at that distortion.
+        upper_error_bits: standard error over the samples of R + s D / ln 2.
+        lower_error_bits: standard error over the samples of its lower bound.
+        certified: whether every supremum in the lower bound was proven global; without, it is an estimate.
     """
 
     point: RateDistortionPoint
@@ -77,10 +83,17 @@ def sandwich(
 ) -> Sandwich:
     """Bound R(D) from both sides where its slope is -slope_nats.
 
-    samples: (n, dims) or (n,); a half (at most 100,000) is kept apart to measure on. slope_nats: s > 0 in nats
-    per unit of squared error, near dims / (2 D). progress: called after each of 2 * steps training steps. The
-    same seed gives the same bounds on the same machine; torch's own generator is left as it was.
-    Raises InputError for samples that cannot be used.
+    The same seed gives the same bounds on the same machine; torch's own generator is left as it was.
+
+    Args:
+        samples: (n, dims) or (n,); a half (at most 100,000) is kept apart to measure on.
+        slope_nats: s > 0 in nats per unit of squared error, near dims / (2 D).
+        recipe: how the networks are trained and measured.
+        seed: of all that is random.
+        progress: called after each of 2 * steps training steps.
+
+    Raises:
+        InputError: for samples that cannot be used.
     """
     recipe = recipe or SandwichRecipe()
     x = check_samples(samples, least=300)

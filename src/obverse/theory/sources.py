@@ -18,8 +18,14 @@ def discretise(
 ) -> tuple[Array, Array]:
     """A grid from low to high and the probabilities of its points, (points,) each.
 
-    density: of a scalar source, for an array of values; it need not be normalised. Raises InputError where the
-    range is empty or the density is negative, not finite or 0 everywhere.
+    Args:
+        density: of a scalar source, for an array of values; it need not be normalised.
+        low: where the grid begins.
+        high: where it ends.
+        points: how many.
+
+    Raises:
+        InputError: where the range is empty or the density is negative, not finite or 0 everywhere.
     """
     if not (math.isfinite(low) and math.isfinite(high) and low < high and points >= 2):
         raise InputError(f"a grid needs 2 points or more and low < high, not {points} from {low} to {high}")
@@ -28,13 +34,23 @@ def discretise(
 
 
 def discretise_pair(density: Callable[[Array, Array], Array], x: npt.ArrayLike, y: npt.ArrayLike) -> Array:
-    """p(x, y) on the grids x (n,) and y (m,): (n, m) probabilities. density(x, y) broadcasts."""
+    """p(x, y) on the grids x (n,) and y (m,): (n, m) probabilities.
+
+    Args:
+        density: density(x, y) broadcasts.
+        x: (n,).
+        y: (m,).
+    """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     return normalised(density(x[:, None], y[None]))
 
 
 def normalised(weights: npt.ArrayLike) -> Array:
-    """Weights as probabilities that sum to 1. Raises InputError where they are none."""
+    """Weights as probabilities that sum to 1.
+
+    Raises:
+        InputError: where they are none.
+    """
     values = np.asarray(weights, dtype=np.float64)
     if not np.isfinite(values).all() or (values < 0).any() or not values.sum() > 0:
         raise InputError("a density must be finite and >= 0, and not 0 everywhere on the grid")
@@ -93,7 +109,9 @@ class Banana:
     def grid(self, step: float, mass: float = 1e-6) -> tuple[Array, Array]:
         """Grid points (n, 2) at this step where the density matters, and their probabilities (n,).
 
-        mass: what is left out, as a share of the whole: the points of least density.
+        Args:
+            step: between neighbours.
+            mass: what is left out, as a share of the whole: the points of least density.
         """
         corners = self.sample(100_000, 0)
         margin = self.scales[0]

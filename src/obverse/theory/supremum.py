@@ -23,8 +23,12 @@ MAX_BOXES = 400_000
 
 @dataclass(frozen=True)
 class Supremum:
-    """value: in nats, an upper bound on the supremum where certified, else the best found. at: (dims,), where
-    the best value was found. certified: whether nothing greater exists.
+    """What `supremum` found.
+
+    Attributes:
+        value: in nats, an upper bound on the supremum where certified, else the best found.
+        at: (dims,), where the best value was found.
+        certified: whether nothing greater exists.
     """
 
     value: float
@@ -67,10 +71,17 @@ def ascend(z: Array, x: Array, log_w: Array, slope: float, steps: int) -> Array:
 def supremum(
     x: Array, log_w: Array, slope: float, tolerance_nats: float = 1e-3, starts: int = 200
 ) -> Supremum:
-    """The supremum over all z. x: (n, dims) centres, log_w: (n,) ln w_i; slope: s > 0.
+    """The supremum over all z.
 
-    Certified to tolerance_nats in up to 3 dimensions. Otherwise, or where that takes more than 400,000 boxes:
-    the best of mean-shift ascents from `starts` of the centres, `certified` False.
+    Certified to tolerance_nats in up to 3 dimensions. Otherwise, or where that takes more than 400,000 boxes: the best
+    of mean-shift ascents from `starts` of the centres, `certified` False.
+
+    Args:
+        x: (n, dims) centres.
+        log_w: (n,) ln w_i.
+        slope: s > 0.
+        tolerance_nats: to which it is certified.
+        starts: how many ascents there are.
     """
     if x.ndim != 2 or len(x) != len(log_w) or not len(x):
         raise InputError(f"centres (n, dims) and n weights are needed, not {x.shape} and {log_w.shape}")

@@ -29,9 +29,13 @@ from obverse.theory.curves import NATS_PER_BIT, Array, RateDistortionPoint
 
 @dataclass(frozen=True)
 class WassersteinEstimate:
-    """point: distortion (sum over dimensions) and rate per sample vector on samples not used for descent; no
-    lower bound (NaN). standard_error_bits: of rate + slope * distortion over those samples. particles: (n,
-    dims) reproductions.
+    """An upper estimate of R(D) at one slope.
+
+    Attributes:
+        point: distortion (sum over dimensions) and rate per sample vector on samples not used for descent; no lower
+            bound (NaN).
+        standard_error_bits: of rate + slope * distortion over those samples.
+        particles: (n, dims) reproductions.
     """
 
     point: RateDistortionPoint
@@ -51,10 +55,18 @@ def wasserstein_gd(
 ) -> WassersteinEstimate:
     """An upper estimate of R(D) where its slope is -slope_nats, from samples alone.
 
-    samples: (n, dims) or (n,) for scalars; a fifth of them (at most 20,000) is kept apart to measure on.
-    slope_nats: s > 0 in nats per unit of squared error, near dims / (2 D). batch: samples a step; all when there
-    are no more. step_size: 1 is the step that minimises Blahut-Arimoto's majoriser; it falls to a tenth.
-    progress: called after each step. Raises InputError for samples that cannot be used.
+    Args:
+        samples: (n, dims) or (n,) for scalars; a fifth of them (at most 20,000) is kept apart to measure on.
+        slope_nats: s > 0 in nats per unit of squared error, near dims / (2 D).
+        particles: number of reproductions.
+        steps: of the descent.
+        batch: samples a step; all when there are no more.
+        step_size: 1 is the step that minimises Blahut-Arimoto's majoriser; it falls to a tenth.
+        seed: of all that is random.
+        progress: called after each step.
+
+    Raises:
+        InputError: for samples that cannot be used.
     """
     x = check_samples(samples)
     slope = check_slope(slope_nats)
@@ -104,7 +116,11 @@ def _measure(test: Array, z: Array, slope: float) -> WassersteinEstimate:
 
 
 def check_samples(samples: npt.ArrayLike, least: int = 50) -> Array:
-    """Samples as (n, dims) float64. Raises InputError where they are too few, not finite or constant."""
+    """Samples as (n, dims) float64.
+
+    Raises:
+        InputError: where they are too few, not finite or constant.
+    """
     x = np.asarray(samples)
     if x.dtype.kind not in "fiub":
         raise InputError(f"samples must be real numbers, not {x.dtype}")

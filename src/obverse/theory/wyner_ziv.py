@@ -48,9 +48,12 @@ TINY = 1e-300
 class WynerZiv:
     """A solution at one slope.
 
-    point: distortion, achieved rate and lower bound. channel: (symbols, letters) q(u|x). decoder: (letters, side
-    values), t_u(y): indices of reproductions, or with squared error on a grid the reproductions themselves.
-    steps: how many alternations it took.
+    Attributes:
+        point: distortion, achieved rate and lower bound.
+        channel: (symbols, letters) q(u|x).
+        decoder: (letters, side values), t_u(y): indices of reproductions, or with squared error on a grid the
+            reproductions themselves.
+        steps: how many alternations it took.
     """
 
     point: RateDistortionPoint
@@ -68,9 +71,15 @@ def wyner_ziv(
 ) -> WynerZiv:
     """The point of R_WZ(D) of slope -slope_nats, over all strategies: both bounds are certified.
 
-    joint: (symbols, side values) p(x, y). distortion: (symbols, reproductions) >= 0. slope_nats: s > 0 in nats
-    per unit of distortion. tolerance_bits: stop when the bounds are that close, or after max_steps.
-    Raises InputError for more than 4,096 strategies; take `wyner_ziv_auxiliary` then.
+    Args:
+        joint: (symbols, side values) p(x, y).
+        distortion: (symbols, reproductions) >= 0.
+        slope_nats: s > 0 in nats per unit of distortion.
+        tolerance_bits: stop when the bounds are that close.
+        max_steps: stop after so many at the latest.
+
+    Raises:
+        InputError: for more than 4,096 strategies; take `wyner_ziv_auxiliary` then.
     """
     p_xy = check_joint(joint)
     d = check_distortion(distortion, len(p_xy))
@@ -99,9 +108,17 @@ def wyner_ziv_auxiliary(
 ) -> WynerZiv:
     """As `wyner_ziv` for alphabets of any size: an achievable rate, and the conditional R(D) below it.
 
-    letters: size of the alphabet of u, by default |X| + 1, which suffices (Wyner and Ziv 1976). restarts: the
-    best of so many random starts, and of one that begins at u = x. tolerance_bits: stop when 20 alternations
-    gain less than that. The strategies are optimised by descent, so that the result can lie above R_WZ(D).
+    The strategies are optimised by descent, so that the result can lie above R_WZ(D).
+
+    Args:
+        joint: as in `wyner_ziv`.
+        distortion: as in `wyner_ziv`.
+        slope_nats: as in `wyner_ziv`.
+        letters: size of the alphabet of u, by default |X| + 1, which suffices (Wyner and Ziv 1976).
+        restarts: the best of so many random starts, and of one that begins at u = x.
+        seed: of the random starts.
+        tolerance_bits: stop when 20 alternations gain less than that.
+        max_steps: stop after so many at the latest.
     """
     p_xy = check_joint(joint)
     d = check_distortion(distortion, len(p_xy))
@@ -167,9 +184,18 @@ def alternate(
     done: Callable[[_State], bool],
     channel: Array | None = None,
 ) -> tuple[_State, int]:
-    """Alternate until `done`. start: (letters, side values) r(u|y). cost(q): (symbols, letters) E_y d.
+    """Alternate until `done`.
 
     After every second step r is extrapolated as far as that lowers the objective (SQUAREM, on ln r).
+
+    Args:
+        p_xy: (symbols, side values) p(x, y).
+        slope: in nats per unit of distortion.
+        start: (letters, side values) r(u|y).
+        cost: cost(q) is (symbols, letters) E_y d.
+        max_steps: how many there may be.
+        done: whether a state is good enough.
+        channel: (symbols, letters) q(u|x) to begin with.
     """
     p_x, p_y = p_xy.sum(1), p_xy.sum(0)
     p_y_x = p_xy / p_x[:, None]  # p(y|x)

@@ -42,12 +42,19 @@ def wyner_ziv_squared_error(
 ) -> WynerZiv:
     """The point of slope -slope_nats of the Wyner-Ziv curve of a scalar x on a grid, squared error.
 
-    x: (symbols,) the values. joint: (symbols, side values) p(x, y); what y is does not matter. slope_nats: s > 0
-    in nats per unit of squared error; near 1 / (2 D) for the point at D. letters: of u, by default as many as
-    the range of x holds at this distortion. tolerance_bits: stop when 20 alternations gain less. bound:
-    whether to compute the lower bound, the conditional R(D), too (NaN without).
     The grid's step should be well below the square root of the distortion.
-    Raises InputError for values or probabilities that are none.
+
+    Args:
+        x: (symbols,) the values.
+        joint: (symbols, side values) p(x, y); what y is does not matter.
+        slope_nats: s > 0 in nats per unit of squared error; near 1 / (2 D) for the point at D.
+        letters: of u, by default as many as the range of x holds at this distortion.
+        tolerance_bits: stop when 20 alternations gain less.
+        max_steps: stop after so many at the latest.
+        bound: whether to compute the lower bound, the conditional R(D), too (NaN without).
+
+    Raises:
+        InputError: for values or probabilities that are none.
     """
     p_xy = check_joint(joint)
     values = np.asarray(x, dtype=np.float64)
@@ -104,7 +111,13 @@ def grid_rd(
 def grid_rate_bits(x: npt.ArrayLike, joint: npt.ArrayLike, distortion: float) -> float:
     """The Wyner-Ziv rate of a scalar pair on a grid at one mean squared error, bits per sample.
 
-    x: (symbols,) values. joint: (symbols, side values) p(x, y). Raises InputError for a distortion <= 0.
+    Args:
+        x: (symbols,) values.
+        joint: (symbols, side values) p(x, y).
+        distortion: the mean squared error.
+
+    Raises:
+        InputError: for a distortion <= 0.
     """
 
     def solve(slope: float) -> RateDistortionPoint:
