@@ -23,14 +23,23 @@ RECIPE, INPUTS = "recipe.json", "inputs.json"
 
 
 class Recipe(Fields):
-    """Base of recipes. A value that cannot be is a TrainingError."""
+    """Base of recipes.
+
+    Raises:
+        TrainingError: for a value that cannot be.
+    """
 
     error: ClassVar[type[TrainingError]] = TrainingError
 
 
 class Sizes(Fields):
-    """Base of the sizes of networks, which a model's configuration holds too: a value that cannot be is an InputError.
-    Fields that the data decide have `flag=False`."""
+    """Base of the sizes of networks, which a model's configuration holds too.
+
+    Fields that the data decide have `flag=False`.
+
+    Raises:
+        InputError: for a value that cannot be.
+    """
 
     error: ClassVar[type[InputError]] = InputError
 
@@ -40,7 +49,11 @@ class Inputs(Recipe):
     """Base of what runs learn from: paths, and how they are read. A run keeps them in `inputs.json`."""
 
     def check(self) -> None:
-        """Raises InputError for what is not there; before torch is imported and a folder is made."""
+        """Check that all is there, before torch is imported and a folder is made.
+
+        Raises:
+            InputError: for what is not there.
+        """
 
     @property
     def model_name(self) -> str:
@@ -55,7 +68,11 @@ class Inputs(Recipe):
 
     @classmethod
     def of_run(cls, run: Path, given: Mapping[str, Any]) -> Self:
-        """Those of a run, but for what is given here. Raises InputError where neither says what is needed."""
+        """Those of a run, but for what is given here.
+
+        Raises:
+            InputError: where neither says what is needed.
+        """
         try:
             values = json.loads((run / INPUTS).read_text())
             stored = {field.name: _typed(field.hint, values[field.name]) for field in cls.described()}

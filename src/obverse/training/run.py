@@ -35,7 +35,11 @@ FADE = 0.98  # of the running averages, a step
 
 
 def check_device(name: str) -> torch.device:
-    """The device: "cpu", "cuda", or "auto" for the faster that is here. Raises TrainingError when it is not."""
+    """The device: "cpu", "cuda", or "auto" for the faster that is here.
+
+    Raises:
+        TrainingError: when it is not here.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name != "cpu" and not (name.startswith("cuda") and torch.cuda.is_available()):
@@ -44,7 +48,11 @@ def check_device(name: str) -> torch.device:
 
 
 def make_folder(out: Path) -> None:
-    """The folder of a run. Raises OutputError."""
+    """The folder of a run.
+
+    Raises:
+        OutputError: when it cannot be made.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -60,7 +68,11 @@ def save_atomically(state: dict[str, object], path: Path) -> None:
 
 @contextmanager
 def resuming(checkpoint: Path) -> Iterator[None]:
-    """Around reading a checkpoint and taking over what it holds. Raises TrainingError for whatever fails there."""
+    """Around reading a checkpoint and taking over what it holds.
+
+    Raises:
+        TrainingError: for whatever fails there.
+    """
     try:
         yield
     except TrainingError as error:
@@ -76,9 +88,14 @@ def resuming(checkpoint: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Around taking a model from a checkpoint of a finished run. Raises InputError for whatever fails there.
+    """Around taking a model from a checkpoint of a finished run.
 
-    what: the checkpoint should be of, as errors say it.
+    Args:
+        path: the checkpoint.
+        what: what it should be of, as errors say it.
+
+    Raises:
+        InputError: for whatever fails there.
     """
     try:
         yield
@@ -110,7 +127,11 @@ class Stateful(Protocol):
 
 
 class Draws:
-    """torch's random numbers of a run alone, as a part of its checkpoint. generator: takes its place in calls."""
+    """torch's random numbers of a run alone, as a part of its checkpoint.
+
+    Attributes:
+        generator: takes its place in calls.
+    """
 
     def __init__(self, seed: int):
         self.generator = torch.Generator().manual_seed(seed)
@@ -125,7 +146,9 @@ class Draws:
 class Same:
     """What must be the same when a run goes on: a part of its checkpoint that refuses to be resumed otherwise.
 
-    values: plain ones; data: what is learned from.
+    Args:
+        values: plain ones.
+        *data: what is learned from.
     """
 
     def __init__(self, values: Mapping[str, Any], *data: torch.Tensor):
@@ -145,8 +168,13 @@ class Same:
 class Checkpoint:
     """`out`/checkpoint.pt: what a run that was stopped goes on from.
 
-    parts: by the names under which they are stored. rngs: random generators of numpy, likewise; torch's are stored too.
-    facts: what else a reader of the file needs. seconds: how often it is written.
+    Args:
+        out: the folder of the run.
+        device: where the parts are.
+        parts: modules, optimisers and the like, by the names under which they are stored.
+        rngs: random generators of numpy, likewise; torch's are stored too.
+        facts: what else a reader of the file needs.
+        seconds: how often it is written.
     """
 
     def __init__(
@@ -163,7 +191,11 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def resume(self) -> int:
-        """The step to go on with: 0 where there is no checkpoint. Raises TrainingError for a damaged one."""
+        """The step to go on with: 0 where there is no checkpoint.
+
+        Raises:
+            TrainingError: for a damaged one.
+        """
         if not self.path.exists():
             return 0
         with resuming(self.path):
@@ -195,7 +227,11 @@ class Checkpoint:
 class Progress:
     """What a run says: the averages of its last steps, how long is left, and what validation found.
 
-    step, steps: done when it starts, and in all. every: how many steps a line tells of.
+    Args:
+        out: the folder of the run.
+        step: steps done when it starts.
+        steps: in all.
+        every: how many steps a line tells of.
     """
 
     def __init__(self, out: Path, step: int, steps: int, every: int = 100):
@@ -204,7 +240,13 @@ class Progress:
         self._started = time.monotonic()
 
     def step(self, step: int, values: Mapping[str, float], more: str = "") -> None:
-        """After a step, the first of which is 1. more: what else a line says."""
+        """After a step.
+
+        Args:
+            step: its number; that of the first is 1.
+            values: numbers of the step, whose running averages a line says.
+            more: what else a line says.
+        """
         for name, value in values.items():
             self.running[name] = FADE * self.running.get(name, value) + (1 - FADE) * value
         if step % self.every:
@@ -237,7 +279,12 @@ class Settings(Protocol):
 
 @dataclass(frozen=True)
 class Unvalidated:
-    """Settings of a run without validation. steps: in all. checkpoint_seconds: between checkpoints."""
+    """Settings of a run without validation.
+
+    Attributes:
+        steps: in all.
+        checkpoint_seconds: between checkpoints.
+    """
 
     steps: int
     checkpoint_seconds: float
@@ -282,7 +329,10 @@ class Run:
         self._more = ""
 
     def resume(self) -> int:
-        """Go on from the checkpoint, if there is one; returns the steps that are done.
+        """Go on from the checkpoint, if there is one.
+
+        Returns:
+            The steps that are done.
 
         Raises:
             TrainingError: the checkpoint is damaged.
@@ -291,7 +341,12 @@ class Run:
         return self.step
 
     def log(self, more: str = "", **values: float) -> None:
-        """At the end of a step: what a line of progress says of it. more: words behind the running averages."""
+        """At the end of a step: what a line of progress says of it.
+
+        Args:
+            more: words behind the running averages.
+            **values: numbers of the step, whose running averages a line says.
+        """
         self._values, self._more = values, more
 
     def steps(
@@ -391,8 +446,13 @@ def _stopping() -> Iterator[_Stop]:
 def record_phase(path: Path, recipe: Any, config: Any, data: object, step: int, **facts: object) -> None:
     """Write the resolved recipe beside the weights. A run resumed with another recipe has several phases.
 
-    recipe: a dataclass; config: what `as_dict` tells the sizes of the model, None where the recipe has them; data,
-    facts: what it was trained on.
+    Args:
+        path: of the file.
+        recipe: a dataclass.
+        config: what `as_dict` tells the sizes of the model, None where the recipe has them.
+        data: what it was trained on.
+        step: steps done when the phase begins.
+        **facts: what else it was trained on.
     """
     phases = json.loads(path.read_text())["phases"] if path.exists() else []
     if not phases or phases[-1]["recipe"] != asdict(recipe):
@@ -402,7 +462,11 @@ def record_phase(path: Path, recipe: Any, config: Any, data: object, step: int, 
 
 
 def recorded_phases(checkpoint: Path) -> list[dict[str, Any]]:
-    """What `record_phase` wrote beside the checkpoint. Raises InputError."""
+    """What `record_phase` wrote beside the checkpoint.
+
+    Raises:
+        InputError: where it is not there, or not what `record_phase` writes.
+    """
     path = checkpoint.parent / "recipe.json"
     try:
         return list(json.loads(path.read_text())["phases"])

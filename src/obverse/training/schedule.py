@@ -7,7 +7,11 @@ from typing import Protocol
 
 
 class Schedule(Protocol):
-    """What a schedule reads of a recipe. decay: the last part of the steps, over which the rate falls to zero."""
+    """What a schedule reads of a recipe.
+
+    Attributes:
+        decay: the last part of the steps, over which the rate falls to zero.
+    """
 
     @property
     def lr(self) -> float: ...
