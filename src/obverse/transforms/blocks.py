@@ -41,7 +41,11 @@ class QualityVector(nn.Module):
         self.anchors = nn.Parameter(values)
 
     def forward(self, t: Tensor) -> Tensor:
-        """t: (B,) in [0, 1], the quality -> (B, channels, 1, 1)."""
+        """The vector of each quality, (B, channels, 1, 1).
+
+        Args:
+            t: (B,) in [0, 1], the quality.
+        """
         last = self.anchors.shape[0] - 1
         position = t.clamp(0, 1) * last
         low = position.floor().clamp(max=last - 1).long()

@@ -50,10 +50,15 @@ def sums_are_exact() -> bool:
 class ExactConv(nn.Module):
     """A convolution of integers, rescaled to integers. Zero padding of k // 2, stride 1.
 
-    weight: (out, in, k, k) integers; bias: (out,) integers; multiplier: (out,) integers of at least 1;
-    shift: rescaling by multiplier / 2**shift; low, high: the range that outputs are clipped to, numbers or
-    (out,) integers; max_input: the largest |x| that it will be given (inputs are the caller's to clip);
-    max_extra: the largest |extra_bias| that `forward` will be given.
+    Args:
+        weight: (out, in, k, k) integers.
+        bias: (out,) integers.
+        multiplier: (out,) integers of at least 1.
+        shift: rescaling by multiplier / 2**shift.
+        low: the least that outputs are clipped to, a number or (out,) integers.
+        high: the most that outputs are clipped to, a number or (out,) integers.
+        max_input: the largest |x| that it will be given (inputs are the caller's to clip).
+        max_extra: the largest |extra_bias| that `forward` will be given.
     """
 
     def __init__(
@@ -112,9 +117,11 @@ class ExactConv(nn.Module):
             return product.view(b, -1, h, w)
 
     def forward(self, x: Tensor, extra_bias: Tensor | None = None) -> Tensor:
-        """x: (B, in, H, W) integers, |x| <= max_input -> (B, out, H, W) integers in float64.
+        """(B, out, H, W) integers in float64.
 
-        extra_bias: (1, out, 1, 1) integers within max_extra, added to the sums.
+        Args:
+            x: (B, in, H, W) integers, |x| <= max_input.
+            extra_bias: (1, out, 1, 1) integers within max_extra, added to the sums.
         """
         a = self.accumulate(x).double()
         if extra_bias is not None:
@@ -155,11 +162,20 @@ def quantise_conv(
 ) -> tuple[ExactConv, Tensor]:
     """An exact layer that approximates a float one.
 
-    weight: (out, in, k, k) and bias (out,) of the float layer. Input channel c holds integers n that mean
-    n * input_scale[c]; output channel o is to hold integers that mean n * output_scale[o]. Weights get `bits`
-    bits with one step per output channel. extra_bias: (K, out) floats, other biases to be added at run time.
+    Args:
+        weight: (out, in, k, k) of the float layer.
+        bias: (out,) of the float layer.
+        input_scale: input channel c holds integers n that mean n * input_scale[c].
+        output_scale: output channel o is to hold integers that mean n * output_scale[o].
+        low: as `ExactConv` takes it.
+        high: as `ExactConv` takes it.
+        max_input: as `ExactConv` takes it.
+        extra_bias: (K, out) floats, other biases to be added at run time.
+        bits: those of the weights, with one step per output channel.
 
-    Returns the layer and extra_bias in units of its integer sums, (K, out) integers (empty without).
+    Returns:
+        The layer.
+        extra_bias in units of its integer sums, (K, out) integers (empty without).
     """
     folded = weight.double() * input_scale.double().view(1, -1, 1, 1)
     top = 2 ** (bits - 1) - 1

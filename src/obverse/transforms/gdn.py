@@ -42,7 +42,11 @@ class GDN(nn.Module):
 
     beta (C,) and gamma (C, C) are what `root_beta` and `root_gamma` give squared, less the pedestal; so they stay above
     1e-6 and at 0, and small ones move in small steps (Ballé, Laparra, Simoncelli, ICLR 2017, section 6.2).
-    channels: C. start: of the diagonal of gamma.
+
+    Args:
+        channels: C.
+        inverse: multiply instead of dividing.
+        start: of the diagonal of gamma.
     """
 
     def __init__(self, channels: int, inverse: bool = False, start: float = 0.1):

@@ -13,8 +13,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Window:
-    """`core`: the (rows, columns) to be kept; `padded`: core plus halo, within the image;
-    `inside`: where the core lies within `padded`."""
+    """A part of an image, as slices of (rows, columns).
+
+    Attributes:
+        core: what is to be kept.
+        padded: core plus halo, within the image.
+        inside: where the core lies within `padded`.
+    """
 
     core: tuple[slice, slice]
     padded: tuple[slice, slice]
