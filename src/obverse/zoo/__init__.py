@@ -58,12 +58,20 @@ def model_folder(name: str) -> Path:
 
 
 def load_model(name: str) -> StoredModel:
-    """Read a model by its name. Raises ModelError when it is not there."""
+    """Read a model by its name.
+
+    Raises:
+        ModelError: when it is not there.
+    """
     return load_model_from(model_folder(name))
 
 
 def load_model_from(folder: Path) -> StoredModel:
-    """Read a model by its folder. Raises ModelError when it is not there or damaged."""
+    """Read a model by its folder.
+
+    Raises:
+        ModelError: when it is not there or damaged.
+    """
     name = folder.resolve().name
     try:
         weights = (folder / WEIGHTS).read_bytes()
@@ -85,7 +93,11 @@ def load_model_from(folder: Path) -> StoredModel:
 
 
 def stored_model(name_or_folder: str) -> StoredModel:
-    """Read a model by its folder, or else by its name. Raises ModelError when it is not there or damaged."""
+    """Read a model by its folder, or else by its name.
+
+    Raises:
+        ModelError: when it is not there or damaged.
+    """
     folder = Path(name_or_folder)
     return load_model_from(folder) if (folder / CONFIG).is_file() else load_model(name_or_folder)
 
@@ -133,10 +145,20 @@ def _codec_of(folder: Path) -> str:
 def store_model(
     folder: Path, weights: bytes, config: dict[str, Any], card: str, packed: bytes | None = None
 ) -> StoredModel:
-    """Write a model's three files, each whole or not at all; returns the model as it would be loaded.
+    """Write a model's three files, each whole or not at all.
 
-    weights: the bytes of a safetensors file; packed: the same behind `pack`, where that is made already. config: plain
-    values; its "codec" is the id of the codec. Raises OutputError.
+    Args:
+        folder: made if it is not there.
+        weights: the bytes of a safetensors file.
+        config: plain values; its "codec" is the id of the codec.
+        card: the text of card.md.
+        packed: the weights behind `pack`, where that is made already.
+
+    Returns:
+        The model as it would be loaded.
+
+    Raises:
+        OutputError: where the folder cannot be made, or a file not be written.
     """
     text = json.dumps(config, indent=2).encode()
     try:
