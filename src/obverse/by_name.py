@@ -21,9 +21,14 @@ def is_name(text: str) -> bool:
 
 
 def imported(text: str, what: str) -> Any:
-    """What `module:name` names; the module may lie in the working folder. what: it should be, as errors say it.
+    """What `module:name` names; the module may lie in the working folder.
 
-    Raises InputError.
+    Args:
+        text: `module:name`.
+        what: what it should be, as errors say it.
+
+    Raises:
+        InputError: for what cannot be imported.
     """
     module, _, name = text.partition(":")
     try:

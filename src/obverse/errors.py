@@ -161,7 +161,8 @@ class WrongModelError(DecodeError):
 class UnrecoverableBlockError(DecodeError):
     """A block of Slepian-Wolf code does not decode with this side information: the wrong one, or too noisy.
 
-    block: the number of the block, from 0.
+    Attributes:
+        block: the number of the block, from 0.
     """
 
     exit_code = 18

@@ -29,7 +29,20 @@ from obverse.errors import ObverseError, OptionError
 
 @dataclass(frozen=True)
 class About:
-    """What a field says of itself; the arguments of `option`."""
+    """What a field says of itself; the arguments of `option`.
+
+    Attributes:
+        help: one sentence, as `--help` shows it.
+        low: the smallest value.
+        high: the largest value.
+        above: a lower bound that is excluded.
+        below: an upper bound that is excluded.
+        choices: the values of a text.
+        short: a short flag, "-q".
+        parse: what makes a value of the text of a flag, where that is more than its type says.
+        flag: whether the command line has it.
+        compared: values at which codecs are compared.
+    """
 
     help: str
     low: float | None = None
@@ -46,17 +59,21 @@ class About:
 def option(default: Any, help: str, **about: Any) -> Any:
     """A field of an options class.
 
-    default: `dataclasses.MISSING` for what must be given. help: one sentence, as `--help` shows it. low, high: the
-    smallest and largest value; above, below: bounds that are excluded. choices: the values of a text. short: a short
-    flag, "-q". parse: what makes a value of the text of a flag, where that is more than its type says. flag: whether
-    the command line has it. compared: values at which codecs are compared.
+    Args:
+        default: `dataclasses.MISSING` for what must be given.
+        help: one sentence, as `--help` shows it.
+        **about: what else `About` has.
     """
     return field(default=default, metadata={"about": About(help, **about)})
 
 
 @dataclass(frozen=True)
 class OptionField:
-    """A field as readers of the declaration see it. kind: int, float, str, bool, or None for what is not checked."""
+    """A field as readers of the declaration see it.
+
+    Attributes:
+        kind: int, float, str, bool, or None for what is not checked.
+    """
 
     name: str
     kind: type | None
@@ -70,7 +87,15 @@ class OptionField:
         return self.default is MISSING
 
     def check(self, value: Any, error: type[ObverseError] = OptionError) -> None:
-        """Raises OptionError, or the error given, for a value of another kind, or out of range."""
+        """Check a value of the field.
+
+        Args:
+            value: what was given.
+            error: what is raised.
+
+        Raises:
+            OptionError: or the error given, for a value of another kind, or out of range.
+        """
         if self.kind is None or (value is None and self.default is None):
             return
         if not self._fits(value):
@@ -129,7 +154,15 @@ class Fields:
 
     @classmethod
     def checked(cls, what: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The values, if all of them are fields. what: whose they are, for errors. Raises the class's error."""
+        """The values, if all of them are fields.
+
+        Args:
+            what: whose they are, for errors.
+            given: values by name.
+
+        Raises:
+            ObverseError: the class's error, for a name that is not known.
+        """
         check_names(given, [about.name for about in cls.described()], what, cls.error)
         return dict(given)
 
@@ -143,7 +176,8 @@ class Fields:
 class Options(Fields):
     """What every codec takes.
 
-    metadata: plain values under names, kept in the file.
+    Attributes:
+        metadata: plain values under names, kept in the file.
     """
 
     metadata: Mapping[str, Any] | None = option(None, "KEY=TEXT to store in the file.", flag=False)
@@ -160,7 +194,15 @@ class Options(Fields):
 
     @classmethod
     def of(cls, codec: str, given: Mapping[str, Any]) -> Self:
-        """The options of these names and values. codec: id, for errors. Raises OptionError."""
+        """The options of these names and values.
+
+        Args:
+            codec: id, for errors.
+            given: values by name.
+
+        Raises:
+            OptionError: for an option that there is not, or a value that it cannot have.
+        """
         return cls(**cls.checked(f"the codec {codec!r}", given))
 
 
@@ -168,7 +210,8 @@ class Options(Fields):
 class LimitedOptions(Options):
     """For codecs that check the size of what they are given.
 
-    limits: what may be coded; `Limits.unlimited()` for data that you trust.
+    Attributes:
+        limits: what may be coded; `Limits.unlimited()` for data that you trust.
     """
 
     limits: Limits | None = option(None, "What may be coded.", flag=False)
@@ -177,7 +220,17 @@ class LimitedOptions(Options):
 def check_names(
     given: Iterable[str], known: Collection[str], what: str, error: type[ObverseError] = OptionError
 ) -> None:
-    """Raises the error for a name that is not known, with what may have been meant. what: whose options they are."""
+    """Check that all names are known.
+
+    Args:
+        given: the names.
+        known: those that there are.
+        what: whose options they are.
+        error: what is raised.
+
+    Raises:
+        OptionError: or the error given, for a name that is not known, with what may have been meant.
+    """
     for name in given:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
@@ -204,7 +257,11 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 
 def parse_bytes(text: str) -> int:
-    """'40k', '1.5M', '40000' -> bytes (k = 1,000, Ki = 1,024). Raises OptionError."""
+    """'40k', '1.5M', '40000' -> bytes (k = 1,000, Ki = 1,024).
+
+    Raises:
+        OptionError: for what is not a number of bytes of at least 1.
+    """
     units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
     body = text.strip().lower().removesuffix("b")
     number = body.rstrip("kmgi")

@@ -23,7 +23,9 @@ from obverse.fields import Options
 class Command:
     """A command that a method adds to `obverse`.
 
-    name: on the command line. run: "module:function", whose docstring is the help, or "module:app".
+    Attributes:
+        name: on the command line.
+        run: "module:function", whose docstring is the help, or "module:app".
     """
 
     name: str
@@ -37,16 +39,17 @@ class Training:
     Either `run` trains in a folder, and `export` makes the model of it, at the end of a run or of what it has come to;
     or `fit` makes the model in minutes, and there is no `obverse export ID`.
 
-    inputs: "module:Class", an `obverse.training.recipe.Inputs`: what a run learns from.
-    recipe: "module:Class", an `obverse.training.recipe.Recipe`: every number that decides the result.
-    sizes: "module:Class", an `obverse.training.recipe.Sizes` of the networks; None where the recipe has them.
-    run: "module:function", (inputs, out, recipe, sizes, device) -> None: trains in the folder `out`, going on from
-        its checkpoint. sizes are those that were given, by name.
-    export: "module:function", (inputs, checkpoint, out) -> facts: makes the model of a run in the folder `out`;
-        "fingerprint" is among the facts, and "summary", if there is more to say when the training ends.
-    fit: "module:function", (inputs, out, recipe) -> facts, the same: makes the model in the folder `out`.
-    help: a sentence or two, on what the data must be.
-    examples: lines for the help.
+    Attributes:
+        inputs: "module:Class", an `obverse.training.recipe.Inputs`: what a run learns from.
+        recipe: "module:Class", an `obverse.training.recipe.Recipe`: every number that decides the result.
+        run: "module:function", (inputs, out, recipe, sizes, device) -> None: trains in the folder `out`, going on from
+            its checkpoint. sizes are those that were given, by name.
+        export: "module:function", (inputs, checkpoint, out) -> facts: makes the model of a run in the folder `out`;
+            "fingerprint" is among the facts, and "summary", if there is more to say when the training ends.
+        fit: "module:function", (inputs, out, recipe) -> facts, the same: makes the model in the folder `out`.
+        sizes: "module:Class", an `obverse.training.recipe.Sizes` of the networks; None where the recipe has them.
+        help: a sentence or two, on what the data must be.
+        examples: lines for the help.
     """
 
     inputs: str
@@ -69,22 +72,23 @@ class Training:
 class Method:
     """One codec of one method of compression, declared.
 
-    id: the name in the file header and on the command line; it stays as it is for good.
-    package: of the declaration, `__name__`.
-    summary: one line for `obverse list`.
-    data: the kind of data, a key of `obverse.data.kinds.KINDS`, or "module:KIND" for one of the package's own.
-    codec: "module:Class".
-    paper: who described the method; "" for one of our own.
-    suffix: what a decoded file is called when nobody says ('.png').
-    lossless: whether the data come back as they were.
-    side_info: whether decoding needs side information; a codec that has no use for it refuses it.
-    default: whether it is the codec for its kind of data where nobody names one.
-    models: names of the shipped models; the first codes where none is named. None for a codec that needs none.
-    builds_on: ids of the codecs whose code or model this one imports.
-    options: "module:Class", a dataclass of `obverse.fields`; None for a codec without options.
-    facts: "module:function", header -> what `obverse info` says of a file; None for nothing but the header.
-    training: how its models are trained; None for what is not trained.
-    commands: further commands.
+    Attributes:
+        id: the name in the file header and on the command line; it stays as it is for good.
+        package: of the declaration, `__name__`.
+        summary: one line for `obverse list`.
+        data: the kind of data, a key of `obverse.data.kinds.KINDS`, or "module:KIND" for one of the package's own.
+        codec: "module:Class".
+        paper: who described the method; "" for one of our own.
+        suffix: what a decoded file is called when nobody says ('.png').
+        lossless: whether the data come back as they were.
+        side_info: whether decoding needs side information; a codec that has no use for it refuses it.
+        default: whether it is the codec for its kind of data where nobody names one.
+        models: names of the shipped models; the first codes where none is named. None for a codec that needs none.
+        builds_on: ids of the codecs whose code or model this one imports.
+        options: "module:Class", a dataclass of `obverse.fields`; None for a codec without options.
+        facts: "module:function", header -> what `obverse info` says of a file; None for nothing but the header.
+        training: how its models are trained; None for what is not trained.
+        commands: further commands.
     """
 
     id: str
@@ -105,7 +109,11 @@ class Method:
     commands: tuple[Command, ...] = ()
 
     def resolve(self, reference: str) -> Any:
-        """What "module:name" names, imported. Raises DeclarationError where it is not there."""
+        """What "module:name" names, imported.
+
+        Raises:
+            DeclarationError: where it is not there.
+        """
         module, _, name = self.where(reference).partition(":")
         try:
             return getattr(importlib.import_module(module), name)
@@ -116,7 +124,11 @@ class Method:
 
     @property
     def kind(self) -> Kind:
-        """How files of its data are read and written. Raises DeclarationError."""
+        """How files of its data are read and written.
+
+        Raises:
+            DeclarationError: where there is no such kind of data.
+        """
         kind = KINDS.get(self.data) or (self.resolve(self.data) if ":" in self.data else None)
         if not isinstance(kind, Kind):
             raise DeclarationError(
@@ -127,7 +139,11 @@ class Method:
 
     @property
     def options_class(self) -> type[Options]:
-        """The class of its options. Raises DeclarationError."""
+        """The class of its options.
+
+        Raises:
+            DeclarationError: where it is not there.
+        """
         return self.resolve(self.options) if self.options is not None else Options
 
     def where(self, reference: str) -> str:

@@ -36,7 +36,8 @@ class CodecEntry:
 def built_in_methods() -> dict[str, Method]:
     """The declarations of `obverse.codecs` by id, in the order of ids.
 
-    Raises DeclarationError for a folder that declares nothing, and for two declarations of one id.
+    Raises:
+        DeclarationError: for a folder that declares nothing, and for two declarations of one id.
     """
     import obverse.codecs
 
@@ -79,7 +80,9 @@ def list_methods() -> list[Method]:
 def find_method(codec_id: str) -> Method:
     """The declaration of the codec of this id.
 
-    Raises CodecNameError, listing the codecs that there are, and DeclarationError for a package that is not right.
+    Raises:
+        CodecNameError: where there is none; it lists the codecs that there are.
+        DeclarationError: for a package that is not right.
     """
     if codec_id in built_in_methods():
         return built_in_methods()[codec_id]
@@ -98,7 +101,8 @@ def find_method(codec_id: str) -> Method:
 def default_codec(data: str) -> str:
     """The id of the codec for this kind of data where nobody names one: "image" for images, say.
 
-    Raises CodecNameError for a kind of data of which no codec is the default.
+    Raises:
+        CodecNameError: for a kind of data of which no codec is the default.
     """
     for method in built_in_methods().values():
         if method.default and method.data == data:
@@ -109,7 +113,10 @@ def default_codec(data: str) -> str:
 def open_codec(name: str) -> Codec:
     """The codec of this id, or that of a trained model given by its name or folder, ready to use.
 
-    Raises CodecNameError, listing the codecs that there are, ModelError for a damaged model, and DeclarationError.
+    Raises:
+        CodecNameError: where there is none; it lists the codecs that there are.
+        ModelError: for a damaged model.
+        DeclarationError: for a package that is not right.
     """
     from obverse.zoo import CONFIG, load_model, load_model_from, model_names
 
