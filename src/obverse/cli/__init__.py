@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
 def _command(arguments: Sequence[str]) -> int:
     from obverse.cli.app import app, load_commands
 
-    if not set(arguments) - {"train", "--help", "-h"}:
+    if not set(arguments) - {"--help", "-h"}:
         load_commands()
     # a lone - is a path here (standard input or output), not an option
     tokens = ["./-" if token == "-" else token for token in arguments]

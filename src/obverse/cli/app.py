@@ -9,6 +9,7 @@ from __future__ import annotations
 from cyclopts import App
 
 import obverse
+from obverse.cli.training_help import export_help, train_help
 from obverse.errors import exit_codes
 from obverse.registry import list_methods
 
@@ -46,15 +47,16 @@ for _name, _run in {
     app.command(f"obverse.cli.{_run}", name=_name)
 for _method in list_methods():
     if _method.training is not None:
-        train_app.command(f"obverse.cli.training:train {_method.id}", name=_method.id)
+        _help = train_help(_method, _method.training)
+        train_app.command(f"obverse.cli.training:train {_method.id}", name=_method.id, help=_help)
         if _method.training.export is not None:
-            export_app.command(f"obverse.cli.training:export {_method.id}", name=_method.id)
+            _help = export_help(_method)
+            export_app.command(f"obverse.cli.training:export {_method.id}", name=_method.id, help=_help)
     for _command in _method.commands:
         app.command(_method.where(_command.run), name=_command.name)
 
 
 def load_commands() -> None:
-    """Import what methods add, so that lists of commands can show the first line of each."""
-    for group in (app, train_app, export_app):
-        for name in group:
-            group[name]
+    """Import the commands, so that their list can show the first line of each; those of trainings are known already."""
+    for name in app:
+        app[name]

@@ -154,11 +154,6 @@ def _described(command: Any, trained: Trained, inputs: Any, flags: Any) -> Calla
         "flags": Annotated[flags, Parameter(name="*")],
     }
     command.__name__ = f"train {trained.id}"
-    command.__doc__ = _help(
-        f"Train a model of {trained.id}; a run that was stopped goes on from its checkpoint.",
-        trained.training.help,
-        trained.training.examples,
-    )
     return cast("Callable[..., int]", command)
 
 
@@ -201,17 +196,7 @@ def export_command(trained: Trained) -> Callable[..., int]:
 
     command.__annotations__ |= {"inputs": Annotated[inputs, Parameter(name="*")]}
     command.__name__ = f"export {trained.id}"
-    command.__doc__ = _help(
-        f"Turn a training run of {trained.id}, finished or not, into a model that codes.",
-        "",
-        (f"obverse export {trained.id} runs/mine --out zoo/mine", "OBVERSE_ZOO=zoo obverse list"),
-    )
     return command
-
-
-def _help(first: str, more: str, examples: Sequence[str]) -> str:
-    lines = "\n".join(f"- `{line}`" for line in examples)
-    return "\n\n".join(part for part in (first, more, lines and f"For example:\n\n{lines}") if part)
 
 
 def _flags(name: str, groups: Sequence[tuple[str, type[Fields] | None]], required: bool = False) -> Any:
