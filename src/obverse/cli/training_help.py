@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from obverse.method import Method, Training
 
-
 RESUMED = "A run that was stopped goes on from its checkpoint."
 
 
