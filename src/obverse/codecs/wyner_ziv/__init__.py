@@ -59,8 +59,8 @@ TRELLIS = Method(
         inputs="recipe:PairInputs",
         recipe="recipe:TrellisRecipe",
         fit="train_trellis:fit",
-        help="A trellis, p(x|y) learned from the pairs, and a Slepian-Wolf code. A run that was stopped while it learned "
-        "p(x|y) goes on from its checkpoint.",
+        help="A trellis, p(x|y) learned from the pairs, and a Slepian-Wolf code. A run that was stopped while it "
+        "learned p(x|y) goes on from its checkpoint.",
         examples=(
             "obverse train wyner-ziv-trellis --data pairs.npz --rate 1.9 --out model",
             "obverse compress --codec model x.npy",
