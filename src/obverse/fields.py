@@ -19,8 +19,9 @@ import numbers
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from obverse.container.limits import Limits
@@ -72,7 +73,9 @@ class OptionField:
     """A field as readers of the declaration see it.
 
     Attributes:
-        kind: int, float, str, bool, or None for what is not checked.
+        kind: int, float, str, bool or Path, or None for what is not checked.
+        several: whether it is a tuple or a list of these.
+        count: of a tuple of so many.
     """
 
     name: str
@@ -80,6 +83,8 @@ class OptionField:
     default: Any
     about: About
     hint: Any = None
+    several: bool = False
+    count: int | None = None
 
     @property
     def required(self) -> bool:
@@ -102,7 +107,15 @@ class OptionField:
             raise error(f"{self.name} must be {self.expected}, not {value!r}")
 
     def _fits(self, value: Any) -> bool:
+        if not self.several:
+            return self._fits_one(value)
+        fits = isinstance(value, list | tuple) and self.count in (None, len(value))
+        return fits and all(self._fits_one(one) for one in value)
+
+    def _fits_one(self, value: Any) -> bool:
         about = self.about
+        if self.kind is Path:
+            return isinstance(value, str | Path)
         if self.kind is bool or self.kind is str:
             return isinstance(value, self.kind) and (about.choices is None or value in about.choices)
         number = numbers.Integral if self.kind is int else numbers.Real
@@ -123,12 +136,15 @@ class OptionField:
     def expected(self) -> str:
         """What a value must be, in words."""
         about = self.about
+        if self.several:
+            one = replace(self, several=False).expected
+            return f"{self.count or 'a list'}{' of' * (self.count is None)} values, each {one}"
         if about.choices is not None:
             return "one of " + ", ".join(about.choices)
         if self.kind is bool:
             return "True or False"
-        if self.kind is str:
-            return "a text"
+        if self.kind is str or self.kind is Path:
+            return "a path" if self.kind is Path else "a text"
         number = f"a {'whole ' if self.kind is int else ''}number"
         if about.low is not None and about.high is not None:
             return f"{number} from {about.low} to {about.high}"
@@ -247,9 +263,15 @@ def _fields(options: type[Fields]) -> Iterator[OptionField]:
     hints = typing.get_type_hints(options)
     for entry in fields(options):  # type: ignore[arg-type]  # the subclasses are dataclasses
         kinds = [kind for kind in _members(hints[entry.name]) if kind is not types.NoneType]
-        kind = kinds[0] if len(kinds) == 1 and kinds[0] in (int, float, str, bool) else None
-        about = entry.metadata["about"]
-        yield OptionField(entry.name, kind, entry.default, about, hints[entry.name])
+        about, hint = entry.metadata["about"], hints[entry.name]
+        one = kinds[0] if len(kinds) == 1 else None
+        several, count = typing.get_origin(one) in (tuple, list), None
+        if several:
+            elements = typing.get_args(one)
+            open_ended = typing.get_origin(one) is list or elements[-1] is Ellipsis
+            one, count = elements[0], None if open_ended else len(elements)
+        kind = one if one in (int, float, str, bool, Path) else None
+        yield OptionField(entry.name, kind, entry.default, about, hint, several and kind is not None, count)
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

@@ -49,7 +49,7 @@ class ToyRecipe(Recipe):
 @dataclass(frozen=True)
 class ToySizes(Sizes):
     width: int = option(4, "Channels.", low=1)
-    blocks: tuple[int, int] = option((1, 2), "Of both parts.")
+    blocks: tuple[int, int] = option((1, 2), "Of both parts.", low=0, high=9)
     seen: int = option(0, "What the data decide.", flag=False)
 
 
@@ -134,6 +134,11 @@ def test_a_recipe_from_a_file_and_flags_that_count_more(folder: Path, text: dict
         ('{"step": 7}', "the training of toy has no option 'step'; did you mean 'steps'"),
         ("[1]", "is no recipe"),
         ("{", "is no recipe"),
+        ('{"steps": "x"}', "recipe.json: steps must be a whole number from 1, not 'x'"),
+        ('{"blocks": 3}', "blocks must be 2 values, each a whole number from 0 to 9, not 3"),
+        ('{"blocks": [1, 2, 3]}', "blocks must be 2 values"),
+        ('{"blocks": [1, "a"]}', "blocks must be 2 values"),
+        ('{"width": null}', "width must be"),
         ('{"phases": []}', "is no recipe"),
         ('{"phases": [{"recipe": 7}]}', "is no recipe"),
     ],
@@ -153,6 +158,7 @@ def test_files_that_are_no_recipe(folder: Path, text: str, sentence: str) -> Non
         (["--lr", "nan"], "--lr must be a number above 0, not nan"),
         (["--kind", "c"], "--kind must be one of a, b"),
         (["--width", "0"], "--width must be"),
+        (["--blocks", "1", "10"], "--blocks must be 2 values"),
         (["--steps", "3", "--middle", "4"], "the middle cannot be behind the end"),
     ],
 )
@@ -164,7 +170,7 @@ def test_what_flags_cannot_be(folder: Path, words: list[str], sentence: str) -> 
 
 def test_a_file_with_a_value_that_cannot_be(folder: Path) -> None:
     Path("recipe.json").write_text('{"steps": 0}')
-    with pytest.raises(UsageError, match="steps must be"):
+    with pytest.raises(TrainingError, match="steps must be"):
         train("--recipe", "recipe.json")
     assert not Path("run").exists()
 
@@ -197,9 +203,10 @@ def test_export_knows_the_data_of_a_run(
     Path("../run/inputs.json").unlink()
     with pytest.raises(InputError, match="give --data"):
         app(["../run", "--out", "y"])
-    Path("../run/inputs.json").write_text("{")
-    with pytest.raises(InputError, match="does not say what the run learned from"):
-        app(["../run", "--out", "y"])
+    for damaged in ("{", '{"data": 5, "mirror": false}', '{"data": ["a"], "mirror": 1}', "[]"):
+        Path("../run/inputs.json").write_text(damaged)
+        with pytest.raises(InputError, match="does not say what the run learned from"):
+            app(["../run", "--out", "y"])
     with pytest.raises(InputError, match="no checkpoint"):
         app([".", "--out", "y"])
     assert not Path("y").exists()

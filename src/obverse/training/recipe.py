@@ -76,9 +76,11 @@ class Inputs(Recipe):
         try:
             values = json.loads((run / INPUTS).read_text())
             stored = {field.name: _typed(field.hint, values[field.name]) for field in cls.described()}
+            for field in cls.described():
+                field.check(stored[field.name], InputError)
         except FileNotFoundError:
             stored = {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, InputError) as error:
             raise InputError(f"{run / INPUTS} does not say what the run learned from: {error}") from error
         values = stored | dict(given)
         for field in cls.described():
@@ -137,5 +139,11 @@ def read_recipe(path: Path, what: str, *classes: type[Fields]) -> list[dict[str,
             if field.name in text and field.name not in taken and field.about.flag
         }
         taken |= {field.name for field in kind.described()}
+        for field in kind.described():
+            if field.name in values:
+                try:
+                    field.check(values[field.name], TrainingError)
+                except TrainingError as error:
+                    raise TrainingError(f"{path}: {error}") from None
         found.append(values)
     return found

@@ -76,9 +76,13 @@ class SplitConfig(Sizes):
         0, "The last layer of the teacher that is stood in for, 0 for its stem.", low=0, high=5
     )
     codes: int = option(48, "Channels of the code.", low=1, high=MOST_WIDTH)
-    widths: tuple[int, int] = option((64, 48), "Channels of the encoder's two inner layers.")
-    kernels: tuple[int, int, int] = option((5, 5, 3), "Sizes of the encoder's three kernels, odd.")
-    strides: tuple[int, int, int] = option((2, 2, 2), "Of the same.", flag=False)
+    widths: tuple[int, int] = option(
+        (64, 48), "Channels of the encoder's two inner layers.", low=1, high=MOST_WIDTH
+    )
+    kernels: tuple[int, int, int] = option(
+        (5, 5, 3), "Sizes of the encoder's three kernels, odd.", low=1, high=MOST_KERNEL
+    )
+    strides: tuple[int, int, int] = option((2, 2, 2), "Of the same.", low=1, high=MOST_STRIDE, flag=False)
     decoder_blocks: int = option(2, "Residual blocks of the decoder.", low=1, high=MOST_BLOCKS)
     reconstructs: bool = option(False, "Whether there is a synthesis.", flag=False)
 
