@@ -6,6 +6,7 @@ file is not what this writes.
 
 from __future__ import annotations
 
+import argparse
 import ast
 from pathlib import Path
 
@@ -92,4 +93,5 @@ def stub() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     TARGET.write_text(stub())

@@ -94,6 +94,8 @@ def _formatted(row: dict[str, str], text: str) -> str:
     if name not in row:
         raise PageError(f"no column is called {name}; there are {', '.join(row)}")
     value = _value(row[name])
+    if value != value:  # not a number
+        return ""
     return row[name] if isinstance(value, str) or not form else format(value, form)
 
 

@@ -9,6 +9,7 @@ A third party declares a codec as the built-in ones do, and names the declaratio
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 from dataclasses import dataclass
@@ -88,10 +89,11 @@ def find_method(codec_id: str) -> Method:
         return built_in_methods()[codec_id]
     found = [entry for entry in _third_party() if entry.name == codec_id]
     if not found:
-        known = ", ".join(dict.fromkeys(entry.id for entry in list_codecs()))
-        raise CodecNameError(
-            f"there is no codec {codec_id!r} here (there are: {known}); install the package that brings it"
-        )
+        ids = list(dict.fromkeys(entry.id for entry in list_codecs()))
+        models = [name for method in built_in_methods().values() for name in method.models]
+        close = difflib.get_close_matches(codec_id, ids + models, 1)
+        hint = f"did you mean {close[0]!r}?" if close else "install the package that brings it"
+        raise CodecNameError(f"there is no codec {codec_id!r} here (there are: {', '.join(ids)}); {hint}")
     if len(found) > 1:
         packages = " and ".join(sorted(map(_package, found)))
         raise DeclarationError(f"{packages} both bring a codec {codec_id!r}; uninstall one of them")

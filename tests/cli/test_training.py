@@ -109,6 +109,17 @@ def test_every_field_is_a_flag_and_defaults_are_those_of_the_fields(folder: Path
     assert train(*words, "--blocks", "3", "4") == given | {"codec": "toy", "mirror": True, "seen": 0}
 
 
+def test_a_model_that_wrote_files_is_kept_when_its_run_goes_on(folder: Path, capsys: Capture) -> None:
+    train("--steps", "3")
+    first = load_model_from(Path("run/model")).fingerprint
+    train("--steps", "3")  # nothing new
+    assert [path.name for path in Path("run").iterdir() if path.is_dir()] == ["model"]
+    train("--steps", "5")
+    assert load_model_from(Path(f"run/model-{first.hex()}")).fingerprint == first
+    assert load_model_from(Path("run/model")).fingerprint != first
+    assert "is kept in run/model-" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "text",
     [

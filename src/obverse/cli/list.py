@@ -7,21 +7,26 @@ from dataclasses import asdict
 import obverse
 from obverse.cli.console import out, printable, to_json
 from obverse.cli.options import Json
+from obverse.registry import built_in_methods
 from obverse.zoo import own_models
 
 
 def list_(*, json: Json = False) -> int:
-    """List the codecs that can be used here.
+    """List the codecs that can be used here, and the models that they code with.
 
     For example: `obverse list --json`
     """
     entries, own = obverse.list_codecs(), own_models()
+    shipped = {name: method.id for method in built_in_methods().values() for name in method.models}
     if json:
-        models = [{"model": name, "codec": codec} for name, codec in own.items()]
+        models = [{"model": name, "codec": codec} for name, codec in (shipped | own).items()]
         out(to_json([asdict(entry) for entry in entries] + models))
     else:
         for entry in entries:
-            out(f"{entry.id:16} {printable(entry.summary)} ({entry.package})")
+            out(f"{entry.id:18} {printable(entry.summary)} ({entry.package})")
+        for name, codec in shipped.items():
+            if name != codec:
+                out(f"{name:18} a model of {codec}")
         for name, codec in own.items():
-            out(f"{printable(name):16} a model of yours for codec {printable(codec)}")
+            out(f"{printable(name):18} a model of yours for codec {printable(codec)}")
     return 0

@@ -6,6 +6,7 @@ codec, made when it is asked for, so that the help of one does not load what the
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, make_dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from obverse.fields import Fields, OptionField
 from obverse.method import Method, Training
 from obverse.registry import built_in_methods, find_method
 from obverse.training.recipe import Inputs, Recipe, Sizes, read_recipe
-from obverse.zoo import WEIGHTS, models_home
+from obverse.zoo import WEIGHTS, load_model_from, models_home
 
 CHECKPOINT, MODEL = "checkpoint.pt", "model"  # in the folder of a run
 
@@ -96,7 +97,7 @@ def train_command(trained: Trained) -> Callable[..., int]:
         _make_folder(out)
         found.store(out)
         trained.call(trained.training.run, found, out, values, sizes, device)
-        facts = trained.call(trained.training.export, found, out / CHECKPOINT, out / MODEL)
+        facts = _exported(trained, found, out)
         more = f", {facts['summary']}" if facts.get("summary") else ""
         if json:
             show(to_json(facts))
@@ -146,6 +147,22 @@ def fit_command(trained: Trained) -> Callable[..., int]:
         return 0
 
     return _described(command, trained, inputs, flags)
+
+
+def _exported(trained: Trained, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """The model of a run in `out`/model. One of an earlier end of the run, whose files name it, is kept beside."""
+    model = out / MODEL
+    if not (model / WEIGHTS).exists():
+        return cast("dict[str, Any]", trained.call(trained.training.export, inputs, out / CHECKPOINT, model))
+    before = load_model_from(model).fingerprint.hex()
+    kept = out / f"{MODEL}-{before}"
+    shutil.copytree(model, kept, dirs_exist_ok=True)
+    facts = trained.call(trained.training.export, inputs, out / CHECKPOINT, model)
+    if facts["fingerprint"] == before:
+        shutil.rmtree(kept)
+    else:
+        say(f"the model of before is kept in {kept}: files that it wrote are read with it")
+    return cast("dict[str, Any]", facts)
 
 
 def _described(command: Any, trained: Trained, inputs: Any, flags: Any) -> Callable[..., int]:

@@ -80,8 +80,9 @@ def resuming(checkpoint: Path) -> Iterator[None]:
             f"{checkpoint} cannot be resumed, {error}: choose another --out, or delete it to start again"
         ) from error
     except Exception as error:  # torch.load raises many kinds for a damaged file
+        why = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f"{checkpoint} cannot be resumed, it is damaged or of another model ({error}); "
+            f"{checkpoint} cannot be resumed, it is damaged or of another model ({why}); "
             "choose another --out, or delete it to start again"
         ) from error
 
@@ -200,6 +201,7 @@ class Checkpoint:
             return 0
         with resuming(self.path):
             state = torch.load(self.path, map_location=self.device, weights_only=True)
+            self._check(state)
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
             for name, rng in self.rngs.items():
@@ -209,6 +211,20 @@ class Checkpoint:
             step = int(state["step"])
         log(f"resumed at step {step}")
         return step
+
+    def _check(self, state: Mapping[str, Any]) -> None:
+        """Raises TrainingError for a checkpoint of another method, or of networks of other sizes."""
+        if not {*self.parts, *self.rngs} <= state.keys():
+            raise TrainingError("it is of another method")
+        sizes, here = state.get("config"), self.facts.get("config")
+        if isinstance(sizes, dict) and isinstance(here, dict):
+            other = [
+                f"{name} {sizes.get(name)}, not {here.get(name)}"
+                for name in sorted(sizes.keys() | here.keys())
+                if json.dumps(sizes.get(name)) != json.dumps(here.get(name))
+            ]
+            if other:
+                raise TrainingError(f"its networks have {'; '.join(other)}")
 
     def save(self, step: int) -> None:
         """Write it, whole or not at all."""
@@ -455,8 +471,16 @@ def record_phase(path: Path, recipe: Any, config: Any, data: object, step: int, 
         **facts: what else it was trained on.
     """
     phases = json.loads(path.read_text())["phases"] if path.exists() else []
-    if not phases or phases[-1]["recipe"] != asdict(recipe):
-        phases.append({"from_step": step, "recipe": asdict(recipe), "data": data} | facts)
+    before, now = phases[-1]["recipe"] if phases else {}, asdict(recipe)
+    changed = [
+        f"{name} {before[name]} -> {now[name]}"
+        for name in now
+        if name in before and before[name] != now[name]
+    ]
+    if changed:
+        log(f"goes on with another recipe: {', '.join(changed)}")
+    if not phases or before != now:
+        phases.append({"from_step": step, "recipe": now, "data": data} | facts)
     sizes = {} if config is None else {"model": config.as_dict()}
     path.write_text(json.dumps(sizes | {"phases": phases}, indent=2))
 
