@@ -28,6 +28,9 @@ from obverse.container.limits import Limits
 from obverse.errors import ObverseError, OptionError
 
 
+MOST = 2**63  # whole numbers below this are those that libraries take
+
+
 @dataclass(frozen=True)
 class About:
     """What a field says of itself; the arguments of `option`.
@@ -124,6 +127,8 @@ class OptionField:
         size = (
             int(value) if isinstance(value, numbers.Integral) else float(value)
         )  # whole numbers compare exactly
+        if self.kind is int and abs(size) >= MOST:
+            return False
         return (
             abs(size) < math.inf
             and (about.low is None or size >= about.low)

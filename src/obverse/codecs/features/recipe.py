@@ -25,7 +25,7 @@ class FeatureInputs(Inputs):
     size: int | None = option(None, "Resize images to this height and width.", low=1)
     mean: list[float] | None = option(None, "Of each channel, 0 to 1; repeat for 3.")
     std: list[float] | None = option(None, "Of each channel, 0 to 1.")
-    batch: int = option(64, "Images that the encoder sees at once.", low=1)
+    batch: int = option(64, "Images that the encoder sees at once.", low=1, high=10**6)
 
     def __post_init__(self) -> None:
         super().__post_init__()

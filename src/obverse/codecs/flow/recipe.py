@@ -35,8 +35,8 @@ class FlowInputs(Inputs):
 class FlowRecipe(Recipe):
     """Everything that decides the result of a training run, saved beside its weights."""
 
-    steps: int = option(9000, "Training steps in all.", low=1)
-    batch: int = option(32, "Images of a step.", low=1)
+    steps: int = option(9000, "Training steps in all.", low=1, high=10**9)
+    batch: int = option(32, "Images of a step.", low=1, high=10**6)
     lr: float = option(3e-3, "Learning rate of Adam, before its fall at the end.", above=0)
     coupling_lr: float = option(0.3, "Of lr, for the networks of couplings.", above=0)
     linear_lr: float = option(

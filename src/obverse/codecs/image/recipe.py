@@ -32,9 +32,9 @@ class ImageInputs(Inputs):
 class ImageRecipe(Recipe):
     """Everything that decides the result of a training run, saved beside its weights."""
 
-    steps: int = option(40_000, "Training steps in all.", low=1)
-    batch: int = option(8, "Patches a step.", low=1)
-    patch: int = option(128, "Side of a patch in pixels, a multiple of 64.", low=64)
+    steps: int = option(40_000, "Training steps in all.", low=1, high=10**9)
+    batch: int = option(8, "Patches a step.", low=1, high=10**6)
+    patch: int = option(128, "Side of a patch in pixels, a multiple of 64.", low=64, high=8192)
     lr: float = option(1e-3, "Learning rate of Adam, before its fall at the end.", above=0)
     linear_lr: float = option(0.1, "Of lr, for the layers that start as the block transform.", above=0)
     index_lr: float = option(30.0, "Of lr, for the table indices of the hyper-latents.", above=0)

@@ -25,8 +25,8 @@ class LosslessInputs(Inputs):
 class RasterRecipe(Recipe):
     """Everything that decides the result of a training run, saved beside its weights."""
 
-    steps: int = option(30_000, "Training steps in all.", low=1)
-    batch: int = option(4096, "Pixels a step, for each network.", low=1)
+    steps: int = option(30_000, "Training steps in all.", low=1, high=10**9)
+    batch: int = option(4096, "Pixels a step, for each network.", low=1, high=10**6)
     hidden: int = option(64, "Units of the first layer of each network.", low=1, high=4096)
     hidden2: int = option(48, "Units of the second.", low=1, high=4096)
     components: int = option(4, "Logistics in the mixture of a value.", low=1, high=256)

@@ -75,8 +75,8 @@ class InvariantRecipe(Recipe):
         "squared errors for points.",
         low=0,
     )
-    steps: int = option(10_000, "Training steps in all.", low=1)
-    batch: int = option(128, "Items of a step.", low=2)
+    steps: int = option(10_000, "Training steps in all.", low=1, high=10**9)
+    batch: int = option(128, "Items of a step.", low=2, high=10**6)
     lr: float = option(1e-3, "Learning rate of Adam, before its fall.", above=0)
     warmup: int = option(100, "Steps over which lr rises.", low=1)
     anneal: float = option(0.25, "Share of the steps over which beta rises to its value.", low=0, high=1)

@@ -48,7 +48,7 @@ class TeacherRecipe(Recipe):
     """Everything that decides the result of training a teacher, saved beside its weights."""
 
     steps: int = option(2200, "Training steps in all.", low=1, high=10**9)
-    batch: int = option(128, "Images of a step.", low=2)
+    batch: int = option(128, "Images of a step.", low=2, high=10**6)
     lr: float = option(0.1, "Highest learning rate of SGD.", above=0)
     warmup: float = option(0.2, "Share of the steps over which lr rises.", low=0, high=1)
     momentum: float = option(0.9, "Of SGD.", low=0, below=1)
@@ -75,7 +75,7 @@ class SplitRecipe(Recipe):
         2e-3, "Distortion that a nat of an image's rate is worth: larger, fewer bytes.", low=0
     )
     steps: int = option(3000, "Training steps of the student.", low=1, high=10**9)
-    batch: int = option(64, "Images of a student's step.", low=2)
+    batch: int = option(64, "Images of a student's step.", low=2, high=10**6)
     lr: float = option(7e-4, "Learning rate of Adam, before its fall.", above=0)
     tune: float = option(0.15, "Last share of the steps, in which the encoder stays as it is.", low=0, high=1)
     tune_lr: float = option(5e-5, "Learning rate there.", above=0)
@@ -113,7 +113,7 @@ class TaughtRecipe(SplitRecipe):
         16, "Channels of the teacher's stem; its layers have 3, 6 and 12 times more.", low=1, high=128
     )
     teacher_steps: int = option(TeacherRecipe.steps, "Training steps of the teacher.", low=1, high=10**9)
-    teacher_batch: int = option(TeacherRecipe.batch, "Images of a teacher's step.", low=2)
+    teacher_batch: int = option(TeacherRecipe.batch, "Images of a teacher's step.", low=2, high=10**6)
     teacher_lr: float = option(TeacherRecipe.lr, "The teacher's highest learning rate.", above=0)
     teacher_warmup: float = option(
         TeacherRecipe.warmup, "Share of its steps over which that rises.", low=0, high=1

@@ -30,12 +30,12 @@ class StereoInputs(Inputs):
 class StereoRecipe(Recipe):
     """Everything that decides the result of a training run, saved beside its weights."""
 
-    steps: int = option(7000, "Training steps in all.", low=1)
-    batch: int = option(4, "Crops of a step.", low=1)
-    height: int = option(112, "Of a crop, in pixels.", low=64)
-    width: int = option(320, "Of a crop, in pixels.", low=64)
+    steps: int = option(7000, "Training steps in all.", low=1, high=10**9)
+    batch: int = option(4, "Crops of a step.", low=1, high=10**6)
+    height: int = option(112, "Of a crop, in pixels.", low=64, high=8192)
+    width: int = option(320, "Of a crop, in pixels.", low=64, high=8192)
     margin: int = option(128, "Columns by which most left crops go on.", low=0)
-    synthetic: int = option(360, "Pairs to make of photos.", low=0)
+    synthetic: int = option(360, "Pairs to make of photos.", low=0, high=10**6)
     synthetic_share: float = option(
         0.3, "Share of them in the samples, after a beginning where it is 0.7.", low=0, high=1
     )

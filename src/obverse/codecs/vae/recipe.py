@@ -38,16 +38,16 @@ class VaeRecipe(Recipe):
     """
 
     steps: int = option(13_000, "Training steps in all.", low=1, high=10**9)
-    batch: int = option(64, "Images of a step.", low=1)
+    batch: int = option(64, "Images of a step.", low=1, high=10**6)
     lr: float = option(2e-3, "Learning rate of Adam, before its fall.", above=0)
     warmup: int = option(200, "Steps over which lr rises.", low=1)
     decay: float = option(0.6, "Last part of the steps, over which lr falls to 0.", low=0, high=1)
     ema: float = option(0.999, "Of the averaged weights, a step.", low=0, below=1)
     clip: float = option(0.3, "Largest norm of the gradient.", above=0)
     kl_start: float = option(0.3, "Weight of the latents at first.", low=0, high=1)
-    kl_steps: int = option(1000, "Steps until it is 1.", low=1)
+    kl_steps: int = option(1000, "Steps until it is 1.", low=1, high=10**9)
     upper_kl_start: float = option(0.02, "The same for the layers above the first.", low=0, high=1)
-    upper_kl_steps: int = option(3000, "Steps until that is 1.", low=1)
+    upper_kl_steps: int = option(3000, "Steps until that is 1.", low=1, high=10**9)
     shift: int = option(0, "Move images by up to so many pixels; for small sets.", low=0)
     binarise: str = option(
         AS_IS,

@@ -76,11 +76,11 @@ class WynerZivRecipe(IndexRecipe):
     gumbel: bool | None = option(
         None, "Sample the index instead of summing over it; by default for many indices."
     )
-    steps: int = option(3000, "Steps of the main stage.", low=1)
-    nested_steps: int = option(800, "Steps of the nested start.", low=0)
-    refit_steps: int = option(600, "Last steps, with the encoder as it is.", low=0)
-    batch: int = option(512, "Pairs of a step.", low=1)
-    refit_batch: int = option(4096, "Pairs of a step of the refit.", low=1)
+    steps: int = option(3000, "Steps of the main stage.", low=1, high=10**9)
+    nested_steps: int = option(800, "Steps of the nested start.", low=0, high=10**9)
+    refit_steps: int = option(600, "Last steps, with the encoder as it is.", low=0, high=10**9)
+    batch: int = option(512, "Pairs of a step.", low=1, high=10**6)
+    refit_batch: int = option(4096, "Pairs of a step of the refit.", low=1, high=10**6)
     lr: float = option(2e-3, "Learning rate of Adam, before its fall.", above=0)
     temperature_first: float | None = option(
         None,
@@ -135,8 +135,8 @@ class TrellisRecipe(Recipe):
     )
     components: int = option(4, "Gaussians that make up p(x|y).", low=1, high=64)
     hidden: int = option(64, "Width of the network that computes p(x|y); 0 for none.", low=0, high=1024)
-    steps: int = option(3000, "Training steps of that network.", low=0)
-    batch: int = option(2048, "Pairs of a step.", low=1)
+    steps: int = option(3000, "Training steps of that network.", low=0, high=10**9)
+    batch: int = option(2048, "Pairs of a step.", low=1, high=10**6)
     lr: float = option(2e-3, "Learning rate of Adam, before its fall.", above=0)
     failure: float = option(0.005, "Share of blocks that may fail to decode.", above=0, below=0.5)
     lists: int = option(
