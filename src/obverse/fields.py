@@ -27,7 +27,6 @@ from typing import Any, ClassVar, Self
 from obverse.container.limits import Limits
 from obverse.errors import ObverseError, OptionError
 
-
 MOST = 2**63  # whole numbers below this are those that libraries take
 
 

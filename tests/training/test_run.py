@@ -17,6 +17,7 @@ from obverse.training.run import (
     Checkpoint,
     Progress,
     Run,
+    Unvalidated,
     check_device,
     reading,
     record_phase,
@@ -245,3 +246,27 @@ def test_the_command_says_what_was_kept(tmp_path, number):
     again = subprocess.run([*command, str(kept + 2)], capture_output=True, text=True, timeout=120)
     assert again.returncode == 0 and f"resumed at step {kept}" in again.stderr
     assert (tmp_path / "run" / "model" / "config.json").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"phases": 3}', '{"phases": [{"recipe": 3}]}', "[" * 100_000])
+def test_a_damaged_recipe_of_a_run_is_a_sentence(tmp_path, text):
+    (tmp_path / "recipe.json").write_text(text)
+    for read in (
+        lambda: recorded_phases(tmp_path / "checkpoint.pt"),
+        lambda: record_phase(tmp_path / "recipe.json", Unvalidated(3, 1.0), None, "made", 0),
+    ):
+        with pytest.raises(InputError, match="not the recipe of this run"):
+            read()
+
+
+def test_networks_of_other_sizes_are_told_by_name(tmp_path):
+    network = torch.nn.Linear(2, 2)
+    kept = Checkpoint(tmp_path, torch.device("cpu"), {"model": network}, {}, {"config": {"width": 2}}, 1.0)
+    kept.save(3)
+    other = torch.nn.Linear(3, 3)
+    wider = Checkpoint(tmp_path, torch.device("cpu"), {"model": other}, {}, {"config": {"width": 3}}, 1.0)
+    with pytest.raises(TrainingError, match=r"cannot be resumed, its networks have width 2, not 3: choose"):
+        wider.resume()
+    foreign = Checkpoint(tmp_path, torch.device("cpu"), {"networks": other}, {}, {}, 1.0)
+    with pytest.raises(TrainingError, match="it is of another method"):
+        foreign.resume()

@@ -12,6 +12,19 @@ from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
 
+def open_rgb(path: Path) -> Image.Image:
+    """The pixels of an image file to train on, RGB.
+
+    Raises:
+        InputError: it cannot be read: it is no image, cut off, or larger than Pillow opens.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} cannot be read as an image: {error}; remove it") from error
+
+
 def image_files(folders: Sequence[Path]) -> list[Path]:
     """All image files under the folders, sorted by path within each folder.
 
@@ -25,7 +38,7 @@ def image_files(folders: Sequence[Path]) -> list[Path]:
         path
         for folder in folders
         for path in sorted(Path(folder).rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     ]
     if not found:
         raise InputError(f"no images under {', '.join(map(str, folders))}")
@@ -112,10 +125,7 @@ class PatchSampler:
         self.sets: list[int] = []  # of each image
         scales = np.random.default_rng(seed + 1)
         for i, path in enumerate(files):
-            try:
-                image = Image.open(path).convert("RGB")
-            except OSError as error:
-                raise InputError(f"{path} cannot be read as an image: {error}; remove it") from error
+            image = open_rgb(path)
             versions = [image]
             if not scale_low:
                 factor = scales.uniform(0.45, 0.8)

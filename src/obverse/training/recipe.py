@@ -80,7 +80,7 @@ class Inputs(Recipe):
                 field.check(stored[field.name], InputError)
         except FileNotFoundError:
             stored = {}
-        except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, InputError) as error:
             raise InputError(f"{run / INPUTS} does not say what the run learned from: {error}") from error
         values = stored | dict(given)
         for field in cls.described():
@@ -124,7 +124,7 @@ def read_recipe(path: Path, what: str, *classes: type[Fields]) -> list[dict[str,
             text = dict(text.get("model", {})) | text["recipe"]
         if not isinstance(text, dict):
             raise ValueError("no fields and values")
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise TrainingError(
             f"{path} is no recipe ({error}): give recipe.json of a run, or a JSON object of fields and values"
         ) from error

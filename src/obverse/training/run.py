@@ -470,7 +470,7 @@ def record_phase(path: Path, recipe: Any, config: Any, data: object, step: int, 
         step: steps done when the phase begins.
         **facts: what else it was trained on.
     """
-    phases = json.loads(path.read_text())["phases"] if path.exists() else []
+    phases = recorded_phases(path.parent / "checkpoint.pt") if path.exists() else []
     before, now = phases[-1]["recipe"] if phases else {}, asdict(recipe)
     changed = [
         f"{name} {before[name]} -> {now[name]}"
@@ -493,8 +493,11 @@ def recorded_phases(checkpoint: Path) -> list[dict[str, Any]]:
     """
     path = checkpoint.parent / "recipe.json"
     try:
-        return list(json.loads(path.read_text())["phases"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        phases = json.loads(path.read_text())["phases"]
+        if not all(isinstance(phase["recipe"], dict) for phase in phases):
+            raise ValueError("its phases have no recipes")
+        return list(phases)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is not the recipe of this run: {error}") from error
 
 

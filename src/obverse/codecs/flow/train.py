@@ -22,7 +22,7 @@ from torch import Tensor
 from obverse.codecs.flow.networks import IntegerFlow
 from obverse.codecs.flow.recipe import FlowConfig, FlowInputs, FlowRecipe
 from obverse.data.image_sets import read_image_set
-from obverse.data.patches import image_files
+from obverse.data.patches import image_files, open_rgb
 from obverse.errors import InputError, TrainingError
 from obverse.training.log import log
 from obverse.training.run import Run, check_device, follow, make_folder, record_phase
@@ -39,10 +39,7 @@ def photo_crops(files: Sequence[Path], each: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     crops = []
     for path in files:
-        try:
-            photo = Image.open(path).convert("RGB")
-        except OSError as error:
-            raise InputError(f"{path} cannot be read as an image: {error}; remove it") from error
+        photo = open_rgb(path)
         smallest = max(SIDE / min(photo.size), 1 / 6)
         for i in range(5):
             factor = float(np.exp(rng.uniform(np.log(min(smallest, 1.0)), np.log(max(smallest, 0.5)))))

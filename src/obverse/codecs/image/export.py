@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
@@ -22,7 +21,7 @@ from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageRecipe
 from obverse.codecs.image.scales import SCALES, scale
 from obverse.coding import TableFamily
-from obverse.data.patches import central_crop, split_sets
+from obverse.data.patches import central_crop, open_rgb, split_sets
 from obverse.training.export import store_trained
 from obverse.training.log import log
 from obverse.training.run import reading, recorded_phases
@@ -50,7 +49,7 @@ def calibration_samples(
     """Gained latents of central crops, with their quality in [0, 1]: the one given, or spread over the range."""
     samples = []
     for i, path in enumerate(files):
-        image = np.asarray(Image.open(path).convert("RGB"))
+        image = np.asarray(open_rgb(path))
         x = torch.from_numpy(central_crop(image, 512)).permute(2, 0, 1)[None].float() / 255
         t = torch.tensor([(i + 0.5) / len(files) if quality is None else quality])
         samples.append((model.analysis(x, t) * torch.exp(model.log_gain(t)), t))

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN, ImageModel, lmbda_of
 from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageRecipe
 from obverse.codecs.image.transform import block_statistics
 from obverse.codecs.image.warm_start import warm_start
-from obverse.data.patches import PatchSampler, central_crop, split_sets
+from obverse.data.patches import PatchSampler, central_crop, open_rgb, split_sets
 from obverse.training.log import log
 from obverse.training.run import Run, check_device, follow, make_folder, record_phase
 from obverse.training.schedule import warm_up_stay_fall
@@ -58,7 +57,7 @@ def to_tensor(batch: np.ndarray, device: torch.device) -> Tensor:
 
 def validation_crops(files: Sequence[Path]) -> list[np.ndarray]:
     """The middle of each image, at most 384 pixels a side, (H, W, 3) uint8."""
-    return [central_crop(np.asarray(Image.open(path).convert("RGB")), 384) for path in files]
+    return [central_crop(np.asarray(open_rgb(path)), 384) for path in files]
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from obverse.codecs.image_lossless.network import W_BITS, Networks, checked
 from obverse.codecs.image_lossless.raster import RasterModel
 from obverse.codecs.image_lossless.recipe import LosslessInputs, RasterRecipe
 from obverse.codecs.image_lossless.train import KINDS, make_networks
-from obverse.data.patches import image_files, split_files
+from obverse.data.patches import image_files, open_rgb, split_files
 from obverse.errors import TrainingError
 from obverse.training.export import store_trained
 from obverse.training.log import log
@@ -69,8 +69,7 @@ def measure(model: RasterModel, files: Sequence[Path]) -> dict[str, float]:
     sums = dict.fromkeys(("colour", "gray", "png", "webp"), 0)
     values = 0
     for path in files:
-        with Image.open(path) as image:
-            whole = image.convert("RGB")
+        whole = open_rgb(path)
         half = whole.resize((max(1, whole.width // 2), max(1, whole.height // 2)), Image.Resampling.LANCZOS)
         planes = np.asarray(half).transpose(2, 0, 1)
         data = model.encode(planes)

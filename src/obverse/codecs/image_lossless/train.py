@@ -27,7 +27,7 @@ from obverse.codecs.image_lossless import network as raster_network
 from obverse.codecs.image_lossless import pixels as raster_code
 from obverse.codecs.image_lossless.raster import ORDER
 from obverse.codecs.image_lossless.recipe import LosslessInputs, RasterRecipe
-from obverse.data.patches import image_files, split_files
+from obverse.data.patches import image_files, open_rgb, split_files
 from obverse.errors import TrainingError
 from obverse.training.log import log
 from obverse.training.run import Run, check_device, follow, make_folder, record_phase
@@ -135,8 +135,7 @@ def collect(planes: np.ndarray, share: float, rng: np.random.Generator) -> list[
 
 def pictures(path: Path) -> list[tuple[np.ndarray, bool]]:
     """What is trained on of one file, as ((H, W, 3) uint8, whether it was halved)."""
-    with Image.open(path) as image:
-        whole = image.convert("RGB")
+    whole = open_rgb(path)
     half = whole.resize((max(1, whole.width // 2), max(1, whole.height // 2)), Image.Resampling.LANCZOS)
     if path.suffix.lower() in LOSSY_SUFFIXES:
         return [(np.asarray(half), True)]

@@ -15,6 +15,7 @@ from obverse.codecs.invariant.networks import InvariantNetworks
 from obverse.codecs.invariant.recipe import InvariantConfig, InvariantInputs, InvariantRecipe
 from obverse.codecs.invariant.sources import Source, read_sources
 from obverse.codecs.invariant.train import validate
+from obverse.errors import InputError
 from obverse.training.export import store_trained
 from obverse.training.run import reading, recorded_phases
 from obverse.zoo import StoredModel
@@ -48,6 +49,10 @@ def export_invariant(checkpoint: Path, held_out: Source, out: Path, largest: int
     a model of more than `largest` bytes, InputError without a checkpoint.
     """
     networks, recipe, steps = load_checkpoint(checkpoint)
+    if held_out.shape != networks.config.shape:
+        raise InputError(
+            f"the items have shape {held_out.shape}, those of the run had another: give its data"
+        )
     if recipe.bf16:
         shorten(networks)
     clusters, tables = networks.tables()

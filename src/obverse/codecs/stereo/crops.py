@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from obverse.codecs.stereo.pairs import PairFiles, other_camera, read_pair, synthetic_pair
+from obverse.data.patches import open_rgb
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
@@ -66,10 +67,7 @@ def synthetic_scenes(
     for which in rng.permutation(np.resize(np.arange(len(photos)), 2 * count)):
         if len(scenes) == count:
             break
-        try:
-            photo = np.array(Image.open(photos[which]).convert("RGB"))
-        except OSError as error:
-            raise InputError(f"{photos[which]} cannot be read as an image: {error}; remove it") from error
+        photo = np.array(open_rgb(photos[which]))
         if photo.shape[0] > photo.shape[1]:
             photo = np.rot90(photo).copy()
         if rng.random() < 0.5:

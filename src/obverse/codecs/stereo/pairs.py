@@ -61,7 +61,7 @@ def read_pair(files: PairFiles) -> tuple[Bytes, Bytes]:
         try:
             with Image.open(path) as image:
                 views.append(image.convert("L" if image.mode == "L" else "RGB"))
-        except OSError as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise InputError(f"{path} cannot be read as an image: {error}") from error
     if views[0].size != views[1].size:
         raise InputError(

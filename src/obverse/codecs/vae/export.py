@@ -68,6 +68,10 @@ def export_vae(
     except (KeyError, TypeError, IndexError) as error:
         raise InputError(f"recipe.json beside {checkpoint} is not the recipe of this run: {error}") from error
     calibration, validation = prepared(data, recipe)
+    if validation.shape[1:] != (networks.config.height, networks.config.width):
+        raise InputError(
+            f"the images have shape {validation.shape[1:]}, those of the run had another: give its data"
+        )
     exact = quantise_vae(networks, to_tensor(calibration, torch.device("cpu")))
     weights = save_safetensors(exact.export_state())
     config = {"codec": "vae", "model": networks.config.as_dict(), "binarise": recipe.binarise, "steps": steps}
