@@ -237,3 +237,17 @@ def test_what_is_fitted_in_one_go(folder: Path, monkeypatch: pytest.MonkeyPatch)
     Path("vae.npy").write_bytes(b"")
     with pytest.raises(UsageError, match="give --out"):
         app(["--data", "vae.npy"])
+
+
+def test_what_is_refused_leaves_a_run_as_it_was(folder: Path) -> None:
+    train("--steps", "3")
+    kept = Path("run/inputs.json").read_bytes()
+    Path("b.npy").write_bytes(b"b")
+    with pytest.raises(UsageError):
+        train("--data", "b.npy", "--steps", "0")
+    assert Path("run/inputs.json").read_bytes() == kept
+    app = App(result_action="return_value")
+    app.default(export_command(TRAINED))
+    with pytest.raises(OutputExistsError, match="--force"):
+        app(["run", "--out", "run/model"])
+    assert app(["run", "--out", "run/model", "--force"]) == 0

@@ -29,12 +29,17 @@ Metadata = Annotated[
 ]
 
 
+MOST_THREADS = 1024
+
+
 def set_threads(threads: int | None) -> None:
     """What --threads means: torch is told, if a number was given. Raises UsageError for one below 1."""
     if threads is None:
         return
     if threads < 1:
         raise UsageError(f"--threads must be at least 1, not {threads}")
+    if threads > MOST_THREADS:
+        raise UsageError(f"--threads must be at most {MOST_THREADS}, not {threads}")
     import torch
 
     torch.set_num_threads(threads)

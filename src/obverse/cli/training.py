@@ -21,7 +21,7 @@ from obverse.errors import InputError, OutputError, OutputExistsError, TrainingE
 from obverse.fields import Fields, OptionField
 from obverse.method import Method, Training
 from obverse.registry import built_in_methods, find_method
-from obverse.training.recipe import Inputs, Recipe, Sizes, read_recipe
+from obverse.training.recipe import INPUTS, Inputs, Recipe, Sizes, read_recipe
 from obverse.zoo import WEIGHTS, load_model_from, models_home
 
 CHECKPOINT, MODEL = "checkpoint.pt", "model"  # in the folder of a run
@@ -95,8 +95,10 @@ def train_command(trained: Trained) -> Callable[..., int]:
         set_threads(threads)
         found.check()
         _make_folder(out)
-        found.store(out)
+        if not (out / INPUTS).exists():  # those of a run that goes on stay until it has gone on
+            found.store(out)
         trained.call(trained.training.run, found, out, values, sizes, device)
+        found.store(out)
         facts = _exported(trained, found, out)
         more = f", {facts['summary']}" if facts.get("summary") else ""
         if json:
@@ -136,10 +138,7 @@ def fit_command(trained: Trained) -> Callable[..., int]:
         values, _ = _recipe(trained, recipe, _given(flags))
         set_threads(threads)
         folder = _folder_of(found, out)
-        if (folder / WEIGHTS).exists() and not force:
-            raise OutputExistsError(
-                f"{folder} holds a model, whose files could not be read any more; choose another --out, or use --force"
-            )
+        _keep(folder, force)
         found.check()
         facts = {"model": str(folder)} | trained.call(trained.training.fit, found, folder, values)
         more = f", {facts['summary']}" if facts.get("summary") else ""
@@ -174,13 +173,22 @@ def _described(command: Any, trained: Trained, inputs: Any, flags: Any) -> Calla
     return cast("Callable[..., int]", command)
 
 
+def _keep(folder: Path, force: bool) -> None:
+    """Raises OutputExistsError for a folder with a model in it."""
+    if (folder / WEIGHTS).exists() and not force:
+        raise OutputExistsError(
+            f"{folder} holds a model, whose files could not be read any more; choose another --out, or use --force"
+        )
+
+
 def _folder_of(inputs: Inputs, out: Path | None) -> Path:
     """Where a model goes. Raises UsageError for a name by which it would never be found."""
     if out is not None:
         return out
     name = inputs.model_name
-    if name in built_in_methods():
-        raise UsageError(f"a model called {name!r} would be hidden by the codec of that name: give --out")
+    shipped = {model for method in built_in_methods().values() for model in method.models}
+    if not name.strip(".") or name in shipped | built_in_methods().keys():
+        raise UsageError(f"a model called {name!r} would not be found by its name: give --out")
     return models_home() / name
 
 
@@ -195,8 +203,10 @@ def export_command(trained: Trained) -> Callable[..., int]:
         *,
         out: Annotated[Path, Parameter(help="Folder for the model: weights, config, card.")],
         inputs: Any = none,
+        force: Force = False,
         json: Json = False,
     ) -> int:
+        _keep(out, force)
         checkpoint = run / CHECKPOINT if run.is_dir() else run
         if not checkpoint.is_file():
             raise InputError(f"there is no checkpoint {checkpoint}: give the folder of a run")

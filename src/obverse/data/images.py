@@ -25,7 +25,7 @@ EXIF_PREFIX = b"Exif\0\0"  # Pillow reads it with JPEG and PNG, not with WebP, a
 PNG_GRAY, PNG_RGB, PNG_GRAY_ALPHA = 0, 2, 4  # colour types
 
 # What Pillow raises, one or another, for a file that is not whole.
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError, TypeError)
+DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError, TypeError)
 
 # TIFF tags that say where and how the pixels lie in the file (sizes, strips, tiles, tables) and those that
 # hold a profile or an editor's data: true of the file that was read, wrong in any other.
@@ -104,7 +104,7 @@ def read_photo(source: Path | BinaryIO, exact: bool = False) -> Photo:
             f"{name} has more pixels than Pillow's limit against decompression bombs; if you trust it, use "
             "--unlimited, or in Python set PIL.Image.MAX_IMAGE_PIXELS = None"
         ) from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise InputError(f"{name} is damaged or cut short: {error}") from error
     for warning in told:
         if issubclass(warning.category, ConversionWarning):  # not Pillow's own guesses about odd files

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from obverse.container import write_atomically
 from obverse.errors import InputError, TrainingError
 from obverse.fields import Fields, check_names
 
@@ -59,12 +60,12 @@ class Inputs(Recipe):
     def model_name(self) -> str:
         """What a model of these data is called where no folder is given: that of the first data."""
         data = vars(self)["data"]
-        return Path(data[0] if isinstance(data, list) else data).stem
+        return Path(data[0] if isinstance(data, list) else data).resolve().stem
 
     def store(self, run: Path) -> None:
         """Write them into the folder of the run, paths as whole ones."""
         values = {about.name: _plain(getattr(self, about.name)) for about in self.described()}
-        (run / INPUTS).write_text(json.dumps(values, indent=2))
+        write_atomically(run / INPUTS, json.dumps(values, indent=2).encode(), overwrite=True)
 
     @classmethod
     def of_run(cls, run: Path, given: Mapping[str, Any]) -> Self:

@@ -19,7 +19,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from obverse.container import write_atomically
 from obverse.errors import InputError, OutputError, TrainingError
 from obverse.training.log import log
 
@@ -60,10 +61,20 @@ def make_folder(out: Path) -> None:
 
 
 def save_atomically(state: dict[str, object], path: Path) -> None:
-    """Write a checkpoint, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        OutputError: where it cannot be written: a full disk, a folder that is gone.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch raises the latter where the disk is full
+        raise OutputError(f"{path} cannot be written: {(str(error).splitlines() or ['?'])[0]}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()  # still there only where something failed
 
 
 @contextmanager
@@ -103,7 +114,8 @@ def reading(path: Path, what: str) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"there is no checkpoint {path}") from None
     except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise InputError(f"{path} is not a checkpoint of {what}: {error}") from error
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is not a checkpoint of {what}: {why}") from error
 
 
 def random_state(device: torch.device) -> dict[str, object]:
@@ -479,10 +491,17 @@ def record_phase(path: Path, recipe: Any, config: Any, data: object, step: int, 
     ]
     if changed:
         log(f"goes on with another recipe: {', '.join(changed)}")
-    if not phases or before != now:
-        phases.append({"from_step": step, "recipe": now, "data": data} | facts)
+    phase = {"from_step": step, "recipe": now, "data": data} | facts
+    if not phases or _without_step(phase) != _without_step(phases[-1]):
+        phases.append(phase)
     sizes = {} if config is None else {"model": config.as_dict()}
-    path.write_text(json.dumps(sizes | {"phases": phases}, indent=2))
+    write_atomically(path, json.dumps(sizes | {"phases": phases}, indent=2).encode(), overwrite=True)
+
+
+def _without_step(phase: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has it."""
+    told = {name: value for name, value in phase.items() if name != "from_step"}
+    return dict(json.loads(json.dumps(told)))
 
 
 def recorded_phases(checkpoint: Path) -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ class FlowConfig(Sizes):
     width: int = option(64, "Channels of the prior's features.", low=1, high=1024)
     hidden: int = option(48, "Channels of the layer before the prior's parameters.", low=1, high=1024)
     blocks: tuple[int, int, int] = option(
-        (2, 2, 1), "Residual blocks before d, b and c of a level.", low=0, high=64
+        (2, 2, 1), "Residual blocks before d, b and c of a level.", low=1, high=64
     )
     components: int = option(3, "Logistics in a mixture.", low=1, high=1024)
     coupling: int = option(32, "Hidden channels of a coupling's network.", low=1, high=1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 
-from obverse.errors import TrainingError
+from obverse.errors import InputError, TrainingError
 from obverse.fields import option
 from obverse.training.recipe import Inputs, Recipe, Sizes
 
@@ -85,6 +85,11 @@ class ImageModelConfig(Sizes):
     analysis_coarse_hidden: int | None = option(
         None, "Those of the analysis, if others than coarse_hidden.", low=1, high=4096
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.latents % 4:
+            raise InputError(f"latents must be a multiple of 4, the slices of the prior, not {self.latents}")
 
     @property
     def analysis_sizes(self) -> tuple[int, int, int, int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
+from obverse.errors import TrainingError
 from obverse.fields import option
 from obverse.training.recipe import Inputs, Recipe
 
@@ -38,3 +39,10 @@ class RasterRecipe(Recipe):
     seed: int = option(1, "Of all random numbers.", low=0, high=2**32 - 1)
     validate_every: int = option(1000, "Steps between validations.", low=1)
     checkpoint_seconds: float = option(120.0, "Seconds between checkpoints.", low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden % 8 or self.hidden2 % 8:
+            raise TrainingError(
+                "hidden and hidden2 must be multiples of 8: the coder reads eight units at a time"
+            )

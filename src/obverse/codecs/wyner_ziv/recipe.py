@@ -17,6 +17,7 @@ MSE, ABS = "mse", "abs"
 MOST_INDICES = 4096
 CELLS, POINTS = 4800, 2400  # of the grid of a density
 BLOCK = 65_536  # samples that are Slepian-Wolf coded together, as `obverse.coding.slepian_wolf` has it
+MOST_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,18 @@ class PairInputs(Inputs):
 
 
 @dataclass(frozen=True)
-class IndexRecipe(Recipe):
+class BlockRecipe(Recipe):
+    """Base of recipes with a field `block`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        block: int = vars(self)["block"]
+        if block & (block - 1):
+            raise TrainingError(f"block must be a power of two, not {block}")
+
+
+@dataclass(frozen=True)
+class IndexRecipe(BlockRecipe):
     """What codecs of one index a sample have in common."""
 
     objective: str = option(
@@ -60,7 +72,9 @@ class IndexRecipe(Recipe):
         low=1,
         high=4096,
     )
-    block: int = option(BLOCK, "Samples that are Slepian-Wolf coded together.", low=1024)
+    block: int = option(
+        BLOCK, "Samples that are Slepian-Wolf coded together, a power of two.", low=1024, high=MOST_BLOCK
+    )
     seed: int = option(0, "Of all random numbers.", low=0, high=2**32 - 1)
 
 
@@ -121,7 +135,7 @@ class GridRecipe(IndexRecipe):
 
 
 @dataclass(frozen=True)
-class TrellisRecipe(Recipe):
+class TrellisRecipe(BlockRecipe):
     """Of the codec near the limit. One component and hidden = 0 is the linear-Gaussian model."""
 
     rate: float = option(
@@ -142,5 +156,7 @@ class TrellisRecipe(Recipe):
     lists: int = option(
         32, "Paths followed when the code is designed: more take longer, save bits.", low=1, high=4096
     )
-    block: int = option(BLOCK, "Samples that are Slepian-Wolf coded together.", low=1024)
+    block: int = option(
+        BLOCK, "Samples that are Slepian-Wolf coded together, a power of two.", low=1024, high=MOST_BLOCK
+    )
     seed: int = option(1, "Of all random numbers.", low=0, high=2**32 - 1)

@@ -213,7 +213,8 @@ def train(x: np.ndarray, y: np.ndarray, out: Path, recipe: TrellisRecipe) -> Sto
     facts = measure(WynerZivTrellisCodec(draft), x[held], y[held], prior)
     log(", ".join(f"{name} {value:.5g}" for name, value in facts.items()))
     stored = store_model(out, weights, config, card(facts, recipe, draft))
-    (out / "checkpoint.pt").unlink(missing_ok=True)
+    if recipe.components > 1 or recipe.hidden:  # else no checkpoint is of this run
+        (out / "checkpoint.pt").unlink(missing_ok=True)
     return stored
 
 
