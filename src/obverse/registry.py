@@ -90,8 +90,7 @@ def find_method(codec_id: str) -> Method:
     found = [entry for entry in _third_party() if entry.name == codec_id]
     if not found:
         ids = list(dict.fromkeys(entry.id for entry in list_codecs()))
-        models = [name for method in built_in_methods().values() for name in method.models]
-        close = difflib.get_close_matches(codec_id, ids + models, 1)
+        close = difflib.get_close_matches(codec_id, [*ids, *shipped_models()], 1)
         hint = f"did you mean {close[0]!r}?" if close else "install the package that brings it"
         raise CodecNameError(f"there is no codec {codec_id!r} here (there are: {', '.join(ids)}); {hint}")
     if len(found) > 1:
@@ -110,6 +109,11 @@ def default_codec(data: str) -> str:
         if method.default and method.data == data:
             return method.id
     raise CodecNameError(f"no codec is the default for the kind of data {data!r}: name one")
+
+
+def shipped_models() -> dict[str, str]:
+    """The names of the models that are in the package, each with the id of its codec."""
+    return {name: method.id for method in built_in_methods().values() for name in method.models}
 
 
 def open_codec(name: str) -> Codec:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from obverse.cli.console import UsageError, explain, progress_bar, say
-from obverse.errors import InputError, OutputError, OutputExistsError
+from obverse.container.files import make_folder
+from obverse.errors import InputError, OutputExistsError
 
 STDIN = Path("-")
 
@@ -142,11 +143,3 @@ def _names(text: str, name: str) -> bool:
     """Whether an error sentence says which file it is about; a file called `a` is not named by "a bug"."""
     whole = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)
     return bool(whole) and ("." in name or os.sep in name or text.startswith(name) or text.endswith(name))
-
-
-def make_folder(path: Path) -> None:
-    """Make an output folder. Raises OutputError."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {path} cannot be made: {error.strerror}; write elsewhere") from error

@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter
 from obverse.cli.console import UsageError, say, to_json
 from obverse.cli.limit_curves import LABELS, Limits, of_bernoulli, of_gaussian, of_laplace, of_samples
 from obverse.cli.options import Json
-from obverse.errors import InputError, OutputError, UnsupportedInputError
+from obverse.errors import InputError, UnsupportedInputError
 
 if TYPE_CHECKING:  # NumPy and matplotlib are loaded when the command runs
     import numpy as np
@@ -180,7 +180,7 @@ def _run_codec(name: str, x: np.ndarray, y: np.ndarray | None, distortion: str) 
 
 def _show(found: Limits, measured: list[Measured], folder: Path | None, as_json: bool) -> int:
     from obverse.cli.console import out
-    from obverse.container.files import write_atomically
+    from obverse.container.files import make_folder, write_atomically
 
     text = _csv(found.curves, measured)
     if as_json:
@@ -199,10 +199,7 @@ def _show(found: Limits, measured: list[Measured], folder: Path | None, as_json:
         picture = plot_curves(
             found.curves, measured, f"Limits: {found.source}", LABELS[found.distortion], logarithmic
         )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
+        make_folder(folder)
         for file, data in (("curve.csv", text.encode()), ("curve.png", picture)):
             write_atomically(folder / file, data, overwrite=True)
             say(f"wrote {folder / file}")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import obverse
 from obverse.cli.console import out, printable, to_json
 from obverse.cli.options import Json
-from obverse.registry import built_in_methods
+from obverse.registry import shipped_models
 from obverse.zoo import own_models
 
 
@@ -16,8 +16,7 @@ def list_(*, json: Json = False) -> int:
 
     For example: `obverse list --json`
     """
-    entries, own = obverse.list_codecs(), own_models()
-    shipped = {name: method.id for method in built_in_methods().values() for name in method.models}
+    entries, own, shipped = obverse.list_codecs(), own_models(), shipped_models()
     if json:
         models = [{"model": name, "codec": codec} for name, codec in (shipped | own).items()]
         out(to_json([asdict(entry) for entry in entries] + models))

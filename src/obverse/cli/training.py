@@ -17,10 +17,11 @@ from cyclopts import Group, Parameter
 from obverse.cli.console import UsageError, human, say, to_json
 from obverse.cli.console import out as show
 from obverse.cli.options import Device, Force, Json, set_threads
-from obverse.errors import InputError, OutputError, OutputExistsError, TrainingError
+from obverse.container.files import make_folder
+from obverse.errors import InputError, OutputExistsError, TrainingError
 from obverse.fields import Fields, OptionField
 from obverse.method import Method, Training
-from obverse.registry import built_in_methods, find_method
+from obverse.registry import built_in_methods, find_method, shipped_models
 from obverse.training.recipe import INPUTS, Inputs, Recipe, Sizes, read_recipe
 from obverse.zoo import WEIGHTS, load_model_from, models_home
 
@@ -94,7 +95,7 @@ def train_command(trained: Trained) -> Callable[..., int]:
         values, sizes = _recipe(trained, recipe, _given(flags))
         set_threads(threads)
         found.check()
-        _make_folder(out)
+        make_folder(out)
         if not (out / INPUTS).exists():  # those of a run that goes on stay until it has gone on
             found.store(out)
         trained.call(trained.training.run, found, out, values, sizes, device)
@@ -186,8 +187,7 @@ def _folder_of(inputs: Inputs, out: Path | None) -> Path:
     if out is not None:
         return out
     name = inputs.model_name
-    shipped = {model for method in built_in_methods().values() for model in method.models}
-    if not name.strip(".") or name in shipped | built_in_methods().keys():
+    if not name.strip(".") or name in shipped_models() or name in built_in_methods():
         raise UsageError(f"a model called {name!r} would not be found by its name: give --out")
     return models_home() / name
 
@@ -303,10 +303,3 @@ def _check(kind: type[Fields], given: dict[str, Any]) -> None:
             about.check(given[about.name])
         except InputError as error:
             raise UsageError(f"{flag}{str(error).removeprefix(about.name)}") from None
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error

@@ -11,6 +11,20 @@ from contextlib import suppress
 from obverse.errors import OutputError, OutputExistsError
 
 
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make a folder, and those above it, where they are not there yet.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the folder {os.fspath(path)} cannot be made: {error.strerror}; write elsewhere"
+        ) from error
+
+
 def write_atomically(path: str | os.PathLike[str], data: bytes, overwrite: bool = False) -> None:
     """Write `data` to `path` so that nobody ever sees half a file, not even after a power cut.
 

@@ -26,6 +26,7 @@ PNG_GRAY, PNG_RGB, PNG_GRAY_ALPHA = 0, 2, 4  # colour types
 
 # What Pillow raises, one or another, for a file that is not whole.
 DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError, TypeError)
+UNREADABLE = (*DAMAGE, Image.DecompressionBombError)  # what Pillow raises for a file that it does not open
 
 # TIFF tags that say where and how the pixels lie in the file (sizes, strips, tiles, tables) and those that
 # hold a profile or an editor's data: true of the file that was read, wrong in any other.

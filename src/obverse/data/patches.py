@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from obverse.data.images import DAMAGE
+from obverse.data.images import UNREADABLE
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
@@ -22,7 +22,7 @@ def open_rgb(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    except (*DAMAGE, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} cannot be read as an image: {error}; remove it") from error
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from obverse.data.images import DAMAGE
+from obverse.data.images import UNREADABLE
 from obverse.errors import InputError, UnsupportedInputError
 from obverse.evaluation.coders import Coder, classical, distinct, ours
-from obverse.evaluation.engine import PILLOW_ERRORS, Engine, Failure, Progress, image_paths
+from obverse.evaluation.engine import Engine, Failure, Progress, image_paths
 from obverse.metrics import distortion
 
 
@@ -119,5 +119,5 @@ def read_rgb(path: Path | str) -> npt.NDArray[np.uint8]:
                     "convert it first"
                 )
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (*PILLOW_ERRORS, *DAMAGE) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} cannot be read as an image: {error}") from error

@@ -48,18 +48,6 @@ def check_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def make_folder(out: Path) -> None:
-    """The folder of a run.
-
-    Raises:
-        OutputError: when it cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
-
-
 def save_atomically(state: dict[str, object], path: Path) -> None:
     """Write a checkpoint, whole or not at all.
 

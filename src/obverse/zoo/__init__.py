@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from obverse.container import write_atomically
-from obverse.errors import ModelError, OutputError
+from obverse.container.files import make_folder
+from obverse.errors import ModelError
 
 WEIGHTS, CONFIG, CARD = "model.safetensors.xz", "config.json", "card.md"
 LARGEST = 2**30  # bytes of unpacked weights: more is no model of ours
@@ -161,10 +162,7 @@ def store_model(
         OutputError: where the folder cannot be made, or a file not be written.
     """
     text = json.dumps(config, indent=2).encode()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    make_folder(folder)
     write_atomically(folder / WEIGHTS, pack(weights) if packed is None else packed, overwrite=True)
     write_atomically(folder / CONFIG, text, overwrite=True)
     write_atomically(folder / CARD, card.encode(), overwrite=True)

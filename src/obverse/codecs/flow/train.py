@@ -21,11 +21,12 @@ from torch import Tensor
 
 from obverse.codecs.flow.networks import IntegerFlow
 from obverse.codecs.flow.recipe import FlowConfig, FlowInputs, FlowRecipe
+from obverse.container.files import make_folder
 from obverse.data.image_sets import read_image_set
 from obverse.data.patches import image_files, open_rgb
 from obverse.errors import InputError, TrainingError
 from obverse.training.log import log
-from obverse.training.run import Run, check_device, follow, make_folder, record_phase
+from obverse.training.run import Run, check_device, follow, record_phase
 from obverse.training.schedule import warm_up_stay_fall
 
 SIDE = 32

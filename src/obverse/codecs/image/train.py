@@ -21,9 +21,10 @@ from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN, ImageModel, lmbda_o
 from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageRecipe
 from obverse.codecs.image.transform import block_statistics
 from obverse.codecs.image.warm_start import warm_start
+from obverse.container.files import make_folder
 from obverse.data.patches import PatchSampler, central_crop, open_rgb, split_sets
 from obverse.training.log import log
-from obverse.training.run import Run, check_device, follow, make_folder, record_phase
+from obverse.training.run import Run, check_device, follow, record_phase
 from obverse.training.schedule import warm_up_stay_fall
 from obverse.zoo import StoredModel, stored_model
 

@@ -27,10 +27,12 @@ from obverse.codecs.image_lossless import network as raster_network
 from obverse.codecs.image_lossless import pixels as raster_code
 from obverse.codecs.image_lossless.raster import ORDER
 from obverse.codecs.image_lossless.recipe import LosslessInputs, RasterRecipe
+from obverse.container.files import make_folder
 from obverse.data.patches import image_files, open_rgb, split_files
 from obverse.errors import TrainingError
 from obverse.training.log import log
-from obverse.training.run import Run, check_device, follow, make_folder, record_phase
+from obverse.training.run import Run, check_device, follow, record_phase
+from obverse.training.schedule import half_cosine
 
 KINDS = (("green", 3, 0), ("red", 3, 1), ("blue", 3, 2), ("gray", 1, 0))  # name, channels, which of them
 LOSSY_SUFFIXES = {".jpg", ".jpeg"}
@@ -213,11 +215,9 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
         raise TrainingError("the photos are too small to train on: add larger ones")
     rng = np.random.default_rng([recipe.seed, step])
     for step in run.steps(lambda: (validate(average, validation, device), None)):
-        rate = (
-            recipe.lr * min(1, (step + 1) / recipe.warmup) * 0.5 * (1 + np.cos(np.pi * step / recipe.steps))
-        )
+        rate = recipe.lr * min(1, (step + 1) / recipe.warmup) * half_cosine(step, recipe.steps)
         for group in optimiser.param_groups:
-            group["lr"] = float(rate)
+            group["lr"] = rate
         optimiser.zero_grad()
         loss_bits = 0.0
         for (name, _, _), samples in zip(KINDS, training, strict=True):

@@ -29,9 +29,11 @@ from obverse.codecs.invariant.networks import InvariantNetworks
 from obverse.codecs.invariant.objectives import objective_of
 from obverse.codecs.invariant.recipe import InvariantConfig, InvariantInputs, InvariantRecipe
 from obverse.codecs.invariant.sources import Source, read_sources
+from obverse.container.files import make_folder
 from obverse.errors import TrainingError
 from obverse.quantization.rounding import straight_through, with_noise
-from obverse.training.run import Run, check_device, make_folder, record_phase
+from obverse.training.run import Run, check_device, record_phase
+from obverse.training.schedule import warm_up_and_fall
 
 CLUSTER_STEPS = 5.0  # learning rate of clusters, times that of the networks
 
@@ -49,8 +51,7 @@ def learning_rate(recipe: InvariantRecipe, step: int) -> float:
     first, last, height = 0, recipe.refit_from, 1.0
     if step >= recipe.refit_from:
         first, last, height = recipe.refit_from, recipe.steps, 0.3
-    fall = 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, last - first)))
-    return recipe.lr * height * min(1.0, (step + 1) / recipe.warmup) * (0.01 + 0.99 * fall)
+    return warm_up_and_fall(recipe.lr * height, recipe.warmup, step, first, last)
 
 
 def beta_at(recipe: InvariantRecipe, step: int) -> float:

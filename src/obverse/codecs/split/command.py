@@ -34,7 +34,8 @@ def split_export(
     - `obverse split export runs/split/model -o halves`
     """
     from obverse.codecs.split.codec import SplitCodec
-    from obverse.errors import ModelError, OutputError, OutputExistsError
+    from obverse.container.files import make_folder
+    from obverse.errors import ModelError, OutputExistsError
     from obverse.registry import open_codec
 
     codec = open_codec(model)
@@ -45,10 +46,7 @@ def split_export(
         if target.exists() and not force:  # both are checked before one is written
             raise OutputExistsError(f"{target} exists; use --force to overwrite it")
         half.check()
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {output} cannot be made: {error.strerror}") from error
+    make_folder(output)
     rows = [
         {"half": half.kind, "output": str(target), "bytes_out": half.store(target, overwrite=force),
          "model": codec.fingerprint.hex()}

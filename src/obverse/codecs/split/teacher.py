@@ -21,8 +21,10 @@ from obverse.codecs.split.images import LabelledImages, cut_and_mixed
 from obverse.codecs.split.recipe import TeacherRecipe
 from obverse.codecs.split.resnet import ResNet, folded
 from obverse.codecs.split.sizes import ResNetConfig
+from obverse.container.files import make_folder
 from obverse.errors import TrainingError
-from obverse.training.run import Run, check_device, make_folder, reading, record_phase
+from obverse.training.run import Run, check_device, reading, record_phase
+from obverse.training.schedule import half_cosine
 
 
 def check_images(data: LabelledImages, config: ResNetConfig) -> None:
@@ -39,7 +41,7 @@ def one_cycle(step: int, steps: int, warmup: float) -> float:
     rise = max(1, round(warmup * steps))
     if step < rise:
         return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+    return half_cosine(step - rise, steps - rise)
 
 
 @torch.no_grad()

@@ -36,9 +36,11 @@ from obverse.codecs.split.resnet import ResNet
 from obverse.codecs.split.sizes import ResNetConfig, SplitConfig
 from obverse.codecs.split.student import SplitNetworks
 from obverse.codecs.split.teacher import check_images, load_teacher, train_teacher
+from obverse.container.files import make_folder
 from obverse.errors import TrainingError
 from obverse.quantization.rounding import with_noise
-from obverse.training.run import Run, check_device, make_folder, reading, record_phase
+from obverse.training.run import Run, check_device, reading, record_phase
+from obverse.training.schedule import warm_up_and_fall
 
 DENSITY_PACE = 5.0
 
@@ -59,8 +61,7 @@ def learning_rate(recipe: SplitRecipe, step: int) -> float:
     first, last, height = 0, recipe.tune_from, recipe.lr
     if step >= recipe.tune_from:
         first, last, height = recipe.tune_from, recipe.steps, recipe.tune_lr
-    fall = 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, last - first)))
-    return height * min(1.0, (step + 1) / recipe.warmup) * (0.01 + 0.99 * fall)
+    return warm_up_and_fall(height, recipe.warmup, step, first, last)
 
 
 @torch.no_grad()

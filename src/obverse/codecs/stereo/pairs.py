@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from obverse.data.images import UNREADABLE
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
@@ -61,7 +62,7 @@ def read_pair(files: PairFiles) -> tuple[Bytes, Bytes]:
         try:
             with Image.open(path) as image:
                 views.append(image.convert("L" if image.mode == "L" else "RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path} cannot be read as an image: {error}") from error
     if views[0].size != views[1].size:
         raise InputError(

@@ -32,9 +32,10 @@ from obverse.codecs.stereo.crops import (
 from obverse.codecs.stereo.fusion import Fused, StereoFusion, correlate_rows
 from obverse.codecs.stereo.pairs import PairFiles, pair_files, read_pair
 from obverse.codecs.stereo.recipe import CELL, StereoConfig, StereoInputs, StereoRecipe
+from obverse.container.files import make_folder
 from obverse.errors import InputError
 from obverse.training.log import log
-from obverse.training.run import Run, check_device, follow, make_folder, record_phase
+from obverse.training.run import Run, check_device, follow, record_phase
 from obverse.training.schedule import warm_up_stay_fall
 from obverse.transforms.blocks import space_to_depth
 

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from obverse.codecs.vae.networks import VaeNetworks
 from obverse.codecs.vae.recipe import AS_IS, STOCHASTIC, VaeConfig, VaeInputs, VaeRecipe
+from obverse.container.files import make_folder
 from obverse.data.image_sets import Bytes, read_image_set
 from obverse.errors import TrainingError, UnsupportedInputError
 from obverse.training.log import log
-from obverse.training.run import Run, check_device, follow, make_folder, record_phase
+from obverse.training.run import Run, check_device, follow, record_phase
 
 
 def learning_rate(recipe: VaeRecipe, step: int) -> float:

@@ -31,6 +31,7 @@ from torch.nn import functional
 from obverse.codecs.wyner_ziv.networks import WynerZivNetworks, WynerZivSizes
 from obverse.codecs.wyner_ziv.recipe import ABS, CONDITIONAL, MSE, NESTED, WynerZivRecipe
 from obverse.codecs.wyner_ziv.side_information import SideInformation, as_columns
+from obverse.container.files import make_folder
 from obverse.errors import InputError, TrainingError
 from obverse.quantization.gumbel_softmax import gumbel_softmax
 from obverse.quantization.nested_lattice import (
@@ -40,7 +41,8 @@ from obverse.quantization.nested_lattice import (
     nested_labels,
     slope_at,
 )
-from obverse.training.run import Draws, Run, Same, Unvalidated, make_folder
+from obverse.training.run import Draws, Run, Same, Unvalidated
+from obverse.training.schedule import half_cosine
 
 EXACT_INDICES = 1024  # above, the expectation over u is sampled
 FEWEST_PAIRS = 1000
@@ -204,14 +206,14 @@ def train(x: Any, y: Any, recipe: WynerZivRecipe, out: Path | None = None) -> Tr
             start = functional.cross_entropy(networks.logits(x_of), labels)
             loss = start + fixed_labels_loss(networks, x_of, y_of, labels, recipe)
         elif step < refit:
-            rate *= cosine(step - nested, recipe.steps)
+            rate *= half_cosine(step - nested, recipe.steps)
             temperature = temperature_at(recipe, step - nested)
             loss, bits, distorted = objective_of(networks, x_of, y_of, recipe, temperature, draws.generator)
             values = {
                 "rate_bits": bits.item(), "distortion": distorted.item(), "temperature": temperature
             }  # fmt: skip
         else:
-            rate *= cosine(step - refit, recipe.refit_steps)
+            rate *= half_cosine(step - refit, recipe.refit_steps)
             with torch.no_grad():
                 labels = networks.logits(x_of).argmax(dim=1)
             loss = fixed_labels_loss(networks, x_of, y_of, labels, recipe)
@@ -236,8 +238,3 @@ def settled(recipe: WynerZivRecipe, networks: WynerZivNetworks, x: Tensor, side:
         first = min(4.0, max(0.5, recipe.lmbda * alone))
         recipe = replace(recipe, temperature_first=max(first, recipe.temperature_last))
     return recipe
-
-
-def cosine(step: int, steps: int) -> float:
-    """What the learning rate is multiplied by: half a cosine, from 1 to 0."""
-    return 0.5 + 0.5 * math.cos(math.pi * step / steps)

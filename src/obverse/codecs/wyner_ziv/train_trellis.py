@@ -24,11 +24,13 @@ from obverse.codecs.wyner_ziv.trellis import WynerZivTrellisCodec
 from obverse.coding.planes import conditional_bits
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import write
+from obverse.container.files import make_folder
 from obverse.data.arrays import read_pairs
 from obverse.errors import InputError, TrainingError, UnrecoverableBlockError
 from obverse.quantization.trellis import STATES, Trellis
 from obverse.training.log import log
-from obverse.training.run import Draws, Run, Same, Unvalidated, make_folder
+from obverse.training.run import Draws, Run, Same, Unvalidated
+from obverse.training.schedule import half_cosine
 from obverse.zoo import StoredModel, store_model
 
 FEWEST = 10_000  # pairs
@@ -81,7 +83,7 @@ def fit_prior(x: Tensor, y: Tensor, recipe: TrellisRecipe, out: Path) -> Mixture
     run.resume()
     for step in run.steps():
         for group in optimiser.param_groups:
-            group["lr"] = recipe.lr * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+            group["lr"] = recipe.lr * half_cosine(step, recipe.steps)
         chosen = torch.randint(0, len(x), (recipe.batch,), generator=draws.generator)
         loss = nats(prior(y[chosen]), x[chosen]).mean()
         optimiser.zero_grad()
