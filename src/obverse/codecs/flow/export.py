@@ -46,7 +46,6 @@ from obverse.codecs.flow.networks import (
 from obverse.codecs.flow.recipe import FlowConfig, FlowInputs, FlowRecipe
 from obverse.codecs.flow.train import bits_per_dimension, to_tensor
 from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS
-from obverse.data.image_sets import read_image_set
 from obverse.training.export import store_trained
 from obverse.training.run import reading, recorded_phases
 from obverse.transforms.exact import ExactConv, quantise_conv
@@ -288,6 +287,6 @@ def export_flow(
 def export(inputs: FlowInputs, checkpoint: Path, out: Path) -> dict[str, Any]:
     """What `obverse export flow` does."""
     recipe = FlowRecipe(**recorded_phases(checkpoint)[-1]["recipe"])
-    facts = export_flow(checkpoint, read_image_set(inputs.data), out, validation=recipe.validation)
+    facts = export_flow(checkpoint, inputs.images, out, validation=recipe.validation)
     told = f"{facts['exact_rate']:.3f} bits per dimension on images that were kept out"
     return facts | {"summary": told}

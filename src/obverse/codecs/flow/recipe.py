@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,17 @@ class FlowInputs(Inputs):
         None, "Folders of photos, crops of which are trained on too, scaled down; repeat for several."
     )
 
-    def check(self) -> None:
+    @cached_property
+    def images(self) -> Any:
+        """The images, read once: by the check, the training and the export."""
         from obverse.data.image_sets import read_image_set
+
+        return read_image_set(self.data)
+
+    def check(self) -> None:
         from obverse.data.patches import image_files
 
-        read_image_set(self.data)
+        _ = self.images
         if self.photos:
             image_files(self.photos)
 

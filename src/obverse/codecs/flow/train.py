@@ -22,7 +22,6 @@ from torch import Tensor
 from obverse.codecs.flow.networks import IntegerFlow
 from obverse.codecs.flow.recipe import FlowConfig, FlowInputs, FlowRecipe
 from obverse.container.files import make_folder
-from obverse.data.image_sets import read_image_set
 from obverse.data.patches import image_files, open_rgb
 from obverse.errors import InputError, TrainingError
 from obverse.training.log import log
@@ -183,5 +182,5 @@ def train(
 
 def run(inputs: FlowInputs, out: Path, recipe: FlowRecipe, sizes: dict[str, Any], device: str) -> None:
     """What `obverse train flow` does before it exports."""
-    images = read_image_set(inputs.data)
+    images = inputs.images
     train(images, inputs.photos or [], out, recipe, FlowConfig(**sizes), device)

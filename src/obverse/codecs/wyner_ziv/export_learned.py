@@ -25,7 +25,6 @@ from obverse.codecs.wyner_ziv.train_learned import Trained, check_pairs, train
 from obverse.coding import TableFamily
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import write
-from obverse.data.arrays import read_pairs
 from obverse.errors import UnrecoverableBlockError
 from obverse.training.log import log
 from obverse.zoo import StoredModel, store_model
@@ -169,7 +168,7 @@ def train_model(x: Any, y: Any, out: Path, recipe: WynerZivRecipe) -> StoredMode
 
 def fit(inputs: PairInputs, out: Path, recipe: WynerZivRecipe) -> dict[str, object]:
     """What `obverse train wyner-ziv` does."""
-    return {"fingerprint": train_model(*read_pairs(inputs.data), out, recipe).fingerprint.hex()}
+    return {"fingerprint": train_model(*inputs.pairs, out, recipe).fingerprint.hex()}
 
 
 def packed(trained: Trained, x: np.ndarray) -> tuple[bytes, dict[str, Any], IndexModel]:

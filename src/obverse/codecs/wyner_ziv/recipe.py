@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,15 @@ class PairInputs(Inputs):
         "A .npz file with arrays x (n,) or (n, d) and y (n,) or (n, c); whole numbers y of few values are categories.",
     )
 
-    def check(self) -> None:
+    @cached_property
+    def pairs(self) -> Any:
+        """x and y, read once: by the check and the fit."""
         from obverse.data.arrays import read_pairs
 
-        read_pairs(self.data)
+        return read_pairs(self.data)
+
+    def check(self) -> None:
+        _ = self.pairs
 
 
 @dataclass(frozen=True)

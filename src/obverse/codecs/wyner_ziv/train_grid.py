@@ -21,7 +21,6 @@ from obverse.codecs.wyner_ziv.index import IndexModel
 from obverse.codecs.wyner_ziv.recipe import CONDITIONAL, GridRecipe, PairInputs
 from obverse.codecs.wyner_ziv.side_information import SideInformation
 from obverse.codecs.wyner_ziv.train_learned import UNIQUE, check_pairs
-from obverse.data.arrays import read_pairs
 from obverse.errors import InputError
 from obverse.training.log import log
 from obverse.zoo import StoredModel
@@ -78,7 +77,7 @@ def train_grid(x: Any, y: Any, out: Path, recipe: GridRecipe) -> StoredModel:
 
 def fit(inputs: PairInputs, out: Path, recipe: GridRecipe) -> dict[str, object]:
     """What `obverse train wyner-ziv-grid` does."""
-    return {"fingerprint": train_grid(*read_pairs(inputs.data), out, recipe).fingerprint.hex()}
+    return {"fingerprint": train_grid(*inputs.pairs, out, recipe).fingerprint.hex()}
 
 
 def packed(

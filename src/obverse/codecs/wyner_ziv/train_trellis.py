@@ -25,7 +25,6 @@ from obverse.coding.planes import conditional_bits
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import write
 from obverse.container.files import make_folder
-from obverse.data.arrays import read_pairs
 from obverse.errors import InputError, TrainingError, UnrecoverableBlockError
 from obverse.quantization.trellis import STATES, Trellis
 from obverse.training.log import log
@@ -222,7 +221,7 @@ def train(x: np.ndarray, y: np.ndarray, out: Path, recipe: TrellisRecipe) -> Sto
 
 def fit(inputs: PairInputs, out: Path, recipe: TrellisRecipe) -> dict[str, object]:
     """What `obverse train wyner-ziv-trellis` does."""
-    return {"fingerprint": train(*read_pairs(inputs.data), out, recipe).fingerprint.hex()}
+    return {"fingerprint": train(*inputs.pairs, out, recipe).fingerprint.hex()}
 
 
 @torch.no_grad()
