@@ -27,6 +27,7 @@ __all__ = [
 {names}
 ]
 
+_Verify: TypeAlias = bool | Literal["quick", "certain"] | None
 _BuiltIn: TypeAlias = Literal[
 {ids}
 ]
@@ -36,9 +37,9 @@ class NoSuchOption:
 '''
 TAIL = """
 @overload  # a built-in codec, but not its options
-def compress(data: Any, codec: _BuiltIn, **options: Any) -> NoSuchOption: ...
+def compress(data: Any, codec: _BuiltIn, *, verify: _Verify = ..., **options: Any) -> NoSuchOption: ...
 @overload  # codecs of other packages, and trained models by name or folder
-def compress(data: Any, codec: str, **options: Any) -> bytes: ...
+def compress(data: Any, codec: str, *, verify: _Verify = ..., **options: Any) -> bytes: ...
 """
 
 
@@ -61,7 +62,8 @@ def overload(method: Method) -> str:
     names = ", ".join(f'"{name}"' for name in names_of(method))
     told = "".join(f"        {option.name}: {option.about.help}\n" for option in options)
     return (
-        f"@overload\ndef compress(\n    data: Any,\n    codec: Literal[{names}]{default},\n    *,\n{given}) -> bytes:\n"
+        f"@overload\ndef compress(\n    data: Any,\n    codec: Literal[{names}]{default},\n    *,\n"
+        f"    verify: _Verify = ...,\n{given}) -> bytes:\n"
         f'    """{method.summary[0].upper()}{method.summary[1:]}.\n\n    Args:\n{told}    """\n\n'
     )
 

@@ -16,7 +16,8 @@ PUBLIC = {
         CodecNameError CodingError DamagedError DeclarationError DecodeError ExportError InputError ItemIndexError
         LimitError MessageEmptyError MissingExtraError ModelError NewerVersionError NotObverseError ObverseError
         OptionError OutputError OutputExistsError RateTargetError SideInformationError TableError TrainingError
-        TruncatedError UnknownCodecError UnrecoverableBlockError UnsupportedInputError WrongModelError exit_codes
+        TruncatedError UnknownCodecError UnrecoverableBlockError UnsupportedInputError VerificationError WrongModelError
+        exit_codes
     """,
     "obverse.theory": """
         Banana BlahutArimoto Measured RateDistortionCurve RateDistortionPoint WassersteinEstimate WynerZiv

@@ -27,6 +27,7 @@ __all__ = [
     "open_codec",
 ]
 
+_Verify: TypeAlias = bool | Literal["quick", "certain"] | None
 _BuiltIn: TypeAlias = Literal[
     "features",
     "flow",
@@ -56,6 +57,7 @@ def compress(
     data: Any,
     codec: Literal["features"],
     *,
+    verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
     lmbda: float | None = ...,
     bits: float | None = ...,
@@ -87,6 +89,7 @@ def compress(
     data: Any,
     codec: Literal["flow", "flow-cifar"],
     *,
+    verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
     segment: int = ...,
 ) -> bytes:
@@ -102,6 +105,7 @@ def compress(
     data: Any,
     codec: Literal["image"] = "image",
     *,
+    verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
     limits: Limits | None = ...,
     quality: float | None = ...,
@@ -127,6 +131,7 @@ def compress(
     data: Any,
     codec: Literal["image-lossless"],
     *,
+    verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
     limits: Limits | None = ...,
 ) -> bytes:
@@ -142,6 +147,7 @@ def compress(
     data: Any,
     codec: Literal["invariant", "invariant-mnist"],
     *,
+    verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
 ) -> bytes:
     """Sets of points or small gray images, what tasks need and no more.
@@ -155,6 +161,7 @@ def compress(
     data: Any,
     codec: Literal["plug-and-play"],
     *,
+    verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
     lmbda: float = ...,
     method: Literal["vbq", "uniform", "scaled-uniform", "k-means"] | None = ...,
@@ -178,6 +185,7 @@ def compress(
     data: Any,
     codec: Literal["split", "split-cifar"],
     *,
+    verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
 ) -> bytes:
     """Small colour images to what a classifier needs, for split computing.
@@ -191,6 +199,7 @@ def compress(
     data: Any,
     codec: Literal["stereo"],
     *,
+    verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
     limits: Limits | None = ...,
     quality: float | None = ...,
@@ -216,6 +225,7 @@ def compress(
     data: Any,
     codec: Literal["vae", "vae-mnist", "vae-mnist-binary", "vae-fashion"],
     *,
+    verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
     seed: int = ...,
     segment: int = ...,
@@ -235,6 +245,7 @@ def compress(
     data: Any,
     codec: Literal["wyner-ziv"],
     *,
+    verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
 ) -> bytes:
     """Numbers or vectors with side information at the decoder, one learned index each.
@@ -248,6 +259,7 @@ def compress(
     data: Any,
     codec: Literal["wyner-ziv-grid"],
     *,
+    verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
 ) -> bytes:
     """Numbers with side information at the decoder, the best scalar design without networks.
@@ -261,6 +273,7 @@ def compress(
     data: Any,
     codec: Literal["wyner-ziv-trellis"],
     *,
+    verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
 ) -> bytes:
     """Numbers with side information at the decoder, near the Wyner-Ziv limit.
@@ -270,6 +283,6 @@ def compress(
     """
 
 @overload  # a built-in codec, but not its options
-def compress(data: Any, codec: _BuiltIn, **options: Any) -> NoSuchOption: ...
+def compress(data: Any, codec: _BuiltIn, *, verify: _Verify = ..., **options: Any) -> NoSuchOption: ...
 @overload  # codecs of other packages, and trained models by name or folder
-def compress(data: Any, codec: str, **options: Any) -> bytes: ...
+def compress(data: Any, codec: str, *, verify: _Verify = ..., **options: Any) -> bytes: ...

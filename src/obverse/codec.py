@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from obverse.container import Container, Limits, read, write
@@ -24,6 +25,8 @@ from obverse.errors import (
     WrongModelError,
 )
 from obverse.method import Method
+from obverse.torch_settings import known_settings
+from obverse.verify import Verify, verify_file, wants_verification
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +45,13 @@ class Codec(ABC):
     """
 
     method: ClassVar[Method]
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Every public method of a codec computes under known settings of torch."""
+        super().__init_subclass__(**keywords)
+        for name, member in list(vars(cls).items()):
+            if isinstance(member, FunctionType) and not name.startswith("_"):
+                setattr(cls, name, known_settings()(member))
 
     def __init__(self, model: StoredModel | None = None):
         """
@@ -178,24 +188,31 @@ class DecodesPhotos(Protocol):
 # -- the two sentences that everybody uses -------------------------------------------------------------------
 
 
-def compress(data: Any, codec: str = "image", **options: Any) -> bytes:
+def compress(data: Any, codec: str = "image", *, verify: Verify = None, **options: Any) -> bytes:
     """The bytes of an .obv file.
 
     Args:
         data: an array, a Pillow image, or the path of a file to read.
         codec: the id of a codec, or the name or the folder of a trained model.
+        verify: decode the file before it is returned, and compare: "quick" or True with this machine's kernels,
+            "certain" in whole numbers throughout, False not at all. By default quick for codecs without loss.
         **options: those that the codec declares (for images `quality`, `bpp` or `max_bytes`).
 
     Raises:
         InputError: for data that the codec does not code; OptionError among them names an option that it does not
             have.
+        VerificationError: where the file does not decode to the data.
     """
     from obverse.registry import open_codec
 
     chosen = open_codec(codec)
+    verified = wants_verification(chosen, verify)
     if isinstance(data, str | Path):
         data = chosen.kind.load(Path(data))
-    return write(chosen.encode(data, chosen.options(**options)))
+    file = write(chosen.encode(data, chosen.options(**options)))
+    if verified:
+        verify_file(chosen, file, verify == "certain")
+    return file
 
 
 def decompress(

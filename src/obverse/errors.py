@@ -21,6 +21,7 @@
     │   ├── MessageEmptyError        21  more was popped than was pushed
     │   └── TableError               22  not a valid probability table, symbol or index
     ├── RateTargetError              23  no quality reaches the bytes or bpp asked for
+    ├── VerificationError            24  what was written does not decode to what was given
     ├── OutputError                  30  the result cannot be written (permission, disk full)
     │   └── OutputExistsError        31  it would overwrite a file
     ├── TrainingError                40  a training run cannot start or go on
@@ -63,6 +64,7 @@ __all__ = [
     "UnknownCodecError",
     "UnrecoverableBlockError",
     "UnsupportedInputError",
+    "VerificationError",
     "WrongModelError",
     "exit_codes",
 ]
@@ -200,6 +202,12 @@ class RateTargetError(ObverseError):
     """No quality reaches the bytes or bits per pixel asked for."""
 
     exit_code = 23
+
+
+class VerificationError(ObverseError):
+    """What was written does not decode to what was given, on the machine that wrote it."""
+
+    exit_code = 24
 
 
 class OutputError(ObverseError):

@@ -41,11 +41,11 @@ def test_a_part_is_the_tensors_under_its_name() -> None:
     )
     assert set(codec.tensors("head")) == {"weight", "bias"}
     x = torch.randn(5, 3)
-    torch.testing.assert_close(codec.network(nn.Linear(3, 2), "head")(x), x @ weight.T + bias)
+    torch.testing.assert_close(codec.network(lambda: nn.Linear(3, 2), "head")(x), x @ weight.T + bias)
     with pytest.raises(ModelError, match="mine has no whole head"):
-        codec.network(nn.Linear(3, 4), "head")
+        codec.network(lambda: nn.Linear(3, 4), "head")
     with pytest.raises(ModelError, match="mine has no whole tail"):
-        codec.network(nn.Linear(3, 2), "tail")
+        codec.network(lambda: nn.Linear(3, 2), "tail")
 
 
 def test_damaged_weights_are_named() -> None:
@@ -74,3 +74,27 @@ def test_codecs_that_may_do_without_a_model(name):
     assert issubclass(codec, OptionalModelCodec)
     assert codec().model is None and codec().fingerprint is None
     assert codec(mine).model is mine and codec(mine).fingerprint == b"12345678"
+
+
+def test_a_network_larger_than_its_tensors_is_not_made() -> None:
+    """A configuration may ask for 40 GB; the tensors are what is there."""
+    codec = Example(stored(save_safetensors({"head.weight": torch.zeros(2, 3)})))
+    made = []
+
+    def make() -> nn.Module:
+        module = nn.Linear(100_000, 100_000, bias=False)
+        made.append(module.weight.device.type)
+        return module
+
+    with pytest.raises(ModelError, match="of another size: weight"):
+        codec.network(make, "head")
+    assert made == ["meta"]
+
+
+def test_tensors_of_no_part_are_refused() -> None:
+    class Parts(Example):
+        parts = frozenset({"head."})
+
+    weights = {"head.weight": torch.zeros(1), "spare.weight": torch.zeros(1)}
+    with pytest.raises(ModelError, match="should not have: spare"):
+        Parts(stored(save_safetensors(weights))).tensors("head")

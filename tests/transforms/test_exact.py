@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from obverse import exact_sums
 from obverse.errors import ExportError
 from obverse.transforms.exact import FLOAT32_EXACT, ExactConv, quantise_conv
 from tests.conftest import torch_setting
@@ -110,11 +111,41 @@ def test_export_round_trip():
 
 
 def test_the_path_of_other_devices_gives_the_same(monkeypatch):
-    """Where kernels cannot be relied on, as on a GPU: unfold and a float64 product."""
+    """Where kernels cannot be relied on, as on a GPU: unfold and a float64 product; or whole numbers."""
     x = torch.randint(0, 256, (2, 48, 6, 8), generator=torch.Generator().manual_seed(6)).double()
     for kernel in (1, 3):
         layer = make(kernel=kernel)
         here = layer(x)
-        monkeypatch.setattr("obverse.transforms.exact.sums_are_exact", lambda: False)
+        for exact in ({exact_sums._double}, set()):
+            monkeypatch.setattr(exact_sums, "_is_exact", lambda kernel, *_, exact=exact: kernel in exact)
+            assert torch.equal(layer(x), here)
+            monkeypatch.undo()
+        with exact_sums.certain_sums():
+            assert torch.equal(layer(x), here)
+
+
+def rounded(conv):
+    """A kernel whose sums of floats are those of numbers with 8 bits."""
+
+    def wrong(x, weight, *rest, **keywords):
+        if not x.is_floating_point():
+            return conv(x, weight, *rest, **keywords)
+        return conv(x.bfloat16().to(x.dtype), weight.bfloat16().to(weight.dtype), *rest, **keywords)
+
+    return wrong
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_kernel_that_rounds_is_noticed_and_not_used(monkeypatch, batch):
+    x = torch.randint(0, 1024, (batch, 48, 6, 8), generator=torch.Generator().manual_seed(7)).double()
+    layer = make(top=1023, weight=127)
+    here = layer(x)
+    exact_sums._is_exact.cache_clear()
+    monkeypatch.setattr(F, "conv2d", rounded(F.conv2d))
+    try:
         assert torch.equal(layer(x), here)
-        monkeypatch.undo()
+        monkeypatch.setattr(torch, "matmul", rounded(torch.matmul))
+        exact_sums._is_exact.cache_clear()
+        assert torch.equal(layer(x), here)  # in whole numbers
+    finally:
+        exact_sums._is_exact.cache_clear()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -22,6 +22,7 @@ from obverse.cli.options import Big, Force, Inputs, Json, Metadata, Output
 from obverse.cli.progress import search_bar
 from obverse.container import Limits, write
 from obverse.registry import default_codec
+from obverse.verify import verify_file, wants_verification
 
 
 def compress(
@@ -38,6 +39,14 @@ def compress(
     lossless: Annotated[bool, Parameter(negative="", help="Keep every pixel of images.")] = False,
     flags: Annotated[CodecFlags, Parameter(name="*")] = NO_FLAGS,
     metadata: Metadata = None,
+    verify: Annotated[
+        Literal["quick", "certain"] | None,
+        Parameter(
+            help="Decode each file before it is kept, and compare: quick (the default where nothing is lost), or "
+            "certain, in whole numbers throughout, which takes longer."
+        ),
+    ] = None,
+    no_verify: Annotated[bool, Parameter(negative="", help="Do not decode what was written.")] = False,
     force: Force = False,
     json: Json = False,
     unlimited: Big = False,
@@ -54,6 +63,8 @@ def compress(
     - `obverse compress --codec vae-mnist digits/` writes digits.obv, the folder as one set
     - `cat photo.png | obverse compress - > photo.obv`
     """
+    if no_verify and verify is not None:
+        raise UsageError("give one of --verify and --no-verify")
     if lossless and codec is not None:
         raise UsageError("--lossless chooses the codec: give one of --lossless and --codec")
     chosen = obverse.open_codec(codec or default_codec("exact image" if lossless else "image"))
@@ -66,6 +77,7 @@ def compress(
     elif unlimited:
         raise UsageError(f"codec {chosen.id!r} has no use for --unlimited")
     options = chosen.options(**given)
+    verified = wants_verification(chosen, False if no_verify else verify)
     searches = "progress" in takes and bool(given.get("effort"))
 
     def work(job: Job) -> Row:
@@ -79,6 +91,8 @@ def compress(
         with search_bar(shown=searches and len(jobs) == 1) as progress:
             now = replace(options, progress=progress) if progress else options
             packed = write(chosen.encode(data, now))
+        if verified:
+            verify_file(chosen, packed, verify == "certain")
         write_output(job.target, packed, force)
         row = row_of(job, before, len(packed))
         size = getattr(data, "size", None)

@@ -11,9 +11,9 @@ import obverse
 from obverse.cli.batch import STDIN, Job, Row, plan, run_jobs
 from obverse.cli.console import UsageError, say
 from obverse.cli.files import length_of, read_stdin, report, row_of, write_output
-from obverse.cli.options import Big, Force, Inputs, Json, Output
+from obverse.cli.options import Big, Force, Inputs, Json, Memory, Output, limits_of
 from obverse.cli.recovery import recovered
-from obverse.container import Limits, read, read_header
+from obverse.container import read, read_header
 from obverse.registry import find_method
 
 
@@ -36,6 +36,7 @@ def decompress(
     force: Force = False,
     json: Json = False,
     unlimited: Big = False,
+    memory: Memory = None,
 ) -> int:
     """Decompress .obv files. The name of the output says the kind of file: .png, .jpg, .webp, .npy, ...
 
@@ -50,7 +51,7 @@ def decompress(
     """
     from obverse.codec import codec_of, decoded_file
 
-    limits = Limits.unlimited() if unlimited else Limits()
+    limits = limits_of(unlimited, memory)
     if recover and side_info is not None:
         raise UsageError("--recover is for codecs without side information: do not give --side-info")
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from obverse.cli.batch import STDIN, Job, Row, run_jobs
 from obverse.cli.console import out, printable, to_json
 from obverse.cli.files import read_stdin
-from obverse.cli.options import Json
+from obverse.cli.options import Json, Memory, limits_of
 from obverse.container import describe
 from obverse.errors import CodecNameError, DeclarationError
 from obverse.registry import find_method
@@ -21,6 +21,7 @@ def info(
     /,
     *,
     json: Json = False,
+    memory: Memory = None,
 ) -> int:
     """Show what .obv files hold, and check their checksums; nothing is decoded.
 
@@ -30,8 +31,10 @@ def info(
     - `obverse info --json packed/*.obv`
     """
 
+    limits = limits_of(False, memory)
+
     def work(job: Job) -> Row:
-        facts = describe(read_stdin() if job.source == STDIN else job.source)
+        facts = describe(read_stdin() if job.source == STDIN else job.source, limits)
         return {"input": str(job.source)} | facts
 
     rows, code = run_jobs([Job(path, STDIN) for path in inputs], "reading", work, force=True)

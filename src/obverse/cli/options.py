@@ -8,6 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from obverse.cli.console import UsageError
+from obverse.container import Limits
+from obverse.errors import OptionError
+from obverse.fields import parse_bytes
 
 Inputs = Annotated[list[Path], Parameter(help="Files, folders, or - for standard input.")]
 Output = Annotated[
@@ -22,11 +25,27 @@ Big = Annotated[
         name="--unlimited", negative="", help="No limits on pixels and memory: for data that you trust."
     ),
 ]
+Memory = Annotated[
+    str | None,
+    Parameter(help="What a file may take in memory, such as 500M or 1GB; 4 GiB by default."),
+]
 Device = Annotated[str, Parameter(help="cpu, cuda, or auto.")]
 Metadata = Annotated[
     list[str] | None,
     Parameter(negative="", help="KEY=TEXT to store in the file; repeat for several."),
 ]
+
+
+def limits_of(unlimited: bool, memory: str | None) -> Limits:
+    """What --unlimited and --memory mean. Raises UsageError."""
+    if memory is None:
+        return Limits.unlimited() if unlimited else Limits()
+    if unlimited:
+        raise UsageError("give one of --unlimited and --memory")
+    try:
+        return Limits(memory=parse_bytes(memory.removesuffix("B")))
+    except OptionError as error:
+        raise UsageError(f"--memory: {error}") from None
 
 
 MOST_THREADS = 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from obverse.codec import Codec
 from obverse.container.header import Header
@@ -18,6 +18,7 @@ from obverse.errors import (
     ModelError,
     WrongModelError,
 )
+from obverse.torch_settings import known_settings
 from obverse.zoo import StoredModel, load_model
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def from_model(read: Callable[[Any], Read]) -> cached_property[Read]:
 
     @wraps(read)
     def checked(codec: Any) -> Read:
-        with reading_model(codec.model.name if codec.model else "none"):
+        with known_settings(), reading_model(codec.model.name if codec.model else "none"):
             return read(codec)
 
     return cached_property(checked)
@@ -66,13 +67,36 @@ def part_of(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
     }
 
 
-def loaded(module: Network, tensors: dict[str, Tensor], part: str | None, name: str) -> Network:
-    """The module for inference, with the tensors of this part, or all. name: of the model, as errors say it.
+def loaded(make: Callable[[], Network], tensors: dict[str, Tensor], part: str | None, name: str) -> Network:
+    """The module for inference, with the tensors of this part, or all.
 
-    Raises ModelError when they do not fit.
+    A configuration may ask for more than memory holds. So sizes are compared with those of the tensors, which are
+    there, before the module is made.
+
+    Args:
+        make: makes the module.
+        tensors: of the model, by name.
+        part: the first part of their names; None for all.
+        name: of the model, as errors say it.
+
+    Raises:
+        ModelError: when they do not fit.
     """
+    import torch
+
+    wanted = tensors if part is None else part_of(tensors, part)
     try:
-        module.load_state_dict(tensors if part is None else part_of(tensors, part))
+        with torch.device("meta"):
+            outline = {key: value.shape for key, value in make().state_dict().items()}
+        apart = {
+            key
+            for key in outline.keys() | wanted.keys()
+            if outline.get(key) != getattr(wanted.get(key), "shape", None)
+        }
+        if apart:
+            raise RuntimeError(f"missing, unknown, or of another size: {', '.join(sorted(apart)[:9])}")
+        module = make()
+        module.load_state_dict(wanted)
     except RuntimeError as error:
         raise ModelError(
             f"the model {name} has no whole {part or 'network'} ({error}); make or install it again"
@@ -83,10 +107,16 @@ def loaded(module: Network, tensors: dict[str, Tensor], part: str | None, name: 
 class ModelCodec(Codec):
     """A codec that codes with one trained model: the shipped one, or the one that it was made with.
 
-        StoredModel ──► weights ──► tensors "part.name" ──► tensors(part) ──► network(module, part)
+        StoredModel ──► weights ──► tensors "part.name" ──► tensors(part) ──► network(make, part)
 
     With none given, the first that the declaration names. The weights are read at first use.
+
+    Attributes:
+        parts: names of tensors, or what they begin with, up to the first dot and with it; None where whoever reads
+            them checks the names.
     """
+
+    parts: ClassVar[frozenset[str] | None] = None
 
     def __init__(self, model: StoredModel | None = None):
         self._given = model
@@ -105,15 +135,20 @@ class ModelCodec(Codec):
         """All tensors of the model by their whole names."""
         from safetensors.torch import load
 
-        return load(self.model.weights)
+        tensors: dict[str, Tensor] = load(self.model.weights)
+        if self.parts is not None:
+            unknown = sorted(n for n in tensors if not {n, n.partition(".")[0] + "."} & self.parts)
+            if unknown:
+                raise InputError(f"it has tensors that it should not have: {', '.join(unknown[:9])}")
+        return tensors
 
     def tensors(self, part: str) -> dict[str, Tensor]:
         """Those whose names begin with `part` and a dot, by the rest of their names."""
         return part_of(self.weights, part)
 
-    def network(self, module: Network, part: str | None = None) -> Network:
-        """The module for inference, with the weights of this part, or all. Raises ModelError when they do not fit."""
-        return loaded(module, self.weights, part, self.model.name)
+    def network(self, make: Callable[[], Network], part: str | None = None) -> Network:
+        """What `make` makes, with the weights of this part, or all. Raises ModelError when they do not fit."""
+        return loaded(make, self.weights, part, self.model.name)
 
     def check_written_here(self, header: Header) -> None:
         """For files that are read without `codec_of`. Raises WrongModelError for another codec's or model's."""

@@ -14,8 +14,6 @@ from obverse.codecs.model_codec import part_of
 from obverse.coding import TableFamily
 from obverse.errors import ModelError, TableError
 
-TABLES = ("cdf", "offsets", "lows", "precision_escape")
-
 
 def tensors_of(part: str, family: TableFamily) -> dict[str, Tensor]:
     """The tables as tensors of a model; `family_of` reads them."""
@@ -28,7 +26,7 @@ def family_of(tensors: dict[str, Tensor], part: str, count: int, name: str) -> T
     """The `count` tables of this part. name: of the model, as errors say it. Raises ModelError."""
     try:
         stored = part_of(tensors, part)
-        family = TableFamily.from_state({kind: stored[kind].numpy().astype(np.int64) for kind in TABLES})
+        family = TableFamily.from_state({kind: t.numpy().astype(np.int64) for kind, t in stored.items()})
     except (KeyError, ValueError, TypeError, TableError) as error:
         raise ModelError(f"the model {name} has no whole {part}: {error}") from None
     if len(family) != count:

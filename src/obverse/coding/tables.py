@@ -287,6 +287,14 @@ class TableFamily:
 
     @classmethod
     def from_state(cls, state: dict[str, npt.NDArray[Any]]) -> TableFamily:
-        """The family that `state` came from."""
+        """The family that `state` came from.
+
+        Raises:
+            TableError: for other arrays.
+            KeyError: where one is missing.
+        """
+        unknown = state.keys() - {"cdf", "offsets", "lows", "precision_escape"}
+        if unknown:
+            raise TableError(f"a family of tables has no {', '.join(sorted(unknown)[:9])}")
         precision, escape = state["precision_escape"].tolist()
         return cls(state["cdf"], state["offsets"], state["lows"], precision, bool(escape))

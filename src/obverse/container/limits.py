@@ -77,4 +77,5 @@ def _check(limit: str, count: int, allowed: int, unit: str) -> None:
         raise LimitError(
             f"this takes {count:,} {unit}, more than the limit of {allowed:,}; "
             f"if you trust the data, raise the limit with limits=Limits({limit}={count})"
+            f"{' (--memory)' if limit == 'memory' else ''}"
         )

@@ -9,18 +9,16 @@ from __future__ import annotations
 import sys
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from obverse.container.format import Container
 from obverse.errors import DamagedError
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
+Array: TypeAlias = Any  # of NumPy, which this folder does without
 AT_ONCE = 2**24  # bytes that are copied at once, where the array does not lie in memory as it is read
 
 
-def samples_checksum(data: npt.NDArray[Any]) -> int:
+def samples_checksum(data: Array) -> int:
     """CRC-32 of an array's values in C order, each with its lowest byte first."""
     checksum = 0
     rows = data.reshape(1) if data.ndim == 0 else data
@@ -33,12 +31,12 @@ def samples_checksum(data: npt.NDArray[Any]) -> int:
     return checksum
 
 
-def with_samples(container: Container, data: npt.NDArray[Any]) -> Container:
+def with_samples(container: Container, data: Array) -> Container:
     """The container with the checksum of what it decodes to."""
     return replace(container, version=2, samples=samples_checksum(data))
 
 
-def check_samples(container: Container, data: npt.NDArray[Any]) -> None:
+def check_samples(container: Container, data: Array) -> None:
     """Compare what was decoded with the checksum in the file, where there is one.
 
     Raises:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from io import BytesIO
 
 from obverse.container.limits import Limits
 from obverse.container.source import Source
@@ -12,6 +13,8 @@ from obverse.container.varint import MAX_BYTES, decode_varint, encode_varint
 from obverse.errors import DecodeError
 
 _CHECKSUM_BYTES = 4
+AT_ONCE = 2**16  # bytes of sections that are read together, where there are several in so many
+ITEM_MEMORY = 40  # bytes that Python needs for an item, even an empty one
 
 
 def pack_section(payload: bytes) -> list[bytes]:
@@ -73,18 +76,75 @@ def read_index(source: Source, count: int, limits: Limits) -> array[int]:
     # Every number takes 1 to 9 bytes, so a wrong count shows before anything is read.
     index = read_section(source, "the index", limits, 0, count, MAX_BYTES * count)
     limits.check_memory(8 * count)
-    lengths = array("Q")
-    at = 0
-    try:
-        for _ in range(count):
-            length, at = decode_varint(index, at)
-            lengths.append(length)
-    except DecodeError as error:
-        raise source.damaged(f"the index: {error}") from error
-    if at != len(index):
-        raise source.damaged("the index lists more items than the header")
-    source.require(sum(map(section_bytes, lengths)), "the items")
+    if len(index) == count and index.isascii():  # a byte each: millions of small items are read at once
+        lengths = array("Q", iter(index))
+    else:
+        lengths, at = array("Q"), 0
+        try:
+            for _ in range(count):
+                length, at = decode_varint(index, at)
+                lengths.append(length)
+        except DecodeError as error:
+            raise source.damaged(f"the index: {error}") from error
+        if at != len(index):
+            raise source.damaged("the index lists more items than the header")
+    source.require(_bytes_of(lengths), "the items")
     return lengths
+
+
+def _bytes_of(lengths: Sequence[int]) -> int:
+    """Of all sections of items with these lengths."""
+    if max(lengths, default=0) < 0x80:
+        return sum(lengths) + len(lengths) * section_bytes(0)
+    return sum(map(section_bytes, lengths))
+
+
+def read_items(source: Source, lengths: Sequence[int], limits: Limits) -> tuple[bytes, ...]:
+    """The payloads of all items, which must have the lengths that the index gives.
+
+    Raises:
+        TruncatedError: the source ends within an item.
+        DamagedError: a length or a checksum does not match.
+        LimitError: more than `limits.memory`.
+    """
+    limits.check_memory(sum(lengths) + ITEM_MEMORY * len(lengths))
+    items: list[bytes] = []
+    while len(items) < len(lengths):
+        first, wanted = len(items), 0
+        end = first
+        while end < len(lengths) and (end == first or wanted < AT_ONCE):
+            wanted += section_bytes(lengths[end])
+            end += 1
+        if end == first + 1:
+            items.append(read_item(source, first, lengths[first], limits))
+            continue
+        group = source.read_at_most(wanted)
+        sliced = _sliced(group, lengths[first:end])
+        if sliced is None:  # one after the other, for the error of the item that is at fault
+            again = Source(BytesIO(group), source.name)
+            sliced = [read_item(again, i, lengths[i], limits) for i in range(first, end)]
+        items += sliced
+    return tuple(items)
+
+
+def _sliced(group: bytes, lengths: Sequence[int]) -> list[bytes] | None:
+    """The payloads of sections that lie in memory; None where one of them is not whole."""
+    payloads, at = [], 0
+    prefixes: dict[int, tuple[bytes, int]] = {}
+    for length in lengths:
+        if length not in prefixes:
+            prefix = encode_varint(length)
+            prefixes[length] = prefix, zlib.crc32(prefix)
+        prefix, checksum = prefixes[length]
+        begin = at + len(prefix)
+        at = begin + length + _CHECKSUM_BYTES
+        payload = group[begin : begin + length]
+        if not group.startswith(prefix, begin - len(prefix)) or (
+            zlib.crc32(payload, checksum).to_bytes(_CHECKSUM_BYTES, "little") != group[begin + length : at]
+        ):
+            return None
+        payloads.append(payload)
+    return payloads
 
 
 def read_item(source: Source, i: int, length: int, limits: Limits, held: int = 0) -> bytes:

@@ -144,12 +144,17 @@ def check_rate(it: Opened) -> None:
 
 
 def check_settings(it: Opened) -> None:
-    """The same is decoded, and all else that the codec can do works, with other threads, kernels and types."""
+    """The same is decoded, and all else that the codec can do works, with other threads, kernels and types.
+
+    A codec without loss writes the same file too.
+    """
     for name in SETTINGS:
         with setting(name):
             other = it.decode(read(it.file))
             check_capabilities(it)
+            again = write(it.codec.encode(it.data, it.options)) if it.codec.method.lossless else it.file
         it.require(it.example.same(other, it.decoded), f"with {name} the same is decoded")
+        it.require(again == it.file, f"with {name} the same file is written")
 
 
 def check_cut(it: Opened) -> None:

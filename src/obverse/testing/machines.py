@@ -81,13 +81,27 @@ def _without_onednn(torch: Any, nnpack: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _default_dtype(torch: Any) -> Iterator[None]:
+def _default_dtype(torch: Any, name: str) -> Iterator[None]:
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(getattr(torch, name))
     try:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+@contextmanager
+def _low_precision(torch: Any) -> Iterator[None]:
+    """float32 products in bfloat16, where a library and the processor can."""
+    kinds = [getattr(torch.backends.mkldnn, name, None) for name in ("conv", "matmul")]
+    held: list[tuple[Any, str]] = [(kind, kind.fp32_precision) for kind in kinds if kind is not None]
+    for kind, _ in held:
+        kind.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        for kind, before in held:
+            kind.fp32_precision = before
 
 
 @contextmanager
@@ -128,7 +142,10 @@ SETTINGS: dict[str, Callable[[Any], AbstractContextManager[Any]]] = {
     "two threads": lambda torch: _threads(torch, 2),
     "oneDNN off": lambda torch: _without_onednn(torch, False),
     "oneDNN off, NNPACK on": lambda torch: _without_onednn(torch, True),
-    "float64 as the default type": _default_dtype,
+    "float64 as the default type": lambda torch: _default_dtype(torch, "float64"),
+    "float16 as the default type": lambda torch: _default_dtype(torch, "float16"),
+    "bfloat16 products": _low_precision,
+    "another default device": lambda torch: torch.device("meta"),
     "autocast": lambda torch: torch.autocast("cpu", torch.bfloat16),
     "inference mode": lambda torch: torch.inference_mode(),
     "gradients": lambda torch: torch.enable_grad(),

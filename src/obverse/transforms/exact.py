@@ -15,36 +15,16 @@ hold it float64 is used, and where that does not either the layer refuses to exi
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping, Set
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from obverse.errors import ExportError
+from obverse.exact_sums import integer_sums
 
 FLOAT32_EXACT = 2**24
 FLOAT64_EXACT = 2**53
-
-
-@cache
-def sums_are_exact() -> bool:
-    """Whether this machine's convolutions and matrix products sum integers exactly, tried once.
-
-    Direct kernels do; Winograd or FFT kernels, or products in bfloat16 or TF32, would not.
-    """
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randint(-1023, 1024, (1, 32, 24, 24), generator=generator)
-    weight = torch.randint(-511, 512, (48, 32, 3, 3), generator=generator)
-    with torch.inference_mode():
-        columns = F.unfold(x.double(), 3, padding=1).to(torch.int64)[0]
-        wanted = (weight.flatten(1) @ columns).double()
-        for dtype in (torch.float32, torch.float64):
-            convolved = F.conv2d(x.to(dtype), weight.to(dtype), padding=1).flatten(2)[0]
-            multiplied = weight.to(dtype).flatten(1) @ columns.to(dtype)
-            if not torch.equal(convolved.double(), wanted) or not torch.equal(multiplied.double(), wanted):
-                return False
-    return True
 
 
 class ExactConv(nn.Module):
@@ -98,23 +78,8 @@ class ExactConv(nn.Module):
         self.high = nn.Buffer(high.double().expand(out).reshape(1, out, 1, 1).clone())
 
     def accumulate(self, x: Tensor) -> Tensor:
-        """The integer sums with bias, in the layer's dtype; float64 where kernels cannot be relied on."""
-        x = x.to(self.dtype)
-        with torch.autocast(x.device.type, enabled=False):
-            b, _, h, w = x.shape
-            if x.device.type == "cpu" and sums_are_exact():
-                if self.padding == 0:
-                    columns = x.contiguous().flatten(2)
-                    return (
-                        torch.matmul(self.weight.flatten(1), columns)
-                        .add_(self.bias[:, None])
-                        .view(b, -1, h, w)
-                    )
-                return F.conv2d(x, self.weight, self.bias, padding=self.padding)
-            # other kernels may be Winograd, FFT or TF32, whose intermediates are not integers
-            columns = F.unfold(x.double(), self.weight.shape[2], padding=self.padding)
-            product = self.weight.double().flatten(1) @ columns + self.bias.double()[:, None]
-            return product.view(b, -1, h, w)
+        """The integer sums with bias, in the layer's dtype."""
+        return integer_sums(x.to(self.dtype), self.weight, self.bias)
 
     def forward(self, x: Tensor, extra_bias: Tensor | None = None) -> Tensor:
         """(B, out, H, W) integers in float64.
@@ -143,10 +108,22 @@ class ExactConv(nn.Module):
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor]) -> ExactConv:
-        """The layer that `export_state` described; its bound is proven again."""
+        """The layer that `export_state` described; its bound is proven again. Raises ExportError."""
+        unknown = state.keys() - {"weight", "bias", "multiplier", "low", "high", "limits"}
+        if unknown:
+            raise ExportError(
+                f"a layer has tensors that it should not have: {', '.join(sorted(unknown)[:9])}"
+            )
         shift, max_input, max_extra = state["limits"].tolist()
         tensors = (state["weight"], state["bias"], state["multiplier"])
         return cls(*tensors, shift, state["low"], state["high"], max_input, max_extra)
+
+
+def refuse_unknown(state: Mapping[str, Tensor], known: Set[str]) -> None:
+    """Raises ExportError for tensors of a model that nobody reads: it is not the model that it says."""
+    unknown = state.keys() - known
+    if unknown:
+        raise ExportError(f"the model has tensors that it should not have: {', '.join(sorted(unknown)[:9])}")
 
 
 def quantise_conv(

@@ -23,6 +23,12 @@ from obverse.errors import ModelError
 
 WEIGHTS, CONFIG, CARD = "model.safetensors.xz", "config.json", "card.md"
 LARGEST = 2**30  # bytes of unpacked weights: more is no model of ours
+LARGEST_CONFIG = 2**22  # bytes
+LARGEST_HEADER = 2**21  # bytes of a safetensors header, which names tensors: ours name up to a thousand
+ROOM, MOST_RATIO = (
+    2**24,
+    64,
+)  # bytes that any model may unpack to, and then times its packed size: ours take 3 times
 
 
 @dataclass(frozen=True)
@@ -76,19 +82,19 @@ def load_model_from(folder: Path) -> StoredModel:
     name = folder.resolve().name
     try:
         weights = (folder / WEIGHTS).read_bytes()
-        config_bytes = (folder / CONFIG).read_bytes()
+        with (folder / CONFIG).open("rb") as file:
+            config_bytes = file.read(LARGEST_CONFIG + 1)
     except OSError as error:
         raise ModelError(
             f"model {name!r} is not in {folder}: {error.strerror}; name another folder, or reinstall obverse"
         ) from error
     damaged = f"the model {name!r} in {folder} is damaged; make or install it again"
     try:
-        stream = lzma.LZMADecompressor()
-        raw = stream.decompress(weights, LARGEST)
+        raw = unpack(weights)
         config = json.loads(config_bytes)
-    except (lzma.LZMAError, ValueError) as error:
+    except (lzma.LZMAError, ValueError, RecursionError) as error:
         raise ModelError(damaged) from error
-    if not stream.eof or not isinstance(config, dict):
+    if not isinstance(config, dict) or len(config_bytes) > LARGEST_CONFIG:
         raise ModelError(damaged)
     return StoredModel(name, raw, config, fingerprint(raw, config_bytes))
 
@@ -172,6 +178,22 @@ def store_model(
 def pack(weights: bytes) -> bytes:
     """What is stored: the safetensors bytes behind LZMA, since small integers leave room in their bytes."""
     return lzma.compress(weights, preset=9)
+
+
+def unpack(packed: bytes) -> bytes:
+    """What `pack` was given; what unpacks to more than a model can, or names more tensors, is refused before it does.
+
+    Raises:
+        ValueError: for anything else.
+        lzma.LZMAError: where it is damaged.
+    """
+    stream = lzma.LZMADecompressor()
+    raw = stream.decompress(packed, min(LARGEST, ROOM + MOST_RATIO * len(packed)))
+    if not stream.eof or stream.unused_data:
+        raise ValueError("it is cut off, or larger than a model")
+    if int.from_bytes(raw[:8], "little") > min(len(raw), LARGEST_HEADER):
+        raise ValueError("it names more tensors than a model has")
+    return raw
 
 
 def fingerprint(weights: bytes, config: bytes) -> bytes:

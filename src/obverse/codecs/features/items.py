@@ -33,6 +33,7 @@ KIND, PER_ITEM, OWN_MODEL, PROTOTYPES, ENCODER, ENCODER_NAME = range(6)  # keys 
 FINGERPRINT = 32  # bytes of an encoder's SHA-256
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 24, "lc": 0, "lp": 0, "pb": 0}]
 PACKED_MEMORY = 1 << 26  # bytes that unpacking may take for itself
+LARGEST_HEADER = 2**16  # bytes in which the arrays are named: a dozen
 MOST_PACKED = 1 << 30  # bytes that a model or prototypes may unpack to
 TABLE_MEMORY = 1 << 13  # bytes that a table takes when it is ready to decode with
 
@@ -195,6 +196,8 @@ def unpack_arrays(payload: bytes, limits: Limits) -> dict[str, Array]:
             raise DamagedError("a packed part of the file ends early")
         if stream.unused_data:
             raise DamagedError("a packed part of the file has bytes behind its end")
+        if int.from_bytes(plain[:8], "little") > LARGEST_HEADER:
+            raise DamagedError("a packed part of the file names more arrays than it can have")
         return load_safetensors(plain)
     except (lzma.LZMAError, SafetensorError, EOFError, KeyError, ValueError, TypeError) as error:
         raise DamagedError(f"a packed part of the file is damaged: {error}") from None

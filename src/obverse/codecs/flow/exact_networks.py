@@ -32,7 +32,7 @@ from obverse.codecs.flow.networks import (
 from obverse.codecs.flow.recipe import FlowConfig
 from obverse.coding.logistic_mixture import LogisticMixtures, weights_of
 from obverse.errors import DamagedError, ExportError
-from obverse.transforms.exact import ExactConv
+from obverse.transforms.exact import ExactConv, refuse_unknown
 
 FEATURE_MAX = 511  # largest feature of the priors, as an integer
 HIDDEN_MAX = 1023  # largest activation behind a ReLU
@@ -240,11 +240,13 @@ class ExactIntegerFlow(nn.Module):
     @classmethod
     def from_state(cls, config: FlowConfig, state: dict[str, Tensor]) -> ExactIntegerFlow:
         """Built again from `export_state`; every bound is proven again. Raises ExportError."""
+        known = {"last"}
 
         def conv(name: str, outputs: int, inputs: int, kernel: int) -> ExactConv:
             keys = [key for key in state if key.startswith(name + ".")]
             if not keys:
                 raise ExportError(f"the model lacks the layer {name}")
+            known.update(keys)
             layer = ExactConv.from_state({key.removeprefix(name + "."): state[key] for key in keys})
             if layer.weight.shape != (outputs, inputs, kernel, kernel):
                 raise ExportError(f"the layer {name} has weights of shape {tuple(layer.weight.shape)}")
@@ -301,6 +303,7 @@ class ExactIntegerFlow(nn.Module):
             [conv(f"up.{i}", width, width, 1) for i in range(config.levels - 1)],
             last,
         )
+        refuse_unknown(state, known)
         flow.check()
         return flow
 

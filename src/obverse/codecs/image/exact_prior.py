@@ -23,7 +23,7 @@ from obverse.codecs.image.prior import STEPS, FourStepHyperprior, from_slices, t
 from obverse.codecs.image.scales import SCALES
 from obverse.errors import ExportError
 from obverse.transforms.blocks import depth_to_space
-from obverse.transforms.exact import ExactConv, quantise_conv
+from obverse.transforms.exact import ExactConv, quantise_conv, refuse_unknown
 from obverse.transforms.windows import windows
 
 LEVELS = 1980  # quality = 1 + level / 20
@@ -141,10 +141,12 @@ class ExactFourStep(nn.Module):
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor]) -> ExactFourStep:
-        """Built again from `export_state`; every bound is proven again."""
+        """Built again from `export_state`; every bound is proven again. Raises ExportError."""
+        known = {"quality", "z_index"}
 
         def conv(name: str) -> ExactConv | None:
             keys = [key for key in state if key.startswith(name + ".")]
+            known.update(keys)
             return (
                 ExactConv.from_state({key.removeprefix(name + "."): state[key] for key in keys})
                 if keys
@@ -166,7 +168,9 @@ class ExactFourStep(nn.Module):
             )
             for k in range(STEPS)
         ]
-        return cls(needed("conv1"), state["quality"], needed("conv2"), slices, state["z_index"])
+        prior = cls(needed("conv1"), state["quality"], needed("conv2"), slices, state["z_index"])
+        refuse_unknown(state, known)
+        return prior
 
 
 class Calibration:

@@ -7,6 +7,7 @@ synthesis                   floats, synthesises what was parsed
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,7 +20,9 @@ from obverse.codecs.image.exact_prior import LEVELS, ExactFourStep
 from obverse.codecs.image.prior import HyperAnalysis
 from obverse.codecs.image.recipe import ImageModelConfig
 from obverse.codecs.image.transform import Analysis, Synthesis
+from obverse.codecs.model_codec import loaded
 from obverse.coding import TableFamily
+from obverse.errors import ModelError
 from obverse.transforms.blocks import QualityVector, ResidualBottleneck
 from obverse.transforms.windows import scaled, windows
 from obverse.zoo import StoredModel
@@ -110,15 +113,21 @@ class ImageNetworks:
     def load(cls, model: StoredModel) -> ImageNetworks:
         groups = weight_groups(model)
         config = ImageModelConfig(**model.config["model"])
-        modules = {
-            "analysis": Analysis(*config.analysis_sizes),
-            "synthesis": Synthesis(*config.synthesis_sizes),
-            "hyper_analysis": HyperAnalysis(config.latents, config.hyper, config.features),
-            "gains": Gains(config.latents),
+        makers: dict[str, Callable[[], nn.Module]] = {
+            "analysis": lambda: Analysis(*config.analysis_sizes),
+            "synthesis": lambda: Synthesis(*config.synthesis_sizes),
+            "hyper_analysis": lambda: HyperAnalysis(config.latents, config.hyper, config.features),
+            "gains": lambda: Gains(config.latents),
         }
-        for name, module in modules.items():
-            module.load_state_dict(unpack_weights(groups[name]))
-            module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        unknown = groups.keys() - makers.keys() - {"prior", "tables"}
+        if unknown:
+            raise ModelError(
+                f"the model {model.name} has tensors of no part: {', '.join(sorted(unknown)[:9])}"
+            )
+        modules = {}
+        for name, make in makers.items():
+            module = modules[name] = loaded(make, unpack_weights(groups[name]), None, model.name)
+            module.to(memory_format=torch.channels_last)
             for part in module.modules():
                 if isinstance(part, ResidualBottleneck):
                     part.fold(branch_dtype())

@@ -42,6 +42,8 @@ class RasterModel:
             tensors = load(stored.weights)
             if any(tensors[name].dtype.kind not in "iu" for name in Networks._fields):
                 raise ValueError("its weights are no integers")  # of others nothing is proven
+            if len(tensors) > len(Networks._fields):
+                raise ValueError("it has tensors that it should not have")
             arrays = {name: np.ascontiguousarray(tensors[name], np.float32) for name in Networks._fields}
             networks = checked(Networks(**arrays))
         except (KeyError, ValueError, TypeError, SafetensorError, ExportError) as error:

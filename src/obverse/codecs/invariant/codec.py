@@ -74,6 +74,8 @@ class InvariantCodec(ModelCodec):
 
     method: ClassVar[Method] = METHOD
 
+    parts = frozenset({"encoder.", "decoder.", "offset", "tables.", "clusters."})
+
     @from_model
     def config(self) -> InvariantConfig:
         return InvariantConfig.from_dict(self.model.config.get("model"))
@@ -85,7 +87,7 @@ class InvariantCodec(ModelCodec):
 
     @from_model
     def encoder(self) -> nn.Module:
-        return self.network(make_encoder(self.config), "encoder")
+        return self.network(lambda: make_encoder(self.config), "encoder")
 
     @cached_property
     def decoder(self) -> nn.Module:
@@ -95,7 +97,7 @@ class InvariantCodec(ModelCodec):
                 f"the model {self.model.name} has no decoder: its codes ({self.model.config.get('objective')}) are for "
                 "tasks only; decode them to .npy, or train with the objective vic"
             )
-        return self.network(make_decoder(self.config), "decoder")
+        return self.network(lambda: make_decoder(self.config), "decoder")
 
     @from_model
     def offset(self) -> npt.NDArray[np.float64]:
@@ -152,7 +154,6 @@ class InvariantCodec(ModelCodec):
         """ẑ, (n, k) float32: what tasks read. Raises DamagedError, LimitError."""
         return (self._symbols(container, limits or Limits()) + self.offset).astype(np.float32)
 
-    @torch.autocast("cpu", enabled=False)
     def reconstruct(self, container: Container, limits: Limits | None = None) -> Array:
         """What stands for each item: (n, d) float32, or (n, H, W) uint8.
 
@@ -176,7 +177,6 @@ class InvariantCodec(ModelCodec):
         bits = self.tables.bits(q, self._index(h)).sum(1)
         return bits + self.clusters.bits(h, np.zeros_like(h)) if self.config.clusters > 1 else bits
 
-    @torch.autocast("cpu", enabled=False)
     def symbols_of(self, items: Array) -> npt.NDArray[np.int32]:
         """Checked items -> q, (n, k) integers."""
         q = np.empty((len(items), self.config.codes), np.int32)

@@ -21,7 +21,7 @@ from torch import Tensor
 from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.rounded_codes import tensors_of
 from obverse.codecs.split import METHOD
-from obverse.codecs.split.halves import DeviceHalf, ServerHalf, check_images
+from obverse.codecs.split.halves import DEVICE, PARTS, SERVER, DeviceHalf, ServerHalf, check_images
 from obverse.codecs.split.sizes import SplitConfig
 from obverse.coding import TableFamily
 from obverse.container import Container, Limits
@@ -48,6 +48,8 @@ class SplitCodec(ModelCodec):
     """Colour images of the one size that the model was trained for: one (S, S, 3), or a set (n, S, S, 3), uint8."""
 
     method: ClassVar[Method] = METHOD
+
+    parts = frozenset({"offset", *(f"{part}." for part in (*PARTS[DEVICE], *PARTS[SERVER]))})
 
     @from_model
     def config(self) -> SplitConfig:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from obverse.errors import (
     UnsupportedInputError,
     WrongModelError,
 )
+from obverse.torch_settings import known_settings
 
 CHUNK = 250  # images that pass through the networks at once
 FARTHEST = 2**20  # a y beyond belongs to no model that was trained
@@ -127,9 +128,9 @@ class Half:
         """Raises ModelError."""
         return SplitCode(self.config, self._tensors, self.name)
 
-    def network(self, module: nn.Module, part: str) -> nn.Module:
-        """The module with the weights of this part, for inference. Raises ModelError when they do not fit."""
-        return loaded(module, self._tensors, part, self.name).to(memory_format=torch.channels_last)
+    def network(self, make: Callable[[], nn.Module], part: str) -> nn.Module:
+        """What `make` makes, with the weights of this part, for inference. Raises ModelError when they do not fit."""
+        return loaded(make, self._tensors, part, self.name).to(memory_format=torch.channels_last)
 
     def check_partner(self, fingerprint: bytes) -> None:
         """Raises WrongModelError for a half of another model."""
@@ -163,7 +164,7 @@ class DeviceHalf(Half):
 
     @cached_property
     def encoder(self) -> nn.Module:
-        return self.network(make_encoder(self.config), "encoder")
+        return self.network(lambda: make_encoder(self.config), "encoder")
 
     def check(self) -> None:
         _ = self.code, self.encoder
@@ -172,7 +173,7 @@ class DeviceHalf(Half):
         """The payload of (n, S, S, 3) or one (S, S, 3), uint8. Raises InputError, UnsupportedInputError."""
         return self.code.pack(self.symbols_of(check_images(images, self.config)))
 
-    @torch.autocast("cpu", enabled=False)
+    @known_settings()
     def symbols_of(self, images: Array) -> Symbols:
         """Checked images -> q (n, C, h, w)."""
         q = np.empty((len(images), *self.config.latent_shape), np.int32)
@@ -194,7 +195,7 @@ class ServerHalf(Half):
 
     @cached_property
     def server(self) -> nn.Module:
-        return self.network(Server(self.config), "server")
+        return self.network(lambda: Server(self.config), "server")
 
     @cached_property
     def synthesis(self) -> nn.Module:
@@ -203,8 +204,9 @@ class ServerHalf(Half):
             raise InputError(
                 f"the model {self.name} has no synthesis: its codes are for classes only; train one that reconstructs"
             )
-        return self.network(Synthesis(self.config), "synthesis")
+        return self.network(lambda: Synthesis(self.config), "synthesis")
 
+    @known_settings()
     def check(self) -> None:
         _ = self.code, self.server, self.synthesis if self.config.reconstructs else None
 
@@ -212,7 +214,7 @@ class ServerHalf(Half):
         """ŷ (n, C, h, w), the same on every machine. Raises DamagedError, LimitError."""
         return self.code.latents(self.code.unpack(payload, n, limits))
 
-    @torch.autocast("cpu", enabled=False)
+    @known_settings()
     def logits(self, latents: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(n, classes)."""
         out = np.empty((len(latents), self.config.teacher.classes), np.float32)
@@ -220,7 +222,7 @@ class ServerHalf(Half):
             out[here] = self.server(as_channels_last(latents[here])).numpy()
         return out
 
-    @torch.autocast("cpu", enabled=False)
+    @known_settings()
     def images(self, latents: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """x̂ (n, S, S, 3). Raises InputError for a model that does not reconstruct."""
         synthesis = self.synthesis

@@ -66,8 +66,8 @@ class StereoCodec(ImageCodec, SideInformed):
 
     @from_model
     def fusion(self) -> StereoFusion:
-        network = StereoFusion(StereoConfig(**self.model.config["model"]))
-        return self.network(network).to(memory_format=torch.channels_last)
+        config = StereoConfig(**self.model.config["model"])
+        return self.network(lambda: StereoFusion(config)).to(memory_format=torch.channels_last)
 
     def decode(
         self, container: Container, limits: Limits | None = None, *, side_info: Any = None

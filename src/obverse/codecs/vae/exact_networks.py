@@ -36,7 +36,7 @@ from obverse.codecs.vae.networks import (
 from obverse.codecs.vae.recipe import VaeConfig
 from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS, WEIGHT_TOTAL, weights_of
 from obverse.errors import ExportError, InputError
-from obverse.transforms.exact import ExactConv, quantise_conv
+from obverse.transforms.exact import ExactConv, quantise_conv, refuse_unknown
 
 BIN_BITS = 10
 BINS = 1 << BIN_BITS
@@ -157,12 +157,14 @@ class ExactVae(nn.Module):
     def from_state(cls, config: VaeConfig, state: Mapping[str, Tensor]) -> ExactVae:
         """Built again from `export_state`; every bound is proven again. Raises InputError for another model's."""
         stacks = {}
+        known = {"edges", "centres"}
         try:
             for name, ops in network_ops(config).items():
                 convs = []
                 for i, op in enumerate(op for op in ops if op[0] == "conv"):
                     prefix = f"{name}.{i}."
                     part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+                    known |= {prefix + k for k in part}
                     if part["weight"].shape != (op[2], op[1], op[3], op[3]):
                         raise InputError(
                             f"layer {name}.{i} of the model does not have the shape that it should"
@@ -170,6 +172,7 @@ class ExactVae(nn.Module):
                     convs.append(ExactConv.from_state(part))
                 stacks[name] = ExactStack(ops, convs)
             edges, centres = state["edges"], state["centres"]
+            refuse_unknown(state, known)
         except (KeyError, ValueError, RuntimeError, ExportError) as error:
             raise InputError(f"the weights are not those of a latent-variable model: {error}") from None
         layers = len(config.latents)

@@ -49,8 +49,11 @@ class WynerZivGridCodec(IndexCodec):
         try:
             arrays = load_safetensors(self.model.weights)
             grid = self.model.config["grid"]
+            names = ("labels", "y", "predicted", "curves", "log_q")
+            if len(arrays) > len(names):
+                raise ValueError("it has tensors that it should not have")
             tables = GridTables(
-                **{name: arrays[name] for name in ("labels", "y", "predicted", "curves", "log_q")},
+                **{name: arrays[name] for name in names},
                 **{name: float(grid[name]) for name in ("low", "cell", "scale")},
             )
         except (KeyError, TypeError, ValueError, SafetensorError) as error:

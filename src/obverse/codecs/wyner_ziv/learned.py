@@ -40,22 +40,19 @@ class WynerZivCodec(IndexCodec):
             raise InputError(
                 "the model's configuration is damaged: its networks have other sizes than its indices"
             )
-        return self.network(WynerZivNetworks(sizes))
+        return self.network(lambda: WynerZivNetworks(sizes))
 
     def _side(self, y: np.ndarray) -> Tensor:
         return torch.from_numpy(self.index_model.side.features(y))
 
-    @torch.autocast("cpu", enabled=False)
     @torch.inference_mode()
     def quantise(self, x: np.ndarray) -> np.ndarray:
         return self.networks.logits(torch.from_numpy(x.astype(np.float32))).argmax(dim=1).numpy()
 
-    @torch.autocast("cpu", enabled=False)
     @torch.inference_mode()
     def log_conditional(self, y: np.ndarray) -> np.ndarray:
         return self.networks.log_conditional(self._side(y)).numpy()
 
-    @torch.autocast("cpu", enabled=False)
     @torch.inference_mode()
     def estimate(self, u: np.ndarray, y: np.ndarray) -> np.ndarray:
         every = self.networks.reconstructions(self._side(y)).numpy()

@@ -78,8 +78,8 @@ class WynerZivTrellisCodec(ModelCodec, SideInformed):
     @from_model
     def prior(self) -> MixturePrior:
         sizes = (("inputs", 0, 2**12), ("components", 1, 64), ("hidden", 0, 1024))
-        prior = MixturePrior(*(self._number(name, int, low, high, "prior") for name, low, high in sizes))
-        return self.network(prior).double()
+        numbers = [self._number(name, int, low, high, "prior") for name, low, high in sizes]
+        return self.network(lambda: MixturePrior(*numbers)).double()
 
     def encode(self, data: Any, options: Options | None = None) -> Container:
         """(n,) float32 or float64. Raises InputError; never sees side information."""

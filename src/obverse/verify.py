@@ -1,0 +1,64 @@
+"""Whether a file decodes to what was compressed, found out before anyone relies on it.
+
+data ──► compress ──► bytes ──► decode, on this machine ──► the checksum of the samples holds, or VerificationError
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from obverse.container import Limits, read
+from obverse.errors import DecodeError, OptionError, UnsupportedInputError, VerificationError
+
+if TYPE_CHECKING:
+    from obverse.codec import Codec
+
+Verify: TypeAlias = bool | Literal["quick", "certain"] | None
+
+
+def wants_verification(codec: Codec, verify: Verify) -> bool:
+    """Whether a file of this codec is to be decoded again: those without loss, where nothing else is said.
+
+    Raises:
+        OptionError: for what `verify` cannot be.
+        UnsupportedInputError: where it was asked for, and the codec decodes with side information only.
+    """
+    if verify not in (None, True, False, "quick", "certain"):
+        raise OptionError(f"verify is 'quick' (or True), 'certain', or False, not {verify!r}")
+    if verify is None:
+        return codec.method.lossless and not codec.method.side_info
+    if verify and codec.method.side_info:
+        raise UnsupportedInputError(
+            f"codec {codec.id!r} decodes with side information only, which the sender does not have: it cannot verify"
+        )
+    return bool(verify)
+
+
+def verify_file(codec: Codec, file: bytes, certain: bool = False) -> None:
+    """Decode a file that was just written; of a codec without loss, compare the checksum of the samples.
+
+    Args:
+        codec: that wrote it.
+        file: all its bytes.
+        certain: compute the exact networks in int64, which no kernel of floats can get wrong. It takes much longer.
+
+    Raises:
+        VerificationError: where it does not decode, or to something else.
+    """
+    if certain and "torch" in sys.modules:
+        from obverse.exact_sums import certain_sums
+
+        sums = certain_sums()
+    else:
+        sums = nullcontext()
+    try:
+        with sums:
+            codec.decode(read(file, Limits.unlimited()), Limits.unlimited())
+    except DecodeError as error:
+        raise VerificationError(
+            f"what was written does not decode to what was given ({error}), so it is not kept: this machine computes "
+            "something else than it should. Please report it, with the version of torch and the processor; "
+            "OMP_NUM_THREADS=1 may help"
+        ) from error
