@@ -12,48 +12,71 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ContextDecorator, ExitStack
 from typing import Any
 
 _lock = threading.Lock()
-_within = 0  # threads, and their calls within calls
+_within = 0  # threads
 _restore: list[Callable[[], None]] = []
 
 
-@contextmanager
-def known_settings() -> Iterator[None]:
+class known_settings(ContextDecorator):
     """Run under the settings that codecs are made for: float32 as the default type, on the CPU, no autocast, float32
-    products in full precision, no NNPACK. Nothing happens where torch was not imported, so nothing was set."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    with ExitStack() as of_this_thread:
+    products in full precision, no NNPACK.
+
+    A context, and a decorator. Nothing happens where torch was not imported, so that nothing was set; and within
+    another one, which every layer of a network is.
+    """
+
+    def __enter__(self) -> None:
+        torch = sys.modules.get("torch")
+        if torch is None or _here.known:
+            _here.entered.append(None)
+            return
+        stack = ExitStack()
         if torch.is_autocast_enabled("cpu"):
-            of_this_thread.enter_context(torch.autocast("cpu", enabled=False))
+            stack.enter_context(torch.autocast("cpu", enabled=False))
         if torch.get_default_device().type != "cpu":
-            of_this_thread.enter_context(torch.device("cpu"))
-        with of_the_process(torch):
-            yield
+            stack.enter_context(torch.device("cpu"))
+        _enter_process(torch)
+        stack.callback(_leave_process)
+        _here.entered.append(stack)
+        _here.known = True
+
+    def __exit__(self, *error: object) -> None:
+        stack = _here.entered.pop()
+        if stack is not None:
+            _here.known = False
+            stack.close()
 
 
-@contextmanager
-def of_the_process(torch: Any) -> Iterator[None]:
-    """The part of `known_settings` that all threads share."""
+class _Here(threading.local):
+    """Of one thread: whether its settings are the known ones, and what each context that it is in has to undo."""
+
+    def __init__(self) -> None:
+        self.known = False
+        self.entered: list[ExitStack | None] = []
+
+
+_here = _Here()
+
+
+def _enter_process(torch: Any) -> None:
     global _within
     with _lock:
         if _within == 0:
             _set(torch)
         _within += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _within -= 1
-            if _within == 0:
-                while _restore:
-                    _restore.pop()()
+
+
+def _leave_process() -> None:
+    global _within
+    with _lock:
+        _within -= 1
+        if _within == 0:
+            while _restore:
+                _restore.pop()()
 
 
 def _set(torch: Any) -> None:
