@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from obverse.container import Container, Limits, read, write
 from obverse.data.kinds import Kind
+from obverse.data.source import as_source
 from obverse.errors import (
     CodecNameError,
     ModelError,
@@ -182,7 +183,7 @@ def compress(data: Any, codec: str = "image", **options: Any) -> bytes:
     """The bytes of an .obv file.
 
     Args:
-        data: an array, a Pillow image, or the path of a file to read.
+        data: an array, a tensor, a Pillow image; or a file: its path, its bytes, or open for reading bytes.
         codec: the id of a codec, or the name or the folder of a trained model.
         **options: those that the codec declares (for images `quality`, `bpp` or `max_bytes`).
 
@@ -193,13 +194,14 @@ def compress(data: Any, codec: str = "image", **options: Any) -> bytes:
     from obverse.registry import open_codec
 
     chosen = open_codec(codec)
-    if isinstance(data, str | Path):
-        data = chosen.kind.load(Path(data))
+    source = as_source(data)
+    if source is not None:
+        data = chosen.kind.load(source)
     return write(chosen.encode(data, chosen.options(**options)))
 
 
 def decompress(
-    source: bytes | str | Path,
+    source: SourceLike,
     side_info: Any = None,
     limits: Limits | None = None,
     model: str | Path | None = None,
@@ -207,8 +209,8 @@ def decompress(
     """The data in an .obv file.
 
     Args:
-        source: its bytes or its path.
-        side_info: what the codec decodes with, as an array or the path of a file, if it needs that.
+        source: its bytes, its path, or itself, open for reading bytes.
+        side_info: what the codec decodes with, as data or as a file, if it needs that.
         limits: what a file may ask for; pass Limits.unlimited() for files that you trust.
         model: name or folder of the model that wrote the file; by default it is looked for among those that are
             installed.
@@ -219,7 +221,7 @@ def decompress(
         WrongModelError: when another model wrote the file.
     """
     limits = limits or Limits()
-    container = read(Path(source) if isinstance(source, str) else source, limits)
+    container = read(source, limits)
     codec = codec_of(container, side_info is not None, model)
     return codec.decode(container, limits, **side_of(codec, side_info))
 
@@ -256,11 +258,12 @@ def decoded_file(
 
 
 def side_of(codec: Codec, side_info: Any) -> dict[str, Any]:
-    """Side information, given as data or as the path of a file, as a keyword of `decode`; none where none is given."""
+    """Side information, given as data or as a file, as a keyword of `decode`; none where none is given."""
     if side_info is None:
         return {}
-    if isinstance(side_info, str | Path):
-        side_info = codec.kind.load(Path(side_info), "side information")
+    source = as_source(side_info)
+    if source is not None:
+        side_info = codec.kind.load(source, "side information")
     return {"side_info": side_info}
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from obverse.cli.flags import NO_FLAGS, CodecFlags, given_options
 from obverse.cli.options import Big, Force, Inputs, Json, Metadata, Output
 from obverse.cli.progress import search_bar
 from obverse.container import Limits, write
+from obverse.data.source import Contents
 from obverse.registry import default_codec
 
 
@@ -72,7 +72,7 @@ def compress(
         started = time.perf_counter()
         if job.source == STDIN:
             raw = read_stdin()
-            before, data = len(raw), chosen.kind.load(BytesIO(raw))
+            before, data = len(raw), chosen.kind.load(Contents(raw, "standard input"))
         else:
             data = chosen.kind.load(job.source)
             before = _bytes_under(job.source)
