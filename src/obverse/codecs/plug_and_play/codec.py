@@ -37,7 +37,8 @@ from obverse.codecs.plug_and_play.rate_ladder import (
 from obverse.coding import Message
 from obverse.container import Container, Limits
 from obverse.data.arrays import as_array
-from obverse.data.images import ConversionWarning, Photo, photo_of
+from obverse.data.conversion import ConversionWarning
+from obverse.data.images import Photo, photo_of
 from obverse.data.kinds import KINDS, Kind
 from obverse.errors import CodingError, DamagedError, InputError, UnsupportedInputError
 from obverse.method import Method
