@@ -173,7 +173,7 @@ class DecodesPhotos(Protocol):
     """Keeps what belongs to an image beside its pixels."""
 
     def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
-        """`decode`, with ICC profile and EXIF data."""
+        """`decode`, with what belongs to the image beside its pixels."""
 
 
 # -- the two sentences that everybody uses -------------------------------------------------------------------

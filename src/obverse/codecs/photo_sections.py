@@ -32,7 +32,7 @@ def pack_metadata(photo: Photo) -> dict[str, bytes]:
     if photo.dpi is not None:
         if not is_resolution(photo.dpi):
             raise InputError(f"dpi are two numbers above 0, horizontal and vertical, not {photo.dpi!r}")
-        values["dpi"] = " ".join(repr(float(value)) for value in photo.dpi).encode()
+        values["dpi"] = " ".join(repr(float(value)).removesuffix(".0") for value in photo.dpi).encode()
     if photo.text:
         if not all(isinstance(text, str) for pair in photo.text.items() for text in pair):
             raise InputError("texts of an image are a map of text to text")

@@ -172,7 +172,7 @@ class _Writer:
         self.keeps_pixels = False
 
     def written(self, kept: dict[str, Any]) -> bytes:
-        """The bytes of the file with these metadata. Raises whatever Pillow does, and InputError."""
+        """The bytes of the file with these metadata. Raises whatever Pillow does, and ValueError."""
         buffer = io.BytesIO()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of odd EXIF data
@@ -188,11 +188,11 @@ class _Writer:
         wanted = _as_read(self.photo, self.kind, kept)
         again = self._again(data, exact)
         if again is not None and again.size != wanted.size:
-            raise InputError(f"{self.kind} makes {again.size[1]} x {again.size[0]} pixels of it")
+            raise ValueError(f"{self.kind} makes {again.size[1]} x {again.size[0]} pixels of it")
         if self.exact or exact:
             self.keeps_pixels = again is not None and _same(wanted.array(), again.array())
         if exact and not self.keeps_pixels:
-            raise InputError("it would not come back as it is")
+            raise ValueError("it would not come back as it is")
 
     def _again(self, data: bytes, exact: bool) -> Photo | None:
         """What the file holds; None for a format that is written only."""

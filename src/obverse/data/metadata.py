@@ -21,6 +21,7 @@ LARGEST = 2**26  # bytes of each: what a decoder unpacks by default
 XMP_CHUNK = "XML:com.adobe.xmp"  # what PNG calls it
 COMMENT = "Comment"  # what PNG calls the one text that JPEG and GIF have
 _RAW_EXIF = "Raw profile type exif"
+_WITH_DPI = ("JPEG", "MPO", "PNG", "TIFF", "BMP", "DIB")  # others have defaults of their programs
 
 
 class Metadata(TypedDict, total=False):
@@ -106,7 +107,8 @@ def _dpi(image: Image.Image, exif: bytes) -> tuple[float, float] | None:
     """Dots per inch, where the file tells them and its EXIF data do not."""
     dpi = image.info.get("dpi")
     # Pillow makes up 72 dpi for a JPEG file with EXIF data that tells none
-    if image.format in ("JPEG", "MPO") and image.info.get("jfif_unit") not in (1, 2):
+    made_up = image.format in ("JPEG", "MPO") and image.info.get("jfif_unit") not in (1, 2)
+    if made_up or image.format not in (*_WITH_DPI, None):
         return None
     if dpi is None or not exif_data.is_resolution(dpi):
         return None
@@ -123,7 +125,7 @@ def _text(image: Image.Image) -> dict[str, str]:
             for key, value in texts.items()
             if key not in (XMP_CHUNK, _RAW_EXIF) and isinstance(value, str)
         }
-    comment = _decoded(image.info.get("comment"))
+    comment = _decoded(image.info.get("comment")) if image.format in ("JPEG", "MPO", "GIF", None) else ""
     return {COMMENT: comment} if comment else {}
 
 
