@@ -19,6 +19,7 @@ from obverse.data.kinds import Kind
 from obverse.data.source import as_source
 from obverse.errors import (
     CodecNameError,
+    InputError,
     ModelError,
     SideInformationError,
     UnknownCodecError,
@@ -227,7 +228,12 @@ def decompress(
 
 
 def decoded_file(
-    codec: Codec, container: Container, target: str, limits: Limits | None = None, side_info: Any = None
+    codec: Codec,
+    container: Container,
+    target: str,
+    limits: Limits | None = None,
+    side_info: Any = None,
+    background: str | None = None,
 ) -> bytes:
     """Decode to the bytes of a file, of the kind that the suffix of its name says.
 
@@ -239,6 +245,7 @@ def decoded_file(
         target: the name of the file.
         limits: what the container may ask for.
         side_info: as for `decompress`.
+        background: colour that an image with alpha is put on, for files that have none.
 
     Raises:
         InputError: for a name of a file that the codec's kind of data is not written to.
@@ -254,6 +261,15 @@ def decoded_file(
     else:
         decode = codec.decode_photo if isinstance(codec, DecodesPhotos) else codec.decode
         decoded = decode(container, limits, **side_of(codec, side_info))
+    if background is not None:
+        from obverse.data.image_writing import over_background
+        from obverse.data.images import Photo
+
+        if not isinstance(decoded, Photo):
+            raise InputError(
+                f"codec {codec.id!r} has no alpha: a background (--background) has no use for it"
+            )
+        decoded = over_background(decoded, background)
     return codec.kind.save(decoded, target)
 
 

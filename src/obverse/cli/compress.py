@@ -18,6 +18,7 @@ from obverse.cli.console import UsageError
 from obverse.cli.files import read_stdin, report, row_of, write_output
 from obverse.cli.flags import NO_FLAGS, CodecFlags, given_options
 from obverse.cli.options import Big, Force, Inputs, Json, Metadata, Output
+from obverse.cli.output_names import check_obv_name
 from obverse.cli.progress import search_bar
 from obverse.container import Limits, write
 from obverse.data.source import Contents
@@ -39,6 +40,10 @@ def compress(
     flags: Annotated[CodecFlags, Parameter(name="*")] = NO_FLAGS,
     metadata: Metadata = None,
     force: Force = False,
+    force_suffix: Annotated[
+        bool,
+        Parameter(negative="", help="Take a name of the output that is of another kind of file, as x.webp."),
+    ] = False,
     json: Json = False,
     unlimited: Big = False,
 ) -> int:
@@ -86,6 +91,7 @@ def compress(
             row["bpp"] = len(packed) * 8 / (size[0] * size[1])
         return row | {"seconds": round(time.perf_counter() - started, 3)}
 
+    check_obv_name(output, force_suffix)
     jobs = plan(inputs, output, chosen.kind.read, _obv_name, whole_folders=chosen.kind.folder)
     with _no_pixel_limit(unlimited):
         rows, code = run_jobs(jobs, "compressing", work, force)
