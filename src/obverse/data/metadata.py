@@ -81,6 +81,8 @@ def metadata_of(image: Image.Image, name: str) -> Metadata:
 def _exif(image: Image.Image) -> bytes:
     """With prefix, if there are any. Raises whatever Pillow does, and ValueError for what is none."""
     raw = image.info.get("exif") or _of_tags(image.getexif())
+    if not raw and _RAW_EXIF in image.info:
+        raise ValueError("they are written in no known way")
     if not raw:
         return b""
     if not raw.startswith(exif_data.PREFIX):

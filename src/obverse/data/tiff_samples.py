@@ -46,7 +46,8 @@ def samples_as_meant(image: TiffImageFile, name: str, exact: bool) -> Image.Imag
     if problem := _problem(tags, image.mode, cut):
         if exact:
             raise UnsupportedInputError(f"{name} {problem}, and would not come back as it is: {_REMEDY}")
-        warnings.warn(f"{name} {problem}: converted", ConversionWarning, stacklevel=4)
+        if not _is_12_bit(tags):  # of them as of 16 it is said where they become 8
+            warnings.warn(f"{name} {problem}: converted", ConversionWarning, stacklevel=4)
     if image.mode != "I;16":
         return image
     values = np.asarray(image, np.int64)
