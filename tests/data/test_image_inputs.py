@@ -75,7 +75,7 @@ def test_pillow_images_that_cannot_be_read_any_more(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.png") as left:
         pass
     for image in (closed, cut, left):
-        with pytest.raises(InputError, match="^the image cannot be read: "):
+        with pytest.raises(InputError, match=r"^the image cannot be read: "):
             obverse.compress(image)
 
 
@@ -102,7 +102,7 @@ def test_a_file_is_a_path_its_bytes_or_itself(codec: str, tmp_path: Path) -> Non
 
 
 def test_a_file_that_is_none_is_named() -> None:
-    with pytest.raises(InputError, match="^the data is not an image of a known format"):
+    with pytest.raises(InputError, match=r"^the data is not an image of a known format"):
         obverse.compress(b"text")
     with pytest.raises(InputError, match="the data is empty"):
         obverse.compress(b"")
@@ -186,7 +186,7 @@ def test_the_plugin_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatc
 def test_jpeg_xl_names_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_jxl", None)
     for front in (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"):
-        with pytest.raises(UnsupportedInputError, match="JPEG XL.*pip install pillow-jxl-plugin"):
+        with pytest.raises(UnsupportedInputError, match=r"JPEG XL.*pip install pillow-jxl-plugin"):
             read_photo(io.BytesIO(front + bytes(50)))
 
 
