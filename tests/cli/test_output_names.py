@@ -24,7 +24,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["x.webp", "x.JPG", "x.jxl", "x.heic", "x.npy", "x.npz", "x.safetensors", "x.zip"])
+@pytest.mark.parametrize(
+    "name", ["x.webp", "x.JPG", "x.jxl", "x.heic", "x.npy", "x.npz", "x.safetensors", "x.zip"]
+)
 def test_compress_does_not_write_what_the_name_is_not(name: str, capsys: Capture) -> None:
     assert run(["compress", "a.png", "-o", name]) == 2
     said = capsys.readouterr().err

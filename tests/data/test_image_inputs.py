@@ -31,7 +31,9 @@ COLOUR, GRAY = smooth_photo(24, 32), smooth_photo(24, 32, channels=1)
 @pytest.mark.parametrize("exact", [False, True])
 def test_channels_first_are_refused_with_the_transpose(exact: bool) -> None:
     for data in (COLOUR.transpose(2, 0, 1), torch.from_numpy(COLOUR).permute(2, 0, 1), GRAY[None]):
-        with pytest.raises(UnsupportedInputError, match=r"channels first.*transpose\(1, 2, 0\).*permute\(1, 2, 0\)"):
+        with pytest.raises(
+            UnsupportedInputError, match=r"channels first.*transpose\(1, 2, 0\).*permute\(1, 2, 0\)"
+        ):
             photo_of(data, exact=exact)
     three = np.zeros((3, 5, 3), np.uint8)  # three rows of colour
     assert photo_of(three, exact=exact).size == (3, 5)
@@ -39,7 +41,12 @@ def test_channels_first_are_refused_with_the_transpose(exact: bool) -> None:
 
 def test_tensors_and_views_are_images() -> None:
     tensor = torch.from_numpy(COLOUR)
-    for same in (tensor, tensor.permute(2, 0, 1).contiguous().permute(1, 2, 0), COLOUR[::-1][::-1], COLOUR.tolist()):
+    for same in (
+        tensor,
+        tensor.permute(2, 0, 1).contiguous().permute(1, 2, 0),
+        COLOUR[::-1][::-1],
+        COLOUR.tolist(),
+    ):
         same = np.array(same, np.uint8) if isinstance(same, list) else same
         assert np.array_equal(photo_of(same).pixels, COLOUR) and photo_of(same).pixels.flags.c_contiguous
 
@@ -97,7 +104,12 @@ def test_a_file_is_a_path_its_bytes_or_itself(codec: str, tmp_path: Path) -> Non
         assert obverse.compress(file, codec) == wanted
     (tmp_path / "a.obv").write_bytes(wanted)
     pixels = obverse.decompress(wanted)
-    for given in (tmp_path / "a.obv", str(tmp_path / "a.obv"), os.fspath(tmp_path / "a.obv"), io.BytesIO(wanted)):
+    for given in (
+        tmp_path / "a.obv",
+        str(tmp_path / "a.obv"),
+        os.fspath(tmp_path / "a.obv"),
+        io.BytesIO(wanted),
+    ):
         assert np.array_equal(obverse.decompress(given), pixels)
 
 
@@ -125,11 +137,15 @@ def test_frames_and_pages_are_one_image_with_a_word_or_refused(kind: str) -> Non
     else:
         data = stored(first, kind, save_all=True, append_images=more)
     count = 2 if kind == "ICO" else 3
-    with pytest.raises(UnsupportedInputError, match=rf"{count} frames.*one image.*file of its own.*lossy codec"):
+    with pytest.raises(
+        UnsupportedInputError, match=rf"{count} frames.*one image.*file of its own.*lossy codec"
+    ):
         read_photo(io.BytesIO(data), exact=True)
     with pytest.raises(UnsupportedInputError, match=f"{count} frames"):
         photo_of(Image.open(io.BytesIO(data)), exact=True)
-    with pytest.warns(ConversionWarning, match=f"{count} frames: the first is coded, the others are left out"):
+    with pytest.warns(
+        ConversionWarning, match=f"{count} frames: the first is coded, the others are left out"
+    ):
         read_photo(io.BytesIO(data))
 
 
@@ -154,7 +170,9 @@ def test_a_largest_value_that_divides_the_range_is_kept(most: int) -> None:
 @pytest.mark.parametrize("most", [2, 100, 254, 256, 1000, 4095])
 def test_a_largest_value_that_would_be_stretched_unevenly_is_refused(most: int) -> None:
     data = b"P5 2 1 %d\n" % most + bytes(4 if most > 255 else 2)
-    with pytest.raises(UnsupportedInputError, match=rf"samples from 0 to {most}, which would come back stretched"):
+    with pytest.raises(
+        UnsupportedInputError, match=rf"samples from 0 to {most}, which would come back stretched"
+    ):
         read_photo(io.BytesIO(data), exact=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConversionWarning)
@@ -166,8 +184,9 @@ def test_heic_names_the_plugin(brand: bytes, tmp_path: Path, capsys: pytest.Capt
     path = tmp_path / "photo.heic"
     path.write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(99))
     assert run(["compress", str(path)]) == UnsupportedInputError.exit_code
-    assert "photo.heic is HEIC, which Pillow reads with the plugin pillow-heif only: pip install pillow-heif" in (
-        capsys.readouterr().err
+    assert (
+        "photo.heic is HEIC, which Pillow reads with the plugin pillow-heif only: pip install pillow-heif"
+        in (capsys.readouterr().err)
     )
 
 
@@ -181,6 +200,22 @@ def test_the_plugin_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=register))
     assert np.array_equal(read_photo(io.BytesIO(data)).pixels, COLOUR)
+
+
+def test_bits_that_a_plugin_cuts_are_told_or_refused() -> None:
+    """pillow-heif says how many there were, pillow-jxl-plugin does not."""
+    image = Image.fromarray(COLOUR)
+    image.format, image.info = "HEIF", {"bit_depth": 10}
+    with pytest.warns(ConversionWarning, match="10 bits a channel: coded with 8"):
+        photo_of(image)
+    with pytest.raises(UnsupportedInputError, match="10 bits a channel"):
+        photo_of(image, exact=True)
+    image.info = {"bit_depth": 8}
+    assert np.array_equal(photo_of(image, exact=True).pixels, COLOUR)
+    image.format = "JXL"
+    assert np.array_equal(photo_of(image).pixels, COLOUR)
+    with pytest.raises(UnsupportedInputError, match="JPEG XL"):
+        photo_of(image, exact=True)
 
 
 def test_jpeg_xl_names_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:

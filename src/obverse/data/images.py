@@ -305,6 +305,7 @@ def photo_of(data: Any, name: str = "the image", exact: bool = False) -> Photo:
 
 def _from_pillow(image: Image.Image, name: str, exact: bool) -> Photo:
     _check_frames(image, name, exact)
+    _check_plugin(image, name, exact)
     kept = metadata_of(image, name)
     if isinstance(image, TiffImageFile):
         image = samples_as_meant(image, name, exact)
@@ -345,6 +346,22 @@ def _from_pillow(image: Image.Image, name: str, exact: bool) -> Photo:
         raise UnsupportedInputError(f"{name} has mode {mode}, which is not coded: convert it to RGB first")
     photo = photo_of(np.asarray(image), name)
     return replace(photo, **kept)
+
+
+def _check_plugin(image: Image.Image, name: str, exact: bool) -> None:
+    """Of more than 8 bits a channel plugins keep 8, and that of JPEG XL does not tell."""
+    bits = image.info.get("bit_depth", 8) if image.format == "HEIF" else 8
+    if exact and (bits > 8 or image.format == "JXL"):
+        has = (
+            f"has {bits} bits a channel"
+            if bits > 8
+            else "is JPEG XL, which may have more than 8 bits a channel"
+        )
+        raise UnsupportedInputError(
+            f"{name} {has}, of which 8 would be kept: convert it to PNG, or use a lossy codec"
+        )
+    if bits > 8:
+        warnings.warn(f"{name} has {bits} bits a channel: coded with 8", ConversionWarning, stacklevel=4)
 
 
 def _check_frames(image: Image.Image, name: str, exact: bool) -> None:
