@@ -173,6 +173,20 @@ def test_the_tags_of_a_bigtiff_become_exif_data() -> None:
     assert dict(exif) == {0x010E: "a tower"}
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "jpeg"])
+def test_exif_and_gps_tags_of_a_tiff_are_kept(compression: str, tmp_path: Path) -> None:
+    exif = tower()
+    exif.get_ifd(0x8769)[0x829A] = 0.5
+    exif.get_ifd(0x8825)[1] = "N"
+    data = stored(image(), "TIFF", exif=exif.tobytes(), compression=compression)
+    (tmp_path / "a.tif").write_bytes(data)
+    for photo in (read_photo(tmp_path / "a.tif"), photo_of(Image.open(tmp_path / "a.tif"))):
+        again = Image.Exif()
+        again.load(photo.exif)
+        assert again[0x010E] == "a tower" and again.get_ifd(0x8825)[1] == "N"
+        assert float(again.get_ifd(0x8769)[0x829A]) == 0.5
+
+
 def test_a_pillow_image_stays_as_it_was() -> None:
     opened = Image.open(io.BytesIO(stored(image(), "TIFF", exif=tower())))
     before = dict(opened.getexif())

@@ -15,7 +15,7 @@ from typing import NamedTuple
 PREFIX = b"Exif\0\0"  # Pillow reads it with JPEG and PNG, not with WebP, and writes JPEG with it only
 
 # Tags of IFD 0 that say where and how the pixels lie in one file: size, strips, tiles, samples, tables, sub-images,
-# profile. Of any other file they are wrong, and a TIFF file with them is unreadable.
+# profile, that it is a raw photo. Of any other file they are wrong, and a TIFF file with them is unreadable.
 LAYOUT = frozenset(
     {
         *range(254, 269),
@@ -30,7 +30,7 @@ LAYOUT = frozenset(
         330,
         *range(332, 352),
     }
-    | {*range(512, 522), 529, 530, 532, *range(32995, 32999), 34675}
+    | {*range(512, 522), 529, 530, 532, *range(32995, 32999), 34675, 50706, 50707}
 )
 # a TIFF file's own as well, of what is read of it: colours, XMP and an editor's data
 OF_TIFF = LAYOUT | {318, 319, 531, 700, 34377, 37724}

@@ -11,7 +11,6 @@ import warnings
 from typing import TypedDict
 
 from PIL import Image
-from PIL.ExifTags import IFD
 
 from obverse.data import exif as exif_data
 from obverse.data.conversion import ConversionWarning
@@ -91,18 +90,19 @@ def _exif(image: Image.Image) -> bytes:
     return bytes(raw)
 
 
-def _of_tags(read: Image.Exif) -> bytes:
+def _of_tags(tags: Image.Exif) -> bytes:
     """Those of a TIFF file, without what is its own. EXIF data have 32-bit offsets, also where the file has 64."""
-    tags = Image.Exif()
-    tags.endian = read.endian
-    for tag in read:
-        if tag in (IFD.Exif, IFD.GPSInfo):
-            tags[tag] = dict(read.get_ifd(tag))
-        elif tag not in exif_data.OF_TIFF:
-            tags[tag] = read[tag]
-    if IFD.Interop in tags.get(IFD.Exif, {}):
-        tags[IFD.Exif][IFD.Interop] = dict(read.get_ifd(IFD.Interop))
-    return tags.tobytes() if tags else b""
+    own = {tag: tags[tag] for tag in exif_data.OF_TIFF & set(tags)}
+    bigtiff = tags.bigtiff
+    try:
+        for tag in own:
+            del tags[tag]
+        tags.bigtiff = False
+        return tags.tobytes() if tags else b""
+    finally:  # they are the image's, which stays as it was
+        tags.bigtiff = bigtiff
+        for tag, value in own.items():
+            tags[tag] = value
 
 
 def _dpi(image: Image.Image, exif: bytes) -> tuple[float, float] | None:
