@@ -173,13 +173,11 @@ def test_the_tags_of_a_bigtiff_become_exif_data() -> None:
     assert dict(exif) == {0x010E: "a tower"}
 
 
-@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "jpeg"])
-def test_exif_and_gps_tags_of_a_tiff_are_kept(compression: str, tmp_path: Path) -> None:
+def test_exif_and_gps_tags_of_a_tiff_are_kept(tmp_path: Path) -> None:
     exif = tower()
     exif.get_ifd(0x8769)[0x829A] = 0.5
     exif.get_ifd(0x8825)[1] = "N"
-    data = stored(image(), "TIFF", exif=exif.tobytes(), compression=compression)
-    (tmp_path / "a.tif").write_bytes(data)
+    (tmp_path / "a.tif").write_bytes(stored(image(), "TIFF", exif=exif.tobytes()))
     for photo in (read_photo(tmp_path / "a.tif"), photo_of(Image.open(tmp_path / "a.tif"))):
         again = Image.Exif()
         again.load(photo.exif)
