@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from obverse.container import Container, Limits, read, write
 from obverse.data.kinds import Kind
+from obverse.data.source import as_source
 from obverse.errors import (
     CodecNameError,
+    InputError,
     ModelError,
     SideInformationError,
     UnknownCodecError,
@@ -182,7 +184,7 @@ class DecodesPhotos(Protocol):
     """Keeps what belongs to an image beside its pixels."""
 
     def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
-        """`decode`, with ICC profile and EXIF data."""
+        """`decode`, with what belongs to the image beside its pixels."""
 
 
 # -- the two sentences that everybody uses -------------------------------------------------------------------
@@ -192,7 +194,7 @@ def compress(data: Any, codec: str = "image", *, verify: Verify = None, **option
     """The bytes of an .obv file.
 
     Args:
-        data: an array, a Pillow image, or the path of a file to read.
+        data: an array, a tensor, a Pillow image; or a file: its path, its bytes, or open for reading bytes.
         codec: the id of a codec, or the name or the folder of a trained model.
         verify: decode the file before it is returned, and compare: "quick" or True with this machine's kernels,
             "certain" in whole numbers throughout, False not at all. By default quick for codecs without loss.
@@ -207,8 +209,9 @@ def compress(data: Any, codec: str = "image", *, verify: Verify = None, **option
 
     chosen = open_codec(codec)
     verified = wants_verification(chosen, verify)
-    if isinstance(data, str | Path):
-        data = chosen.kind.load(Path(data))
+    source = as_source(data)
+    if source is not None:
+        data = chosen.kind.load(source)
     file = write(chosen.encode(data, chosen.options(**options)))
     if verified:
         verify_file(chosen, file, verify == "certain")
@@ -216,7 +219,7 @@ def compress(data: Any, codec: str = "image", *, verify: Verify = None, **option
 
 
 def decompress(
-    source: bytes | str | Path,
+    source: SourceLike,
     side_info: Any = None,
     limits: Limits | None = None,
     model: str | Path | None = None,
@@ -224,8 +227,8 @@ def decompress(
     """The data in an .obv file.
 
     Args:
-        source: its bytes or its path.
-        side_info: what the codec decodes with, as an array or the path of a file, if it needs that.
+        source: its bytes, its path, or itself, open for reading bytes.
+        side_info: what the codec decodes with, as data or as a file, if it needs that.
         limits: what a file may ask for; pass Limits.unlimited() for files that you trust.
         model: name or folder of the model that wrote the file; by default it is looked for among those that are
             installed.
@@ -236,13 +239,18 @@ def decompress(
         WrongModelError: when another model wrote the file.
     """
     limits = limits or Limits()
-    container = read(Path(source) if isinstance(source, str) else source, limits)
+    container = read(source, limits)
     codec = codec_of(container, side_info is not None, model)
     return codec.decode(container, limits, **side_of(codec, side_info))
 
 
 def decoded_file(
-    codec: Codec, container: Container, target: str, limits: Limits | None = None, side_info: Any = None
+    codec: Codec,
+    container: Container,
+    target: str,
+    limits: Limits | None = None,
+    side_info: Any = None,
+    background: str | None = None,
 ) -> bytes:
     """Decode to the bytes of a file, of the kind that the suffix of its name says.
 
@@ -254,6 +262,7 @@ def decoded_file(
         target: the name of the file.
         limits: what the container may ask for.
         side_info: as for `decompress`.
+        background: colour that an image with alpha is put on, for files that have none.
 
     Raises:
         InputError: for a name of a file that the codec's kind of data is not written to.
@@ -269,15 +278,25 @@ def decoded_file(
     else:
         decode = codec.decode_photo if isinstance(codec, DecodesPhotos) else codec.decode
         decoded = decode(container, limits, **side_of(codec, side_info))
+    if background is not None:
+        from obverse.data.image_writing import over_background
+        from obverse.data.images import Photo
+
+        if not isinstance(decoded, Photo):
+            raise InputError(
+                f"codec {codec.id!r} has no alpha: a background (--background) has no use for it"
+            )
+        decoded = over_background(decoded, background)
     return codec.kind.save(decoded, target)
 
 
 def side_of(codec: Codec, side_info: Any) -> dict[str, Any]:
-    """Side information, given as data or as the path of a file, as a keyword of `decode`; none where none is given."""
+    """Side information, given as data or as a file, as a keyword of `decode`; none where none is given."""
     if side_info is None:
         return {}
-    if isinstance(side_info, str | Path):
-        side_info = codec.kind.load(Path(side_info), "side information")
+    source = as_source(side_info)
+    if source is not None:
+        side_info = codec.kind.load(source, "side information")
     return {"side_info": side_info}
 
 

@@ -7,8 +7,10 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy.sparse
+import torch
 
-from obverse.data.arrays import check_npy_name, npy_bytes, read_array, read_pairs
+from obverse.data.arrays import as_array, check_npy_name, npy_bytes, read_array, read_pairs
 from obverse.errors import InputError
 
 
@@ -111,3 +113,70 @@ def test_arrays_go_into_npy_files_only():
     for name in ("a.png", "a.csv", "a"):
         with pytest.raises(InputError, match=r"\.npy"):
             check_npy_name(name)
+
+
+@pytest.mark.parametrize("more", [b"\n", npy_bytes(np.zeros(3))])
+def test_what_follows_an_array_is_not_lost_in_silence(tmp_path, more):
+    path = tmp_path / "a.npy"
+    path.write_bytes(npy_bytes(np.zeros(9)) + more)
+    with pytest.raises(InputError, match=rf"goes on for {len(more)} bytes behind its array"):
+        read_array(path)
+
+
+# -- what users pass in Python ----------------------------------------------------------------------------
+
+
+def test_tensors_are_arrays():
+    values = np.array([[1.5, -2.0]], np.float32)
+    tensor = torch.from_numpy(values)
+    for same in (
+        tensor,
+        tensor.clone().requires_grad_(),
+        tensor.clone().requires_grad_() * 1,
+        tensor.bfloat16(),
+        tensor.to(torch.float8_e4m3fn),
+        torch.nn.Parameter(tensor),
+        tensor.T.contiguous().T,
+        torch.complex(tensor, -tensor).conj().imag,
+    ):
+        made = as_array(same)
+        assert made.dtype == np.float32 and made.tolist() == values.tolist()
+    assert as_array(tensor.half()).dtype == np.float16
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (torch.eye(3).to_sparse(), r"sparse tensor.*to_dense"),
+        (torch.zeros(3, device="meta"), "meta device"),
+        (scipy.sparse.eye_array(3), r"sparse array.*toarray"),
+        (np.ma.masked_array([1, 2], [False, True]), r"masked.*filled"),
+        ([np.ma.masked_array([1, 2], [False, True])], r"masked.*filled"),
+        ([[1, 2], [3]], "no array of one shape"),
+        ([torch.zeros(2, requires_grad=True), torch.zeros(3)], "no array of one shape"),
+        ({"a": 1}, "made of dict"),
+        (None, "made of NoneType"),
+        (np.array([{}, 1], object), "dtype object"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_plain_array(data, words):
+    with pytest.raises(InputError, match=words):
+        as_array(data)
+
+
+def test_whatever_an_object_raises_becomes_a_sentence():
+    class Broken:
+        def __array__(self, dtype=None, copy=None):
+            raise NotImplementedError("not on this device\nTraceback")
+
+    with pytest.raises(InputError, match=r"the data: .*: not on this device$"):
+        as_array(Broken())
+
+
+def test_byte_order_and_layout_make_no_difference():
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for same in (values.astype(">f4"), np.asfortranarray(values), values[::-1][::-1], values.tolist()):
+        assert as_array(same).tolist() == values.tolist() and as_array(same).dtype.isnative
+    assert as_array(np.arange(3, dtype=np.longlong)).dtype == np.int64
+    assert as_array([True, False]).dtype == bool

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,8 +18,10 @@ from obverse.cli.console import UsageError
 from obverse.cli.files import read_stdin, report, row_of, write_output
 from obverse.cli.flags import NO_FLAGS, CodecFlags, given_options
 from obverse.cli.options import Big, Force, Inputs, Json, Metadata, Output
+from obverse.cli.output_names import check_obv_name
 from obverse.cli.progress import search_bar
 from obverse.container import Limits, write
+from obverse.data.source import Contents
 from obverse.registry import default_codec
 from obverse.verify import verify_file, wants_verification
 
@@ -48,6 +49,10 @@ def compress(
     ] = None,
     no_verify: Annotated[bool, Parameter(negative="", help="Do not decode what was written.")] = False,
     force: Force = False,
+    force_suffix: Annotated[
+        bool,
+        Parameter(negative="", help="Take a name of the output that is of another kind of file, as x.webp."),
+    ] = False,
     json: Json = False,
     unlimited: Big = False,
 ) -> int:
@@ -84,7 +89,7 @@ def compress(
         started = time.perf_counter()
         if job.source == STDIN:
             raw = read_stdin()
-            before, data = len(raw), chosen.kind.load(BytesIO(raw))
+            before, data = len(raw), chosen.kind.load(Contents(raw, "standard input"))
         else:
             data = chosen.kind.load(job.source)
             before = _bytes_under(job.source)
@@ -100,6 +105,7 @@ def compress(
             row["bpp"] = len(packed) * 8 / (size[0] * size[1])
         return row | {"seconds": round(time.perf_counter() - started, 3)}
 
+    check_obv_name(output, force_suffix)
     jobs = plan(inputs, output, chosen.kind.read, _obv_name, whole_folders=chosen.kind.folder)
     with _no_pixel_limit(unlimited):
         rows, code = run_jobs(jobs, "compressing", work, force)

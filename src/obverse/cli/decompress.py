@@ -33,6 +33,12 @@ def decompress(
         bool,
         Parameter(negative="", help="Of a cut or damaged file, write what is whole and say what is missing."),
     ] = False,
+    background: Annotated[
+        str | None,
+        Parameter(
+            help="Colour to put an image with alpha on (white, #ffcc00), for .jpg and others without alpha."
+        ),
+    ] = None,
     force: Force = False,
     json: Json = False,
     unlimited: Big = False,
@@ -44,6 +50,7 @@ def decompress(
 
     - `obverse decompress photo.obv` writes photo.png
     - `obverse decompress photo.obv -o photo.webp`
+    - `obverse decompress logo.obv -o logo.jpg --background white`
     - `obverse decompress packed/ -o pictures/`
     - `obverse decompress - -o - < photo.obv > photo.png`
     - `obverse decompress x.obv --side-info y.npy`
@@ -54,6 +61,9 @@ def decompress(
     limits = limits_of(unlimited, memory)
     if recover and side_info is not None:
         raise UsageError("--recover is for codecs without side information: do not give --side-info")
+
+    if recover and background is not None:
+        raise UsageError("--recover has no use for --background: recover to .png")
 
     def work(job: Job) -> Row:
         data = read_stdin() if job.source == STDIN else None
@@ -67,7 +77,7 @@ def decompress(
         container = read(source, limits)
         chosen = codec_of(container, side_info is not None, model)
         name = str(job.target) if job.target.suffix else f"x{chosen.method.suffix}"
-        unpacked = decoded_file(chosen, container, name, limits, side_info)
+        unpacked = decoded_file(chosen, container, name, limits, side_info, background)
         write_output(job.target, unpacked, force)
         return row_of(job, length_of(job.source, data), len(unpacked))
 

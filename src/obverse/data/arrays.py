@@ -1,26 +1,20 @@
-"""Arrays: .npy files in, .npy bytes out. Nothing is ever unpickled."""
+"""Arrays: what users pass in Python as one plain array; .npy files in, .npy bytes out. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
 import io
-import tokenize
-import zipfile
-import zlib
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from obverse.data.guard import guarded
 from obverse.data.source import name_of, read_bytes
-from obverse.errors import InputError
+from obverse.errors import InputError, UnsupportedInputError
 
 NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"
-# what NumPy raises on damaged bytes: headers are parsed as Python, archives by zipfile
-UNREADABLE = (
-    ValueError, TypeError, KeyError, EOFError, OSError, MemoryError, OverflowError, SyntaxError, NotImplementedError,
-    RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 def read_array(source: Path | BinaryIO, what: str = "data") -> npt.NDArray[np.generic]:
@@ -31,35 +25,76 @@ def read_array(source: Path | BinaryIO, what: str = "data") -> npt.NDArray[np.ge
         what: what the array is for, as errors name it.
 
     Raises:
-        InputError: for a file that cannot be read or holds no array of numbers.
+        InputError: for a file that cannot be read, holds no array of numbers, or goes on behind it.
     """
     name, raw = name_of(source), read_bytes(source)
     if raw.startswith(ZIP):
         raise InputError(f"{name} ({what}) holds several arrays; give one .npy array")
     if not raw.startswith(NPY):
         raise InputError(f"{name} ({what}) is not a .npy file; write it with numpy.save")
-    try:
-        return np.asarray(np.load(io.BytesIO(raw), allow_pickle=False))
-    except UNREADABLE as error:
+    file = io.BytesIO(raw)
+    with guarded(f"{name} ({what}) is not a .npy array of numbers", "write it with numpy.save"):
+        array = np.asarray(np.load(file, allow_pickle=False))
+    if more := len(raw) - file.tell():
         raise InputError(
-            f"{name} ({what}) is not a .npy array of numbers: {error}; write it with numpy.save"
-        ) from error
+            f"{name} ({what}) goes on for {more} bytes behind its array, which would be lost: write one array, "
+            "with one numpy.save"
+        )
+    return array
 
 
 def as_array(data: Any, what: str = "the data") -> npt.NDArray[Any]:
-    """The data as one array.
+    """What a user passes as numbers, as one plain array of the machine's byte order.
+
+    A torch tensor is taken as it is, detached, from any device; bfloat16 and float8 become float32, which holds them
+    exactly.
 
     Args:
-        data: an array, or rows of numbers.
+        data: an array, a tensor, or rows of numbers.
         what: how errors name it.
 
     Raises:
-        InputError: for rows of several lengths, and the like.
+        InputError: for rows of several lengths, masked and sparse arrays, and tensors without values.
+        UnsupportedInputError: for what is no array of numbers at all.
     """
-    try:
-        return np.asarray(data)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{what}: this is no array of one shape: {error}") from None
+    if _masked(data):
+        raise InputError(
+            f"{what}: a masked array, whose mask would be lost: fill what is masked, with array.filled(value)"
+        )
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(data, torch.Tensor):
+        data = _of_tensor(data, what)
+    elif hasattr(data, "nnz") and hasattr(data, "toarray"):
+        raise InputError(f"{what}: a sparse array: pass array.toarray()")
+    with guarded(f"{what}: this is no array of one shape"):
+        array = np.asarray(data)
+    if array.dtype.hasobject:
+        raise UnsupportedInputError(
+            f"{what}: this is no array of numbers, but of dtype object, made of {type(data).__name__}: give numbers"
+        )
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _masked(data: Any) -> bool:
+    """Whether a mask would be lost; rows may have masks of their own."""
+    rows = data if isinstance(data, list | tuple) else [data]
+    return any(isinstance(row, np.ma.MaskedArray) for row in rows)
+
+
+def _of_tensor(tensor: Any, what: str) -> Any:
+    """A torch tensor as an array."""
+    torch = sys.modules["torch"]
+    if tensor.layout != torch.strided:
+        raise InputError(f"{what}: a sparse tensor: pass tensor.to_dense()")
+    if tensor.is_meta:
+        raise InputError(
+            f"{what}: a tensor on the meta device, which has a shape but no values: pass a real one"
+        )
+    with guarded(f"{what}: the tensor cannot be read"):
+        tensor = tensor.detach().resolve_conj().resolve_neg().cpu()
+        if tensor.dtype == torch.bfloat16 or str(tensor.dtype).startswith("torch.float8"):
+            tensor = tensor.float()
+        return tensor.numpy()
 
 
 def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
@@ -79,23 +114,37 @@ def check_npy_name(target: str) -> None:
         raise InputError(f"{target}: arrays are written as .npy files only; name the output so")
 
 
+def read_named_arrays(
+    source: Path | BinaryIO, names: tuple[str, ...], how: str
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Arrays of a .npz file.
+
+    Args:
+        source: the file.
+        names: of the arrays that are wanted.
+        how: what writes such a file, as errors say it.
+
+    Raises:
+        InputError: for a file that is not there or does not hold these arrays.
+    """
+    name, raw = name_of(source), read_bytes(source)
+    lacks = InputError(f"{name} does not hold the arrays {' and '.join(names)}: write it with {how}")
+    if raw.startswith(NPY):
+        raise lacks
+    with (
+        guarded(f"{name} is not a .npz file of numbers", f"write it with {how}"),
+        np.load(io.BytesIO(raw), allow_pickle=False) as arrays,
+    ):
+        if not set(names) <= set(arrays.files):
+            raise lacks
+        return {each: arrays[each] for each in names}
+
+
 def read_pairs(path: Path) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
     """The arrays x and y of a .npz file (numpy.savez(path, x=..., y=...)).
 
     Raises:
         InputError: for a file that is not there or does not hold these arrays.
     """
-    try:
-        arrays = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-        if isinstance(arrays, np.ndarray) or not {"x", "y"} <= set(arrays.files):
-            raise InputError(
-                f"{path} does not hold the arrays x and y; write it with numpy.savez(path, x=x, y=y)"
-            )
-        with arrays:
-            return arrays["x"], arrays["y"]
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
-    except UNREADABLE as error:
-        raise InputError(
-            f"{path} is not a .npz file of numbers: {error}; write it with numpy.savez"
-        ) from error
+    arrays = read_named_arrays(path, ("x", "y"), "numpy.savez(path, x=x, y=y)")
+    return arrays["x"], arrays["y"]

@@ -5,17 +5,17 @@ Nothing is ever unpickled. Parquet is read by pyarrow, where that is installed.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, deserialize
+from safetensors import deserialize
 from safetensors.numpy import save as save_safetensors
 
-from obverse.data.arrays import NPY, npy_bytes, read_array
-from obverse.data.source import name_of, read_bytes
+from obverse.data.arrays import NPY, as_array, npy_bytes, read_array
+from obverse.data.guard import guarded
+from obverse.data.source import Contents, name_of, read_bytes
 from obverse.errors import InputError, MissingExtraError, UnsupportedInputError
 
 Array = npt.NDArray[Any]
@@ -39,13 +39,8 @@ def check_features(data: Any, dimensions: int | None = None) -> Array:
             large.
         UnsupportedInputError: for another type or shape, or another d.
     """
-    try:
-        features = np.asarray(data)
-    except ValueError:  # rows of several lengths
-        raise InputError(
-            "feature vectors must all have the same number of values: make one array (n, d) of them"
-        ) from None
-    if features.dtype.newbyteorder("=") not in (np.float16, np.float32, np.float64):
+    features = as_array(data, "features, one array (n, d)")
+    if features.dtype not in (np.float16, np.float32, np.float64):
         raise UnsupportedInputError(
             f"features are float16, float32 or float64, not {features.dtype}: convert them first"
         )
@@ -70,7 +65,7 @@ def check_features(data: Any, dimensions: int | None = None) -> Array:
         )
     if features.dtype == np.float64 and float(np.abs(features).max()) > LARGEST:
         raise InputError("features above 1e100 cannot be coded: scale them first")
-    return features.astype(features.dtype.newbyteorder("="), copy=False)
+    return features
 
 
 def read_features(source: Path | BinaryIO, key: str | None = None) -> Array:
@@ -91,7 +86,7 @@ def read_features(source: Path | BinaryIO, key: str | None = None) -> Array:
     if raw.startswith(NPY):
         if key is not None:
             raise InputError(f"{name} is a .npy file, which holds one array: it has no key {key!r}")
-        return read_array(io.BytesIO(raw))
+        return read_array(Contents(raw, name), "features")
     if raw.startswith(PARQUET):
         return _parquet(raw, name, key)
     if raw[8:9] == b"{":
@@ -140,10 +135,8 @@ def _choose(names: list[str], key: str | None, name: str, what: str) -> str:
 
 
 def _tensors(raw: bytes, name: str) -> dict[str, Any]:
-    try:
+    with guarded(f"{name} is a damaged safetensors file"):
         return dict(deserialize(raw))  # type: ignore[no-untyped-call]
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{name} is a damaged safetensors file: {error}") from error
 
 
 def _tensor(tensor: Any, name: str) -> Array:
@@ -171,7 +164,7 @@ def _parquet(raw: bytes, name: str, key: str | None) -> Array:
         raise MissingExtraError(
             "reading Parquet needs pyarrow: pip install 'obverse[parquet]', or save the features as .npy"
         ) from None
-    try:
+    with guarded(f"{name} is a Parquet file that cannot be read"):
         table = pq.read_table(pa.BufferReader(raw))
         if key is None:
             lists = [f.name for f in table.schema if _is_list(pa, f.type)]
@@ -196,8 +189,6 @@ def _parquet(raw: bytes, name: str, key: str | None) -> Array:
             )
         flat = _whole(column.flatten(), name, key)
         values = flat.to_numpy(zero_copy_only=False)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{name} is a Parquet file that cannot be read: {error}") from error
     return np.asarray(values).reshape(len(column), -1) if len(column) else np.zeros((0, 0), np.float32)
 
 

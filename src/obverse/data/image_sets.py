@@ -9,7 +9,6 @@ import gzip
 import io
 import math
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from obverse.data.arrays import NPY, read_array
+from obverse.data.arrays import NPY, as_array, read_array
+from obverse.data.guard import guarded
 from obverse.data.images import read_photo
-from obverse.data.source import name_of, read_bytes
+from obverse.data.source import Contents, name_of, read_bytes
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError, UnsupportedInputError
 
@@ -44,7 +44,7 @@ def read_image_set(source: Path | BinaryIO) -> Bytes:
     if raw.startswith(IDX_UINT8):
         return check_image_set(_idx(raw, name), name)
     if raw.startswith(NPY):
-        return check_image_set(read_array(io.BytesIO(raw)), name)
+        return check_image_set(read_array(Contents(raw, name)), name)
     raise InputError(
         f"{name} is not a set of images: give a .npy array (n, H, W) or (n, H, W, 3), an IDX file, or a folder"
     )
@@ -61,12 +61,7 @@ def check_image_set(images: npt.ArrayLike, name: str = "the set") -> Bytes:
         InputError: for an empty set, and for images without pixels or of several sizes.
         UnsupportedInputError: for another type or shape.
     """
-    try:
-        array = np.asarray(images)
-    except ValueError:  # images of several sizes
-        raise InputError(
-            f"{name}: the images of a set must have one size, and all be gray or all in colour"
-        ) from None
+    array = as_array(images, f"{name}: the images of a set have one size, and are all gray or all in colour")
     if array.dtype != np.uint8:
         raise UnsupportedInputError(
             f"{name} holds {array.dtype}: images are coded as uint8, 0 to 255, so that every bit comes back; "
@@ -119,11 +114,8 @@ def _read_folder(folder: Path) -> Bytes:
 
 
 def _unpack(raw: bytes, name: str) -> bytes:
-    try:
-        with gzip.open(io.BytesIO(raw)) as file:
-            unpacked = file.read(LARGEST + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{name} is a damaged gzip file: {error}") from error
+    with guarded(f"{name} is a damaged gzip file"), gzip.open(io.BytesIO(raw)) as file:
+        unpacked = file.read(LARGEST + 1)
     if len(unpacked) > LARGEST:
         raise InputError(f"{name} unpacks to more than {LARGEST} bytes")
     return unpacked

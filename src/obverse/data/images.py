@@ -1,49 +1,52 @@
-"""Image files and arrays <-> `Photo`, what the image codecs code."""
+"""Image files and arrays -> `Photo`, what the image codecs code. `image_writing.py` makes files of it."""
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import re
-import struct
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
+from obverse.data.arrays import as_array
+from obverse.data.conversion import ConversionWarning
+from obverse.data.guard import cause_of, guarded
+from obverse.data.metadata import metadata_of, without_metadata
 from obverse.data.source import name_of, read_bytes
+from obverse.data.tiff_samples import samples_as_meant
 from obverse.errors import InputError, LimitError, UnsupportedInputError
 
 Bytes = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
-EXIF_PREFIX = b"Exif\0\0"  # Pillow reads it with JPEG and PNG, not with WebP, and writes JPEG with it only
 PNG_GRAY, PNG_RGB, PNG_GRAY_ALPHA = 0, 2, 4  # colour types
 
-# What Pillow raises, one or another, for a file that is not whole.
-DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError, TypeError)
-UNREADABLE = (*DAMAGE, Image.DecompressionBombError)  # what Pillow raises for a file that it does not open
-
-# TIFF tags that say where and how the pixels lie in the file (sizes, strips, tiles, tables) and those that
-# hold a profile or an editor's data: true of the file that was read, wrong in any other.
-_TIFF_LAYOUT = {*range(254, 270), 273, *range(277, 282), 284, 292, 293, *range(317, 326), 330}
-_TIFF_LAYOUT |= {*range(336, 342), 347, *range(512, 522), *range(529, 533), 700, 34377, 34675, 37724}
-
 # modes whose pixels are kept, as gray or RGB, with alpha or not; and those of 16 bits
-_EXACT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"}
+_EXACT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 _DEEP = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
-_EXACT_FILES = {"PNG", "TIFF", "BMP", "WEBP", "PPM", "TGA"}  # formats that hold 8-bit RGB exactly
-_NO_ALPHA = {"JPEG", "BMP", "PPM"}  # Pillow leaves it out of the last two without a word
 
-_KEEPS_METADATA = {"PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF"}
-
-
-class ConversionWarning(UserWarning):
-    """The input was converted to what the codec codes, and something was lost on the way."""
+# formats that a package beside Pillow reads: how a file begins, what it is called, the package, its module, and what
+# of the module makes Pillow know it (None: the import does)
+_PLUGINS = (
+    (
+        rb"(?s)....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
+        "HEIC",
+        "pillow-heif",
+        "pillow_heif",
+        "register_heif_opener",
+    ),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL", "pillow-jxl-plugin", "pillow_jxl", None),
+)
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,18 @@ class Photo:
         alpha: (H, W) uint8 or None.
         icc: raw bytes.
         exif: raw bytes.
+        xmp: raw bytes.
+        dpi: dots per inch, horizontal and vertical, where `exif` does not tell them.
+        text: texts by keyword, as PNG has them ("Title", "Author", "Comment", ...).
     """
 
     pixels: Samples
     alpha: Bytes | None = None
     icc: bytes = b""
     exif: bytes = b""
+    xmp: bytes = b""
+    dpi: tuple[float, float] | None = None
+    text: dict[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -92,25 +101,91 @@ def read_photo(source: Path | BinaryIO, exact: bool = False) -> Photo:
     data = read_bytes(source)
     if not data:
         raise InputError(f"{name} is empty (0 bytes)")
+    with _conversions_alone():
+        return photo_of(_as_stored(_opened(data, name), data, name, exact), name, exact)
+
+
+@contextmanager
+def _conversions_alone() -> Iterator[None]:
+    """Of all warnings, tell those of conversions: not Pillow's own guesses about odd files."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        yield
+    for warning in told:
+        if issubclass(warning.category, ConversionWarning):
+            warnings.warn(str(warning.message), ConversionWarning, stacklevel=4)
+
+
+def _opened(data: bytes, name: str) -> Image.Image:
+    """The image of a file, loaded; without metadata where these are what makes it unreadable."""
     try:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            image = Image.open(io.BytesIO(data))
-            image.load()
-            photo = photo_of(_as_stored(image, data, name, exact), name, exact)
-    except UnidentifiedImageError:
-        raise InputError(f"{name} is not an image of a known format") from None
+        return _loaded(data)
     except Image.DecompressionBombError:
         raise LimitError(
             f"{name} has more pixels than Pillow's limit against decompression bombs; if you trust it, use "
             "--unlimited, or in Python set PIL.Image.MAX_IMAGE_PIXELS = None"
         ) from None
-    except DAMAGE as error:
-        raise InputError(f"{name} is damaged or cut short: {error}") from error
-    for warning in told:
-        if issubclass(warning.category, ConversionWarning):  # not Pillow's own guesses about odd files
-            warnings.warn(str(warning.message), ConversionWarning, stacklevel=2)
-    return photo
+    except UnidentifiedImageError as error:
+        problem: Exception = error
+        if (by_plugin := _by_plugin(data, name)) is not None:
+            return by_plugin
+    except Exception as error:
+        problem = error
+    bare = without_metadata(data)
+    if bare is not None:
+        try:
+            image = _loaded(bare)
+        except Exception:  # so it is not the metadata
+            bare = None
+    if bare is not None:
+        message = f"{name}: its metadata (profile, EXIF and the like) are left out: they are damaged"
+        warnings.warn(message, ConversionWarning, stacklevel=2)
+        return image
+    if isinstance(problem, UnidentifiedImageError):
+        known = next((kind for front, kind in _FRONTS.items() if data.startswith(front)), None)
+        if known is None:
+            raise InputError(f"{name} is not an image of a known format") from None
+        raise InputError(f"{name} is damaged, or a {known} file of a kind that is not read") from None
+    if isinstance(problem, NotImplementedError):
+        raise InputError(f"{name} is of a kind that Pillow does not read: {cause_of(problem)}") from problem
+    raise InputError(f"{name} is damaged or cut short: {cause_of(problem)}") from problem
+
+
+_FRONTS = {
+    b"\x89PNG": "PNG",
+    b"\xff\xd8": "JPEG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+}
+
+
+def _loaded(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def _by_plugin(data: bytes, name: str) -> Image.Image | None:
+    """An image of a format that needs a package beside Pillow; None for other files. Raises InputError."""
+    for front, kind, package, module, register in _PLUGINS:
+        if not re.match(front, data):
+            continue
+        try:
+            plugin = importlib.import_module(module)
+        except ImportError:
+            raise UnsupportedInputError(
+                f"{name} is {kind}, which Pillow reads with the plugin {package} only: pip install {package}, or "
+                "convert it to PNG or JPEG"
+            ) from None
+        with guarded(f"{name} is damaged, or {kind} of a kind that {package} does not read"):
+            if register is not None:
+                getattr(plugin, register)()
+            return _loaded(data)
+    return None
 
 
 def _as_stored(image: Image.Image, data: bytes, name: str, exact: bool) -> Image.Image:
@@ -120,6 +195,13 @@ def _as_stored(image: Image.Image, data: bytes, name: str, exact: bool) -> Image
             f"{name} has {bits} bits a channel, of which only 8 would be kept: convert it to 8 bits, or to a "
             "PNG of 16-bit grayscale without alpha"
         )
+    if exact and image.format == "PPM" and (most := _largest_value(data)) is not None:
+        whole = 255 if most < 256 else 65535
+        if whole % most:  # Pillow stretches them to 0..255 or 0..65535
+            raise UnsupportedInputError(
+                f"{name} has samples from 0 to {most}, which would come back stretched to {whole}: convert it to a "
+                "largest value of 255 or 65535"
+            )
     if image.format != "PNG" or len(data) < 26:
         return image
     bits, kind = data[24], data[25]
@@ -143,9 +225,7 @@ def _bits_a_sample(image: Image.Image, data: bytes) -> int:
         bits = getattr(image, "tag_v2", {}).get(258, 8)  # BitsPerSample: a number, or one a channel
         return max(bits) if isinstance(bits, tuple) else int(bits)
     if image.format == "PPM" and image.mode == "RGB":
-        # its largest value, behind the kind, the width and the height; comments may stand between them
-        deepest = re.sub(rb"#[^\r\n]*", b"", data[:65536]).split(maxsplit=4)[3:4]
-        return int(deepest[0]).bit_length() if deepest and deepest[0].isdigit() else 8
+        return (_largest_value(data) or 255).bit_length()
     if image.format == "SGI":
         return 8 * data[3]  # bytes of a sample
     if image.format == "JPEG2000" and (at := data.find(b"\xff\x4f\xff\x51")) >= 0:
@@ -156,6 +236,15 @@ def _bits_a_sample(image: Image.Image, data: bytes) -> int:
         flags = (data[at + 6 : at + 7] or b"\0")[0]  # of AV1's configuration: high_bitdepth, twelve_bit
         return 8 if not flags & 64 else 12 if flags & 32 else 10
     return 8
+
+
+def _largest_value(data: bytes) -> int | None:
+    """Of a PGM or PPM file, as its header says; None for other files."""
+    if data[:2] not in (b"P2", b"P3", b"P5", b"P6"):
+        return None
+    # behind the kind, the width and the height; comments may stand between them
+    deepest = re.sub(rb"#[^\r\n]*", b"", data[:65536]).split(maxsplit=4)[3:4]
+    return int(deepest[0]) if deepest and deepest[0].isdigit() and int(deepest[0]) else None
 
 
 def photo_of(data: Any, name: str = "the image", exact: bool = False) -> Photo:
@@ -182,16 +271,20 @@ def photo_of(data: Any, name: str = "the image", exact: bool = False) -> Photo:
             )
         return data
     if isinstance(data, Image.Image):
-        return _from_pillow(data, name, exact)
-    try:
-        array = np.asarray(data)
-    except ValueError:
-        raise UnsupportedInputError(f"{name} is not an array of one shape") from None
+        with guarded(f"{name} cannot be read"):
+            data.load()
+            return _from_pillow(data, name, exact)
+    array = as_array(data, name)
     deep = exact and array.dtype.kind == "u" and array.dtype.itemsize == 2
     if array.dtype != np.uint8 and not deep:
         kinds = "uint8, or uint16 grayscale" if exact else "uint8, 0 to 255"
         raise UnsupportedInputError(
             f"{name} has dtype {array.dtype}; images are {kinds}: scale, round and convert it"
+        )
+    if array.ndim == 3 and array.shape[0] in (1, 2, 3, 4) and array.shape[2] not in (1, 2, 3, 4):
+        raise UnsupportedInputError(
+            f"{name} has shape {array.shape}, channels first; images are (H, W, channels): pass "
+            "array.transpose(1, 2, 0), of a tensor .permute(1, 2, 0)"
         )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -207,22 +300,15 @@ def photo_of(data: Any, name: str = "the image", exact: bool = False) -> Photo:
     if array.ndim == 3 and array.shape[2] in (2, 4):
         pixels = array[:, :, 0] if array.shape[2] == 2 else array[:, :, :3]
         return Photo(np.ascontiguousarray(pixels), np.ascontiguousarray(array[:, :, -1]))
-    return Photo(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+    return Photo(np.ascontiguousarray(array))
 
 
 def _from_pillow(image: Image.Image, name: str, exact: bool) -> Photo:
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        message = f"{name} has {frames} frames: the first is coded"
-        warnings.warn(message, ConversionWarning, stacklevel=3)
-    icc = image.info.get("icc_profile") or b""
-    exif = image.info.get("exif") or b""
-    if not exif and (tags := image.getexif()):
-        for tag in _TIFF_LAYOUT & set(tags):
-            del tags[tag]
-        exif = tags.tobytes() if tags else b""
-    if exif and not exif.startswith(EXIF_PREFIX):
-        exif = EXIF_PREFIX + exif
+    _check_frames(image, name, exact)
+    _check_plugin(image, name, exact)
+    kept = metadata_of(image, name)
+    if isinstance(image, TiffImageFile):
+        image = samples_as_meant(image, name, exact)
     mode = image.mode
     if mode.startswith("I;16") or mode == "I":
         values = np.asarray(image).astype(np.int64)
@@ -233,11 +319,11 @@ def _from_pillow(image: Image.Image, name: str, exact: bool) -> Photo:
                 f"{name} has 16 bits a pixel and a transparent colour; convert it to 8 bits, or remove that"
             )
         if exact:
-            return Photo(np.ascontiguousarray(values.astype(np.uint16)), None, icc, exif)
+            return Photo(np.ascontiguousarray(values.astype(np.uint16)), None, **kept)
         warnings.warn(f"{name} has 16 bits a pixel: coded with 8", ConversionWarning, stacklevel=3)
         key = image.info.get("transparency")
         alpha = None if key is None else np.where(values == key, 0, 255).astype(np.uint8)
-        return Photo(((values * 255 + 32767) // 65535).astype(np.uint8), alpha, icc, exif)
+        return Photo(((values * 255 + 32767) // 65535).astype(np.uint8), alpha, **kept)
     if mode == "F":
         raise UnsupportedInputError(f"{name} has floating-point pixels; convert it to 8 bits first")
     if exact and mode not in _EXACT:
@@ -247,7 +333,7 @@ def _from_pillow(image: Image.Image, name: str, exact: bool) -> Photo:
     if mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         message = f"{name} is {mode}: converted to RGB, its profile dropped"
         warnings.warn(message, ConversionWarning, stacklevel=3)
-        return Photo(np.asarray(image.convert("RGB")), None, b"", exif)
+        return Photo(np.asarray(image.convert("RGB")), None, **(kept | {"icc": b""}))
     if mode in ("P", "PA"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif mode == "1":
@@ -259,53 +345,36 @@ def _from_pillow(image: Image.Image, name: str, exact: bool) -> Photo:
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         raise UnsupportedInputError(f"{name} has mode {mode}, which is not coded: convert it to RGB first")
     photo = photo_of(np.asarray(image), name)
-    return Photo(photo.pixels, photo.alpha, icc, exif)
+    return replace(photo, **kept)
 
 
-def to_pillow(photo: Photo) -> Image.Image:
-    """A Pillow image with the profile and the EXIF data in its info."""
-    image = Image.fromarray(photo.array())
-    if photo.icc:
-        image.info["icc_profile"] = photo.icc
-    if photo.exif:
-        image.info["exif"] = photo.exif
-    return image
+def _check_plugin(image: Image.Image, name: str, exact: bool) -> None:
+    """Of more than 8 bits a channel plugins keep 8, and that of JPEG XL does not tell."""
+    bits = image.info.get("bit_depth", 8) if image.format == "HEIF" else 8
+    if exact and (bits > 8 or image.format == "JXL"):
+        has = (
+            f"has {bits} bits a channel"
+            if bits > 8
+            else "is JPEG XL, which may have more than 8 bits a channel"
+        )
+        raise UnsupportedInputError(
+            f"{name} {has}, of which 8 would be kept: convert it to PNG, or use a lossy codec"
+        )
+    if bits > 8:
+        warnings.warn(f"{name} has {bits} bits a channel: coded with 8", ConversionWarning, stacklevel=4)
 
 
-def write_photo(photo: Photo, target: str, exact: bool = False) -> bytes:
-    """The bytes of an image file of the kind that the name `target` ends in (PNG, JPEG, WebP, TIFF, ...).
-
-    Args:
-        photo: what is written.
-        target: the name of the file.
-        exact: the pixels are to be kept; a ConversionWarning says so where the format cannot.
-    """
-    suffix = Path(target).suffix.lower()
-    if suffix == ".npy":
-        buffer = io.BytesIO()
-        np.save(buffer, photo.array(), allow_pickle=False)
-        return buffer.getvalue()
-    kind = Image.registered_extensions().get(suffix)
-    if kind is None or kind not in Image.SAVE:
-        what = suffix or "a name without suffix"
-        raise InputError(f"{target}: no image format is written to {what}; use .png")
-    image, buffer = to_pillow(photo), io.BytesIO()
-    if photo.alpha is not None and kind in _NO_ALPHA:
-        raise InputError(f"{target}: {kind} has no alpha channel, the image has one; use .png")
-    if photo.pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
-        raise InputError(f"{target}: {kind} is not written with 16 bits a pixel; use .png or .tif")
-    keep = {key: image.info[key] for key in ("icc_profile", "exif") if key in image.info}
-    if keep and kind not in _KEEPS_METADATA:
-        message = f"{target}: {kind} holds no colour profile and no EXIF data: left out"
-        warnings.warn(message, ConversionWarning, stacklevel=2)
-    quality: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}
-    if exact and kind == "WEBP":
-        quality = {"lossless": True, "exact": True, "quality": 100}
-    elif exact and kind not in _EXACT_FILES:
-        message = f"{target}: {kind} does not keep pixels exactly; .png does"
-        warnings.warn(message, ConversionWarning, stacklevel=2)
-    try:
-        image.save(buffer, kind, **keep, **quality)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{target} cannot be written as {kind}: {error}; use .png") from error
-    return buffer.getvalue()
+def _check_frames(image: Image.Image, name: str, exact: bool) -> None:
+    """Of several frames, pages or sizes one is coded: said, or refused where all is to be kept."""
+    frames = max(getattr(image, "n_frames", 1), len(image.info.get("sizes", ())))
+    if frames < 2:
+        return
+    if exact:
+        raise UnsupportedInputError(
+            f"{name} has {frames} frames, and a lossless file holds one image: save each as a file of its own "
+            "(with PIL.ImageSequence), or use a lossy codec, which takes the first"
+        )
+    at = image.tell()
+    which = "the first" if at == 0 else f"number {at + 1}"
+    message = f"{name} has {frames} frames: {which} is coded, the others are left out"
+    warnings.warn(message, ConversionWarning, stacklevel=4)

@@ -7,7 +7,6 @@ A method declares its kind by name (`obverse.method.Method.data`). What reads fi
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,13 +67,15 @@ def _load_exact_image(source: Source, what: str = "data") -> Any:
 
 
 def _save_image(image: Any, target: str) -> bytes:
-    from obverse.data.images import photo_of, write_photo
+    from obverse.data.image_writing import write_photo
+    from obverse.data.images import photo_of
 
     return write_photo(photo_of(image), target)
 
 
 def _save_exact_image(image: Any, target: str) -> bytes:
-    from obverse.data.images import photo_of, write_photo
+    from obverse.data.image_writing import write_photo
+    from obverse.data.images import photo_of
 
     return write_photo(photo_of(image, exact=True), target, exact=True)
 
@@ -95,14 +96,14 @@ def _load_colour_images(source: Source, what: str = "data") -> Any:
     from obverse.data.arrays import NPY
     from obverse.data.image_sets import GZIP, IDX_UINT8, read_image_set
     from obverse.data.images import read_photo
-    from obverse.data.source import read_bytes
+    from obverse.data.source import Contents, name_of, read_bytes
 
     if isinstance(source, Path) and source.is_dir():
         return read_image_set(source)
-    raw = read_bytes(source)
+    name, raw = name_of(source), read_bytes(source)
     if raw.startswith((NPY, GZIP, IDX_UINT8)):
-        return read_image_set(io.BytesIO(raw))
-    photo = read_photo(io.BytesIO(raw))
+        return read_image_set(Contents(raw, name))
+    photo = read_photo(Contents(raw, name))
     if photo.alpha is not None or photo.pixels.dtype != np.uint8:
         raise UnsupportedInputError("RGB images of 8 bits without alpha are coded: convert it first")
     pixels = photo.pixels
@@ -185,12 +186,12 @@ def _posterior_or(load: Callable[..., Any]) -> Callable[..., Any]:
 
     def either(source: Source, what: str = "data") -> Any:
         from obverse.data.posteriors import is_posterior_file
-        from obverse.data.source import read_bytes
+        from obverse.data.source import Contents, name_of, read_bytes
 
-        raw = read_bytes(source)
-        if is_posterior_file(raw):
-            return _load_posterior(io.BytesIO(raw), what)
-        return load(source if isinstance(source, Path) else io.BytesIO(raw), what)
+        if isinstance(source, Path) and source.is_dir():
+            return load(source, what)
+        contents = Contents(read_bytes(source), name_of(source))
+        return (_load_posterior if is_posterior_file(contents.getvalue()) else load)(contents, what)
 
     return either
 

@@ -13,7 +13,6 @@ import csv
 import gzip
 import io
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy.typing as npt
 
 from obverse.data.arrays import NPY, read_array
 from obverse.data.features import check_features, read_features
+from obverse.data.guard import guarded
 from obverse.data.image_sets import GZIP, IDX_UINT8, check_image_set, read_image_set
 from obverse.data.images import read_photo
 from obverse.data.source import read_bytes
@@ -244,11 +244,8 @@ def _read_labels(
 def _unpack(raw: bytes, path: Path) -> bytes:
     if not raw.startswith(GZIP):
         return raw
-    try:
-        with gzip.open(io.BytesIO(raw)) as file:
-            return file.read(MOST_LABELS)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is a damaged gzip file: {error}") from error
+    with guarded(f"{path} is a damaged gzip file"), gzip.open(io.BytesIO(raw)) as file:
+        return file.read(MOST_LABELS)
 
 
 def _csv(raw: bytes, path: Path, shown: Sequence[str]) -> list[str]:

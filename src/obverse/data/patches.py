@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from obverse.data.images import UNREADABLE
+from obverse.data.guard import guarded
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
@@ -19,11 +19,8 @@ def open_rgb(path: Path) -> Image.Image:
     Raises:
         InputError: it cannot be read: it is no image, cut off, or larger than Pillow opens.
     """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except UNREADABLE as error:
-        raise InputError(f"{path} cannot be read as an image: {error}; remove it") from error
+    with guarded(f"{path} cannot be read as an image", "remove it"), Image.open(path) as image:
+        return image.convert("RGB")
 
 
 def image_files(folders: Sequence[Path]) -> list[Path]:

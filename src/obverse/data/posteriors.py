@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import BinaryIO, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from obverse.data.arrays import UNREADABLE, ZIP
-from obverse.data.source import name_of, read_bytes
+from obverse.data.arrays import ZIP, read_named_arrays
+from obverse.data.source import Contents, name_of, read_bytes
 from obverse.errors import InputError
 
 
@@ -33,13 +32,8 @@ def read_posterior(source: Path | BinaryIO) -> MeanAndStd:
         InputError: for what is no such file.
     """
     name, raw = name_of(source), read_bytes(source)
-    how = "write it with numpy.savez(path, mean=mean, std=std)"
+    how = "numpy.savez(path, mean=mean, std=std)"
     if not is_posterior_file(raw):
-        raise InputError(f"{name} is not a .npz file with the arrays mean and std: {how}")
-    try:
-        with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
-            if not {"mean", "std"} <= set(arrays.files):
-                raise InputError(f"{name} does not hold the arrays mean and std: {how}")
-            return {"mean": arrays["mean"], "std": arrays["std"]}
-    except UNREADABLE as error:
-        raise InputError(f"{name} is not a .npz file of numbers: {error}; {how}") from error
+        raise InputError(f"{name} is not a .npz file with the arrays mean and std: write it with {how}")
+    arrays = read_named_arrays(Contents(raw, name), ("mean", "std"), how)
+    return {"mean": arrays["mean"], "std": arrays["std"]}

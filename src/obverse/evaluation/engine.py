@@ -17,14 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from PIL import Image
-
+from obverse.data.guard import cause_of
 from obverse.data.patches import image_files
-from obverse.errors import InputError, MissingExtraError, ObverseError
+from obverse.errors import InputError, MissingExtraError
 from obverse.evaluation.coders import Coder, Setting, setting_label
-
-# What Pillow raises for a file that it cannot read or an image that a format cannot hold.
-PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 Row = TypeVar("Row")
 Progress = Callable[[int, int], None] | None
@@ -95,10 +91,10 @@ class Engine(Generic[Row]):
             return Coded(size, seen, encode_seconds, time.process_time() - start)
         except MissingExtraError:
             raise
-        except (*PILLOW_ERRORS, ObverseError) as error:
+        except Exception as error:
             label = setting_label(setting)
             at = f" at {label}" if label else ""
-            raise InputError(f"{what}: {coder.name}{at} failed: {error}") from error
+            raise InputError(f"{what}: {coder.name}{at} failed: {cause_of(error)}") from error
 
     def step(self, more: int = 1) -> None:
         """So many measurements are done."""

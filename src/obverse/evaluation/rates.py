@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from obverse.data.images import UNREADABLE
+from obverse.data.guard import guarded
 from obverse.errors import InputError, UnsupportedInputError
 from obverse.evaluation.coders import Coder, classical, distinct, ours
 from obverse.evaluation.engine import Engine, Failure, Progress, image_paths
@@ -111,13 +111,9 @@ def read_rgb(path: Path | str) -> npt.NDArray[np.uint8]:
         InputError: it cannot be read.
         UnsupportedInputError: RGB would lose part of it.
     """
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("RGB", "L", "P", "1") or "transparency" in image.info:
-                raise UnsupportedInputError(
-                    f"{path} has mode {image.mode}, and only opaque 8-bit images are evaluated; "
-                    "convert it first"
-                )
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except UNREADABLE as error:
-        raise InputError(f"{path} cannot be read as an image: {error}") from error
+    with guarded(f"{path} cannot be read as an image"), Image.open(path) as image:
+        if image.mode not in ("RGB", "L", "P", "1") or "transparency" in image.info:
+            raise UnsupportedInputError(
+                f"{path} has mode {image.mode}, and only opaque 8-bit images are evaluated; convert it first"
+            )
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from obverse.data.arrays import as_array
 from obverse.errors import InputError
 from obverse.integrations.encoders import load_encoder
-from obverse.integrations.frozen_encoder import FrozenEncoder, as_array, file_fingerprint, guarded
+from obverse.integrations.frozen_encoder import FrozenEncoder, explained, file_fingerprint
 from obverse.integrations.hugging_face import WEIGHTS, clip_prototypes, pretrained, transformers_library
 from obverse.integrations.image_input import InputFormat
 
@@ -74,7 +75,7 @@ def load_classifier(
     if not folder.is_dir():
         encoder = load_encoder(source, inputs)
         # functions are explained too, as models in files are
-        return Classifier(replace(encoder, function=guarded(encoder.function, folder)), tuple(classes))
+        return Classifier(replace(encoder, function=explained(encoder.function, folder)), tuple(classes))
     try:
         config = json.loads((folder / "config.json").read_bytes())
         architectures = [str(name) for name in config.get("architectures") or ()]
@@ -89,7 +90,7 @@ def load_classifier(
         model, _ = pretrained(transformers_library().AutoModelForImageClassification, folder)
         files = [path for pattern in WEIGHTS for path in folder.glob(pattern)]
         encoder = FrozenEncoder(
-            guarded(_logits(model), folder), folder.resolve().name, file_fingerprint(files),
+            explained(_logits(model), folder), folder.resolve().name, file_fingerprint(files),
             inputs or InputFormat.of_folder(folder),
         )  # fmt: skip
         return Classifier(encoder, tuple(name for _, name in sorted(named.items())))
@@ -118,7 +119,7 @@ def _angles(encoder: FrozenEncoder, prototypes: Array) -> Any:
     directions = prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)
 
     def run(batch: Any) -> Any:
-        features = as_array(encoder.function(batch), encoder.name)
+        features = as_array(encoder.function(batch), f"what the encoder {encoder.name} makes")
         if features.ndim != 2 or features.shape[1] != directions.shape[1]:
             raise InputError(f"the model {encoder.name} has image and text embeddings of different lengths")
         return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12) @ directions.T

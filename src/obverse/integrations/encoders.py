@@ -18,7 +18,7 @@ import numpy as np
 
 from obverse.by_name import imported, is_name
 from obverse.errors import InputError, MissingExtraError
-from obverse.integrations.frozen_encoder import FrozenEncoder, Function, guarded, take_in
+from obverse.integrations.frozen_encoder import FrozenEncoder, Function, explained, take_in
 from obverse.integrations.hugging_face import hugging_face_encoder
 from obverse.integrations.image_input import InputFormat
 
@@ -132,7 +132,9 @@ def _torch_file(path: Path, inputs: InputFormat | None, exported: bool) -> Froze
         raise InputError(
             f"{path} is not a {kind} file ({why}); write it with torch.{'export' if exported else 'jit'}.save"
         ) from error
-    return FrozenEncoder(guarded(_quiet(module), path), path.name, _weights_of(path), inputs or InputFormat())
+    return FrozenEncoder(
+        explained(_quiet(module), path), path.name, _weights_of(path), inputs or InputFormat()
+    )
 
 
 def _weights_of(path: Path) -> bytes:
@@ -161,4 +163,4 @@ def _onnx(path: Path, inputs: InputFormat | None) -> FrozenEncoder:
         except Exception as error:  # its errors have no common base class
             raise RuntimeError(str(error)) from error
 
-    return FrozenEncoder(guarded(run, path), path.name, _weights_of(path), inputs or InputFormat())
+    return FrozenEncoder(explained(run, path), path.name, _weights_of(path), inputs or InputFormat())

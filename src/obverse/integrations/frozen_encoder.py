@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from obverse.data.arrays import as_array
 from obverse.errors import InputError
 from obverse.integrations.image_input import InputFormat
 
@@ -55,7 +56,7 @@ class FrozenEncoder:
         if count == 0:
             raise InputError("there are no images to make features of")
         batch = images if self.inputs is None else self.inputs.batch(images)
-        features = as_array(self.function(batch), self.name)
+        features = as_array(self.function(batch), f"what the encoder {self.name} makes")
         if features.ndim != 2 or len(features) != count or features.dtype.kind != "f":
             raise InputError(
                 f"the encoder {self.name} made {features.dtype} of shape {features.shape} of {count} images: it "
@@ -99,18 +100,6 @@ def _batches(images: Iterable[Array], size: int) -> Iterator[Any]:
         yield some
 
 
-def as_array(made: Any, name: str) -> Array:
-    """The function's result, which may be a tensor, as an array."""
-    if hasattr(made, "detach"):
-        made = made.detach().cpu()
-        made = made.float() if str(made.dtype) == "torch.bfloat16" else made
-        made = made.numpy()
-    try:
-        return np.asarray(made)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the encoder {name} made no array: {error}") from None
-
-
 def file_fingerprint(files: Iterable[Path]) -> bytes:
     """SHA-256 of files in the order of their names, names and lengths included."""
     digest = hashlib.sha256()
@@ -137,7 +126,7 @@ def take_in(digest: hashlib._Hash, path: Path) -> None:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def guarded(run: Function, path: Path) -> Function:
+def explained(run: Function, path: Path) -> Function:
     """What goes wrong within a model becomes a sentence that names it."""
 
     def run_or_explain(batch: Any) -> Any:

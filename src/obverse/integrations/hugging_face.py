@@ -18,7 +18,7 @@ from typing import Any
 import numpy.typing as npt
 
 from obverse.errors import InputError, MissingExtraError
-from obverse.integrations.frozen_encoder import FrozenEncoder, file_fingerprint, guarded
+from obverse.integrations.frozen_encoder import FrozenEncoder, explained, file_fingerprint
 from obverse.integrations.image_input import InputFormat
 
 Array = npt.NDArray[Any]
@@ -41,7 +41,7 @@ def hugging_face_encoder(folder: Path, inputs: InputFormat | None) -> FrozenEnco
         transformers.CLIPVisionModelWithProjection if projected else transformers.AutoModel, folder
     )
     files = [path for pattern in WEIGHTS for path in folder.glob(pattern)]
-    run = guarded(_pooled(model, pools), folder)
+    run = explained(_pooled(model, pools), folder)
     return FrozenEncoder(
         run, folder.resolve().name, file_fingerprint(files), inputs or InputFormat.of_folder(folder)
     )

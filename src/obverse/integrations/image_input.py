@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from obverse.data.arrays import as_array
 from obverse.data.images import read_photo
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
@@ -65,7 +66,7 @@ class InputFormat:
         Raises:
             InputError: for other arrays, and for images of several sizes that are not resized to one.
         """
-        planes = [self._prepare(np.asarray(image)) for image in images]
+        planes = [self._prepare(as_array(image, "an image")) for image in images]
         sizes = {plane.shape for plane in planes}
         if len(sizes) > 1:
             raise InputError(

@@ -18,7 +18,8 @@ import numpy as np
 from obverse.codec import Predicts, Rated, Reconstructs, Recovers, SideInformed, compress, decompress
 from obverse.container import Container, Limits, describe, read, write
 from obverse.container.samples import samples_checksum
-from obverse.data.images import Photo, photo_of, write_photo
+from obverse.data.image_writing import write_photo
+from obverse.data.images import Photo, photo_of
 from obverse.data.kinds import Kind
 from obverse.errors import (
     DamagedError,

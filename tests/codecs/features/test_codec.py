@@ -233,7 +233,7 @@ def test_bad_input():
     for bad, error, text in (
         (np.where(x > 2, np.nan, x), InputError, "NaN"), (x[:0], InputError, "empty"),
         (x[0], UnsupportedInputError, "row"), (x.astype(int), UnsupportedInputError, "int64"),
-        ("text", UnsupportedInputError, "float"), ([[1.0, 2.0], [1.0]], InputError, "same number of values"),
+        ("text", UnsupportedInputError, "float"), ([[1.0, 2.0], [1.0]], InputError, "no array of one shape"),
         ([], InputError, "empty"), (np.zeros((3, 0)), InputError, "empty"), (None, UnsupportedInputError, "object"),
         (x.astype(complex), UnsupportedInputError, "complex"), (x.astype(object), UnsupportedInputError, "object"),
         (x > 0, UnsupportedInputError, "bool"), (np.where(x > 2, np.inf, x).astype(np.float16), InputError, "infinite"),

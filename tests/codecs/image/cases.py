@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from obverse.data.images import Photo
 from obverse.testing import Example
 from tests.conftest import smooth_photo
 
@@ -19,6 +20,14 @@ def grain() -> np.ndarray:
     return np.clip(smooth_photo(150, 210, seed=5) + rng.normal(0, 25, (150, 210, 1)), 0, 255).astype(np.uint8)
 
 
+def with_metadata() -> Photo:
+    """All that a photo may have beside its pixels: format version 2."""
+    text = {"Title": "a slope", "Author": "Žofie"}
+    return Photo(
+        smooth_photo(24, 32, seed=6), None, b"profile", b"Exif\0\0data", b"<x:xmpmeta/>", (300.0, 150.5), text
+    )
+
+
 def example(name, data, golden=True, **options):
     return Example("image", name, data, options, tolerance=1, golden=golden)
 
@@ -29,6 +38,7 @@ EXAMPLES = (
     example("image-effort", lambda: smooth_photo(40, 50, seed=3), golden=False, quality=20, effort=1),
 )
 GOLDEN = (
+    example("image-metadata", with_metadata, quality=30.0),
     example("image-colour-q40", lambda: smooth_photo(72, 100, seed=11), quality=40.0),
     example("image-gray-odd-q90", lambda: smooth_photo(33, 65, seed=12, channels=1), quality=90.0),
     example("image-one-pixel-q50", lambda: np.full((1, 1, 3), 200, np.uint8), quality=50.0),

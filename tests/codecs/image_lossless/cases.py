@@ -53,6 +53,12 @@ def deep() -> np.ndarray:
     return gray().astype(np.uint16) * 256 + noise((33, 65))
 
 
+def with_metadata() -> Photo:
+    """All that a photo may have beside its pixels."""
+    text = {"Title": "a slope", "Author": "Žofie"}
+    return Photo(gray(), None, b"profile", b"Exif\0\0data", b"<x:xmpmeta/>", (300.0, 150.5), text)
+
+
 def example(name: str, data: Callable[[], np.ndarray | Photo]) -> Example:
     return Example("image-lossless", name, data)
 
@@ -73,6 +79,7 @@ GOLDEN = (
     example("image-noise", lambda: noise((20, 30, 3))),
     example("image-flat", lambda: np.full((100, 200, 3), [10, 20, 30], np.uint8)),
     example("image-one-pixel", lambda: np.full((1, 1), 200, np.uint8)),
+    example("image-metadata", with_metadata),
     # made with stripes of 1500 pixels
     example(
         "image-stripes", lambda: Photo(colour(), alpha(), b"profile" * 9, b"Exif\0\0" + bytes(range(64)))

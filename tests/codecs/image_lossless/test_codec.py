@@ -491,7 +491,7 @@ def test_a_small_file_cannot_ask_for_much_memory(codec):
     """268 megapixels by the model are refused before anything of that size is made; one flat colour is not."""
     with pytest.raises(LimitError, match="memory"):
         codec.decode(Container(NAME, {0: 2}, (2**14, 2**14), {"x": b"\x01" + bytes(100)}))
-    assert layout_of({0: 2}, (2**14, 2**14), False, Limits()).stripes == 1
+    assert layout_of(Container(NAME, {0: 2}, (2**14, 2**14)), Limits()).stripes == 1
 
 
 def test_wrong_model_is_named(photo):

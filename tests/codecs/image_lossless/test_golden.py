@@ -20,6 +20,15 @@ def test_every_kind_and_every_method_has_a_file():
     assert {data[0] for data in stripes} == {RAW, RASTER, PALETTE, DRAWING, FILTERED, SPLIT, GRAY}
 
 
+def test_metadata_of_version_2_come_back():
+    photo = obverse.open_codec("image-lossless").decode_photo(
+        read(Path(__file__).parent / "golden" / "image-metadata.obv")
+    )
+    assert (photo.icc, photo.exif, photo.xmp, photo.dpi, photo.text) == (
+        b"profile", b"Exif\0\0data", b"<x:xmpmeta/>", (300.0, 150.5), {"Title": "a slope", "Author": "Žofie"},
+    )  # fmt: skip
+
+
 def test_profile_and_exif_come_back():
     photo = obverse.open_codec("image-lossless").decode_photo(
         read(Path(__file__).parent / "golden" / "image-stripes.obv")

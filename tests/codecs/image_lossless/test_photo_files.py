@@ -11,14 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from obverse.data.images import (
-    ConversionWarning,
-    Photo,
-    _bits_a_sample,
-    photo_of,
-    read_photo,
-    write_photo,
-)
+from obverse.data.conversion import ConversionWarning
+from obverse.data.image_writing import write_photo
+from obverse.data.images import Photo, _bits_a_sample, photo_of, read_photo
 from obverse.errors import InputError, UnsupportedInputError
 from tests.conftest import smooth_photo
 

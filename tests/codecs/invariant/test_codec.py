@@ -126,7 +126,7 @@ def test_codes_for_tasks_only_have_no_reconstruction():
         (np.zeros((2, 3), complex), UnsupportedInputError, "complex"),
         ("text", UnsupportedInputError, "<U4"),
         (None, UnsupportedInputError, "object"),
-        ([[1.0, 2.0, 3.0], [1.0]], InputError, "not what was given"),
+        ([[1.0, 2.0, 3.0], [1.0]], InputError, "no array of one shape"),
     ],
 )
 def test_points_that_the_model_does_not_code(items, error, sentence):

@@ -20,7 +20,7 @@ from obverse.codecs.plug_and_play.generative_model import exported, of_module
 from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.codecs.plug_and_play.rate_ladder import pack_ladder
 from obverse.container import Container, read, write
-from obverse.data.images import ConversionWarning
+from obverse.data.conversion import ConversionWarning
 from obverse.errors import (
     DamagedError,
     InputError,

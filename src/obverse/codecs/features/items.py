@@ -25,6 +25,7 @@ from safetensors.numpy import save as save_safetensors
 from obverse.codecs.features.bottleneck import FeatureBottleneck
 from obverse.coding import Message
 from obverse.container import Limits
+from obverse.data.arrays import as_array
 from obverse.errors import CodingError, DamagedError, InputError, WrongModelError
 
 MOST_CHUNK = 1 << 16  # vectors of an item
@@ -70,10 +71,10 @@ class Prototypes:
         names = tuple(map(str, given))
         if not names:
             raise InputError("there are no prototypes: give a vector for each class name")
-        try:
-            rows = [np.asarray(given[name], np.float64) for name in given]
-        except (TypeError, ValueError) as error:
-            raise InputError(f"the prototypes are not vectors of numbers: {error}") from None
+        arrays = [as_array(given[name], f"the prototype of {name!r}") for name in given]
+        if any(array.dtype.kind not in "iuf" for array in arrays):
+            raise InputError("the prototypes are not vectors of numbers")
+        rows = [array.astype(np.float64) for array in arrays]
         for name, row in zip(names, rows, strict=True):
             if row.shape != (dimensions,):
                 raise InputError(

@@ -14,7 +14,9 @@ that the decoder pops z, 0, 1, 2, 3.
 
 from __future__ import annotations
 
+import warnings
 import zlib
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,11 +31,13 @@ from obverse.codecs.image.options import ImageOptions
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.rate_control import highest_level, highest_refined_level
 from obverse.codecs.model_codec import ModelCodec, from_model
+from obverse.codecs.photo_sections import names_of, pack_metadata, unpack_metadata, version_of
 from obverse.coding import Message
 from obverse.container import Container, Limits
 from obverse.container.inflate import inflate
+from obverse.data.conversion import ConversionWarning
 from obverse.data.images import Photo, photo_of
-from obverse.errors import DamagedError, InputError, MessageEmptyError
+from obverse.errors import DamagedError, InputError, MessageEmptyError, RateTargetError
 from obverse.method import Method
 
 ALIGN = 64  # pixels: one position of z
@@ -72,18 +76,34 @@ class ImageCodec(ModelCodec):
             message = encode_pixels(self.networks, photo.pixels, level, effort, progress)
             sections = {"y": message.to_bytes()} | lossless
             config = {0: level, 1: 1 if photo.pixels.ndim == 2 else 3}
-            return Container(self.id, config, photo.size, sections, self.fingerprint, options.kept)
+            return Container(
+                self.id,
+                config,
+                photo.size,
+                sections,
+                self.fingerprint,
+                options.kept,
+                version=version_of(lossless),
+            )
 
         if max_bytes is None:
             return at(level, effort)
-        if effort == 0:
-            return highest_level(at, max_bytes, LEVELS)
-        return highest_refined_level(at, lambda level: at(level, effort), max_bytes, LEVELS)
+        try:
+            if effort == 0:
+                return highest_level(at, max_bytes, LEVELS)
+            return highest_refined_level(at, lambda level: at(level, effort), max_bytes, LEVELS)
+        except RateTargetError:
+            if version_of(lossless) == 1:
+                raise
+        bare = self.encode(replace(photo, xmp=b"", dpi=None, text={}), options)
+        message = "XMP data, resolution and texts are left out: with them the image would be larger than was asked for"
+        warnings.warn(message, ConversionWarning, stacklevel=2)
+        return bare
 
     def rate_bits(self, data: Any, options: ImageOptions | None = None) -> np.ndarray:
         """(1,) bits that the model gives to the image, at the quality that `encode` chooses.
 
-        What is kept beside the pixels (alpha, profile, EXIF data) has no model: its bytes are counted.
+        What is kept beside the pixels (alpha, metadata) has no model: its bytes are counted.
         """
         options = options or ImageOptions()
         photo = photo_of(data)
@@ -99,7 +119,7 @@ class ImageCodec(ModelCodec):
         return self.decode_photo(container, limits).array()
 
     def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
-        """The pixels with alpha, ICC profile and EXIF data."""
+        """The pixels with alpha, and the metadata."""
         limits = limits or Limits()
         level, channels = container.config.get(0), container.config.get(1)
         shape, sections = container.shape, container.sections
@@ -117,20 +137,20 @@ class ImageCodec(ModelCodec):
             or channels not in (1, 3)
         ):
             raise DamagedError("an image file with a quality or channels out of range")
-        if "y" not in sections or not set(sections) <= {"y", "alpha", "icc", "exif"}:
+        if "y" not in sections or not set(sections) <= {"y", "alpha", *names_of(container.version)}:
             raise DamagedError("an image file with other sections than an image has")
         height, width = shape
         limits.check_pixels(height * width)
         limits.check_memory(height * width * PIXEL_BYTES)
         alpha = unpack_plane(sections["alpha"], height, width) if "alpha" in sections else None
-        icc, exif = (inflate(sections.get(name, b""), limits.header * 64) for name in ("icc", "exif"))
+        kept = unpack_metadata(sections, limits)
         try:
             pixels = decode_pixels(self.networks, Message.from_bytes(sections["y"]), level, height, width)
         except MessageEmptyError:
             raise DamagedError("the file holds less than its image") from None
         if channels == 1:
             pixels = pixels.mean(axis=2, dtype=np.float32).round().astype(np.uint8)
-        return Photo(pixels, alpha, icc, exif)
+        return Photo(pixels, alpha, **kept)
 
 
 def level_of(quality: float) -> int:
@@ -230,12 +250,9 @@ def decode_pixels(
 
 
 def lossless_sections(photo: Photo) -> dict[str, bytes]:
-    """The sections of a file that do not depend on the quality: alpha, ICC profile, EXIF data, where there are."""
+    """The sections of a file that do not depend on the quality: alpha and metadata, where there are."""
     sections = {} if photo.alpha is None else {"alpha": pack_plane(photo.alpha)}
-    for name, value in (("icc", photo.icc), ("exif", photo.exif)):
-        if value:
-            sections[name] = zlib.compress(value, 9)
-    return sections
+    return sections | pack_metadata(photo)
 
 
 def pack_plane(plane: np.ndarray) -> bytes:

@@ -1,4 +1,4 @@
-"""The lossless image codec: every pixel back, with alpha, ICC profile and EXIF data.
+"""The lossless image codec: every pixel back, with alpha and metadata.
 
     pixels ──► stripes ──► the best of several methods each (image_methods.py) ──► file
                 │ threads
@@ -12,7 +12,6 @@ stripe is a file with named sections, of several a stream of items with an index
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,8 +22,9 @@ import numpy as np
 from obverse.codecs.image_lossless import METHOD, methods
 from obverse.codecs.image_lossless.options import ImageLosslessOptions
 from obverse.codecs.model_codec import ModelCodec, from_model
+from obverse.codecs.photo_sections import names_of, pack_metadata, unpack_metadata, version_of
 from obverse.container import Container, ItemReader, Limits, read_header
-from obverse.container.inflate import inflate
+from obverse.container.header import Header
 from obverse.container.recover import recover_items
 from obverse.container.samples import check_samples, with_samples
 from obverse.container.source import SourceLike
@@ -47,7 +47,6 @@ KINDS = (
     (4, 8),
     (1, 16),
 )  # channels and bits of a sample: what the config's key 0 says
-EXTRAS = ("icc", "exif")
 STRIPE = "x"  # the section of the only stripe
 
 
@@ -84,7 +83,7 @@ class ImageLosslessCodec(ModelCodec):
     def encode(self, data: Any, options: ImageLosslessOptions | None = None) -> Container:
         """A Photo, a Pillow image, a uint8 array (H, W), (H, W, 1 to 4) or a uint16 array (H, W).
 
-        EXIF data and profile are kept as they are, and pixels as they lie in the file: an orientation in the
+        Metadata are kept as they are, and pixels as they lie in the file: an orientation in the
         EXIF data stays an instruction to the viewer. Raises InputError, LimitError.
         """
         photo = photo_of(data, exact=True)
@@ -93,11 +92,7 @@ class ImageLosslessCodec(ModelCodec):
         height, width, channels = pixels.shape
         options = options or ImageLosslessOptions()
         (options.limits or Limits()).check_pixels(height * width)
-        extras = {
-            name: zlib.compress(value, 9)
-            for name, value in zip(EXTRAS, (photo.icc, photo.exif), strict=True)
-            if value
-        }
+        extras = pack_metadata(photo)
         rows = stripe_rows(pixels)
         raster = self.raster
         stripes = _in_threads(
@@ -110,7 +105,9 @@ class ImageLosslessCodec(ModelCodec):
         shape, metadata = (height, width), options.kept
         if len(stripes) == 1:
             sections = {STRIPE: stripes[0]} | extras
-            container = Container(self.id, config, shape, sections, self.fingerprint, metadata)
+            container = Container(
+                self.id, config, shape, sections, self.fingerprint, metadata, version=version_of(extras)
+            )
             # raw samples have the checksum of their section
             return container if stripes[0][0] == methods.RAW else with_samples(container, pixels)
         config[1] = rows
@@ -122,7 +119,7 @@ class ImageLosslessCodec(ModelCodec):
     def rate_bits(self, data: Any, options: ImageLosslessOptions | None = None) -> np.ndarray:
         """(1,) bits that the model gives to the image.
 
-        Of drawings, profile and EXIF data, which the model does not code, the bytes are counted.
+        Of drawings and metadata, which the model does not code, the bytes are counted.
         """
         photo = photo_of(data, exact=True)
         array = photo.array()
@@ -131,7 +128,7 @@ class ImageLosslessCodec(ModelCodec):
         stripes = _in_threads(
             lambda top: methods.stripe_bits(raster, pixels[top : top + rows]), range(0, len(pixels), rows)
         )
-        beside = sum(8 * len(zlib.compress(value, 9)) for value in (photo.icc, photo.exif) if value)
+        beside = 8 * sum(map(len, pack_metadata(photo).values()))
         return np.array([sum(stripes) + beside], np.float64)
 
     def decode(self, container: Container, limits: Limits | None = None) -> np.ndarray:
@@ -139,11 +136,12 @@ class ImageLosslessCodec(ModelCodec):
         return self.decode_photo(container, limits).array()
 
     def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
-        """The pixels with alpha, ICC profile and EXIF data."""
+        """The pixels with alpha, and the metadata."""
         limits = limits or Limits()
-        layout = layout_of(container.config, container.shape, container.items is not None, limits)
+        layout = layout_of(container, limits)
         if container.items is None:
-            if STRIPE not in container.sections or not set(container.sections) <= {STRIPE, *EXTRAS}:
+            known = {STRIPE, *names_of(container.version)}
+            if STRIPE not in container.sections or not set(container.sections) <= known:
                 raise DamagedError("an image file with other sections than an image has")
             stripes, extras = [container.sections[STRIPE]], container.sections
         else:
@@ -151,13 +149,13 @@ class ImageLosslessCodec(ModelCodec):
                 raise DamagedError("an image file with more or fewer stripes than its header says")
             stripes = list(container.items[: layout.stripes])
             extras = dict(zip(layout.extras, container.items[layout.stripes :], strict=True))
-        icc, exif = (inflate(extras.get(name, b""), limits.header * 64) for name in EXTRAS)
+        kept = unpack_metadata(extras, limits)
         pixels = self._decode_stripes(layout, 0, stripes, limits)
         check_samples(container, pixels)
         if layout.channels in (2, 4):
             colours = pixels[:, :, 0] if layout.channels == 2 else pixels[:, :, :3]
-            return Photo(np.ascontiguousarray(colours), np.ascontiguousarray(pixels[:, :, -1]), icc, exif)
-        return Photo(pixels[:, :, 0] if layout.channels == 1 else pixels, None, icc, exif)
+            return Photo(np.ascontiguousarray(colours), np.ascontiguousarray(pixels[:, :, -1]), **kept)
+        return Photo(pixels[:, :, 0] if layout.channels == 1 else pixels, None, **kept)
 
     def decode_rows(
         self, source: bytes | str | Path, first: int, last: int, limits: Limits | None = None
@@ -174,7 +172,7 @@ class ImageLosslessCodec(ModelCodec):
         codec = codec_of(Container(header.codec, header.config, header.shape, {}, header.model))
         if not isinstance(codec, ImageLosslessCodec):
             raise InputError(f"a file of codec {header.codec!r}, not {self.id!r}: decode it whole")
-        layout = layout_of(header.config, header.shape, header.items is not None, limits)
+        layout = layout_of(header, limits)
         if not 0 <= first < last <= layout.height:
             raise InputError(f"there are no rows {first} to {last} in an image of {layout.height} rows")
         if header.items is None:
@@ -198,7 +196,7 @@ class ImageLosslessCodec(ModelCodec):
         limits = limits or Limits()
         header, items, _ = recover_items(source, limits)
         self.check_written_here(header)
-        layout = layout_of(header.config, header.shape, True, limits)
+        layout = layout_of(header, limits)
         if len(items) != layout.stripes + len(layout.extras):
             raise DamagedError("an image file with more or fewer stripes than its header says")
         black = methods.encode_flat(np.zeros(layout.channels, np.uint16 if layout.depth == 16 else np.uint8))
@@ -261,8 +259,9 @@ def stripe_rows(pixels: np.ndarray) -> int:
     return -(-height // stripes)  # all about equally high
 
 
-def layout_of(config: dict[Any, Any], shape: tuple[int, ...], stream: bool, limits: Limits) -> Layout:
-    """The header of a file, checked. stream: whether it is a stream of items. Raises DamagedError, LimitError."""
+def layout_of(header: Header | Container, limits: Limits) -> Layout:
+    """The header of a file, checked. Raises DamagedError, LimitError."""
+    config, shape, stream = header.config, header.shape, header.items is not None
     kind, rows, extras = config.get(0), config.get(1), config.get(2, [])
     if len(shape) != 2 or min(shape) < 1 or not {0} <= set(config) <= {0, 1, 2}:
         raise DamagedError("not the header of a lossless image")
@@ -275,7 +274,9 @@ def layout_of(config: dict[Any, Any], shape: tuple[int, ...], stream: bool, limi
         rows = height
     if type(rows) is not int or not 1 <= rows <= height or (stream and rows == height):
         raise DamagedError("a lossless image with impossible stripes")
-    if type(extras) is not list or any(extras.count(e) > 1 or e not in EXTRAS for e in extras):
+    if type(extras) is not list or any(
+        extras.count(e) > 1 or e not in names_of(header.version) for e in extras
+    ):
         raise DamagedError("a lossless image with other items than an image has")
     limits.check_pixels(height * width)
     return Layout(height, width, *KINDS[kind], rows, tuple(extras))

@@ -31,6 +31,7 @@ from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.rounded_codes import family_of, offset_of, tensors_of
 from obverse.coding import Message, TableFamily
 from obverse.container import Container, Limits
+from obverse.data.arrays import as_array
 from obverse.data.image_sets import check_image_set
 from obverse.data.kinds import KINDS, Kind
 from obverse.errors import (
@@ -217,10 +218,7 @@ class InvariantCodec(ModelCodec):
         if self.config.images:
             items = check_image_set(data)
         else:
-            try:
-                items = np.asarray(data)
-            except ValueError as error:  # rows of several lengths
-                raise InputError(f"this model codes numbers {wanted}, not what was given: {error}") from None
+            items = as_array(data, f"this model codes numbers {wanted}")
             if items.dtype.kind not in "fiu":
                 raise UnsupportedInputError(f"this model codes numbers {wanted}, not {items.dtype}")
         if items.ndim != 1 + len(shape) or items.shape[1:] != shape:

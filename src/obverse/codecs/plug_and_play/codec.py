@@ -36,7 +36,9 @@ from obverse.codecs.plug_and_play.rate_ladder import (
 )
 from obverse.coding import Message
 from obverse.container import Container, Limits
-from obverse.data.images import ConversionWarning, Photo, photo_of
+from obverse.data.arrays import as_array
+from obverse.data.conversion import ConversionWarning
+from obverse.data.images import Photo, photo_of
 from obverse.data.kinds import KINDS, Kind
 from obverse.errors import CodingError, DamagedError, InputError, UnsupportedInputError
 from obverse.method import Method
@@ -213,10 +215,10 @@ class PlugAndPlayCodec(OptionalModelCodec):
         return posterior, size
 
     def _of_array(self, data: Any, networks: GenerativeModel) -> Posterior:
-        try:
-            x = np.asarray(data, np.float32)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"the data is no array of numbers: {error}") from None
+        x = as_array(data)
+        if x.dtype.kind not in "biuf":
+            raise InputError(f"the data is no array of numbers, but of {x.dtype}")
+        x = x.astype(np.float32)
         if x.ndim < 1 or len(x) == 0:
             raise InputError("there is nothing to code: pass an array (N, ...) of at least one item")
         if not np.isfinite(x).all():

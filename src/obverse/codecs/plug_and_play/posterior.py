@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from obverse.data.arrays import as_array
 from obverse.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -34,10 +35,7 @@ class Posterior:
         """From arrays of floats. Raises InputError, saying what to do, for what is no posterior."""
         arrays = {}
         for name, given in (("mean", mean), ("std", std)):
-            try:
-                array = np.asarray(given)
-            except ValueError as error:
-                raise InputError(f"the posterior's {name} is no array: {error}") from None
+            array = as_array(given, f"the posterior's {name}")
             if array.dtype.kind not in "fiu":
                 raise InputError(f"the posterior's {name} must be numbers, not {array.dtype}")
             arrays[name] = array

@@ -32,6 +32,7 @@ from obverse.codecs.split.networks import Server, Synthesis, make_encoder, stand
 from obverse.codecs.split.sizes import SplitConfig
 from obverse.coding import Message
 from obverse.container import Limits, write_atomically
+from obverse.data.arrays import as_array
 from obverse.data.image_sets import check_image_set
 from obverse.errors import (
     CodingError,
@@ -239,10 +240,7 @@ class ServerHalf(Half):
 
 def check_images(images: npt.ArrayLike, config: SplitConfig) -> Array:
     """(n, S, S, 3) uint8, one image made a set. Raises InputError, UnsupportedInputError."""
-    try:
-        array = np.asarray(images)
-    except ValueError:  # images of several sizes
-        raise InputError("images are given as one array, (n, S, S, 3): they must have one size") from None
+    array = as_array(images, "images of one size, (n, S, S, 3)")
     if array.ndim == 3 and array.shape == config.image_shape:
         array = array[None]
     checked = check_image_set(array)

@@ -11,6 +11,7 @@ what is synthesised does. A camera without access to the left view thus codes fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -83,7 +84,7 @@ class StereoCodec(ImageCodec, SideInformed):
     def decode_photo(
         self, container: Container, limits: Limits | None = None, *, side_info: Any = None
     ) -> Photo:
-        """`decode`, with ICC profile and EXIF data."""
+        """`decode`, with the metadata."""
         limits = limits or Limits()
         if side_info is None:
             raise SideInformationError("a stereo file is decoded with its left view: pass side_info")
@@ -110,7 +111,7 @@ class StereoCodec(ImageCodec, SideInformed):
                 f"the left view does not show what the file's right view shows (match {match:.2f}, at least "
                 f"{least:.2f} needed): pass the view taken with it, the left one, unmirrored"
             )
-        return Photo(pixels, photo.alpha, photo.icc, photo.exif)
+        return replace(photo, pixels=pixels)
 
 
 def like(left: np.ndarray, right: np.ndarray) -> np.ndarray:

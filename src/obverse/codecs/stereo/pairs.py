@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from obverse.data.images import UNREADABLE
+from obverse.data.guard import guarded
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
@@ -59,11 +59,8 @@ def read_pair(files: PairFiles) -> tuple[Bytes, Bytes]:
     """(left, right), uint8: both (H, W) where both files are gray, both (H, W, 3) otherwise. Raises InputError."""
     views = []
     for path in (files.left, files.right):
-        try:
-            with Image.open(path) as image:
-                views.append(image.convert("L" if image.mode == "L" else "RGB"))
-        except UNREADABLE as error:
-            raise InputError(f"{path} cannot be read as an image: {error}") from error
+        with guarded(f"{path} cannot be read as an image"), Image.open(path) as image:
+            views.append(image.convert("L" if image.mode == "L" else "RGB"))
     if views[0].size != views[1].size:
         raise InputError(
             f"the two views of pair {files.name} differ in size: {views[0].size}, {views[1].size}"

@@ -1,0 +1,87 @@
+"""What belongs to an image beside its pixels, as sections of a file: one zlib stream each.
+
+Profile and EXIF data are of format version 1; XMP data, resolution and texts of version 2.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from obverse.container import Limits
+from obverse.container.inflate import inflate
+from obverse.data.exif import is_resolution
+from obverse.data.images import Photo
+from obverse.data.metadata import LARGEST, Metadata
+from obverse.errors import DamagedError, InputError
+
+OF_VERSION_1 = ("icc", "exif")
+OF_VERSION_2 = ("xmp", "dpi", "text")
+NAMES = (*OF_VERSION_1, *OF_VERSION_2)
+
+
+def pack_metadata(photo: Photo) -> dict[str, bytes]:
+    """The sections of a photo, those that it needs.
+
+    Raises:
+        InputError: for what cannot be stored.
+    """
+    values = {"icc": photo.icc, "exif": photo.exif, "xmp": photo.xmp}
+    if photo.dpi is not None:
+        if not is_resolution(photo.dpi):
+            raise InputError(f"dpi are two numbers above 0, horizontal and vertical, not {photo.dpi!r}")
+        values["dpi"] = " ".join(repr(float(value)).removesuffix(".0") for value in photo.dpi).encode()
+    if photo.text:
+        if not all(isinstance(text, str) for pair in photo.text.items() for text in pair):
+            raise InputError("texts of an image are a map of text to text")
+        values["text"] = json.dumps(photo.text, ensure_ascii=False).encode("utf-8", "replace")
+    if large := [name for name in values if len(values[name]) > LARGEST]:
+        raise InputError(f"{large[0]} of an image has more than {LARGEST:,} bytes: leave it out")
+    return {name: zlib.compress(values[name], 9) for name in NAMES if values.get(name)}
+
+
+def version_of(names: Mapping[str, Any]) -> int:
+    """The format version that a file with these sections has."""
+    return 2 if set(names) & set(OF_VERSION_2) else 1
+
+
+def names_of(version: int) -> tuple[str, ...]:
+    """The sections that a file of a format version may have."""
+    return NAMES if version >= 2 else OF_VERSION_1
+
+
+def unpack_metadata(sections: Mapping[str, bytes], limits: Limits) -> Metadata:
+    """The inverse of `pack_metadata`, of what nobody vouches for; other sections are passed over.
+
+    Raises:
+        DamagedError: for what no encoder wrote.
+    """
+    raw = {name: inflate(sections[name], limits.header * 64) for name in NAMES if name in sections}
+    found = Metadata(icc=raw.get("icc", b""), exif=raw.get("exif", b""), xmp=raw.get("xmp", b""))
+    if "dpi" in raw:
+        found["dpi"] = _dpi(raw["dpi"])
+    if "text" in raw:
+        found["text"] = _text(raw["text"])
+    return found
+
+
+def _dpi(raw: bytes) -> tuple[float, float]:
+    try:
+        horizontal, vertical = map(float, raw.decode("ascii").split(" "))
+    except ValueError:
+        raise DamagedError("the resolution of the image is damaged") from None
+    if not is_resolution((horizontal, vertical)):
+        raise DamagedError("the image has a resolution that cannot be")
+    return horizontal, vertical
+
+
+def _text(raw: bytes) -> dict[str, str]:
+    try:
+        text = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise DamagedError("the texts of the image are damaged") from None
+    if not isinstance(text, dict) or not all(isinstance(value, str) for value in text.values()):
+        raise DamagedError("the texts of the image are no map of text to text")
+    return text

@@ -1,0 +1,96 @@
+"""What the formats of image files hold: how large, with alpha, exactly, and which metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from obverse.errors import InputError
+
+PARTS = {
+    "icc": "colour profile",
+    "exif": "EXIF data",
+    "xmp": "XMP data",
+    "dpi": "resolution",
+    "text": "texts",
+}
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format of image files.
+
+    Attributes:
+        side: the largest width and height in pixels; None where files of any size are written.
+        exact: gray and RGB of 8 bits come back as they are.
+        alpha: whether it has an alpha channel; some writers leave it out without a word.
+        gray: whether gray images are gray in it; else they are RGB of equal channels.
+        deep: whether it is written with 16 bits.
+        holds: of PARTS.
+        options: of Pillow's writer.
+        exact_options: in their place, where pixels are to be kept.
+    """
+
+    side: int | None = None
+    exact: bool = False
+    alpha: bool = True
+    gray: bool = True
+    deep: bool = False
+    holds: frozenset[str] = frozenset()
+    options: tuple[tuple[str, Any], ...] = ()
+    exact_options: tuple[tuple[str, Any], ...] | None = None
+
+    def options_of(self, exact: bool) -> dict[str, Any]:
+        return dict(self.options if not exact or self.exact_options is None else self.exact_options)
+
+
+_ALL = frozenset(PARTS)
+_NO_TEXT = _ALL - {"text"}
+_QUALITY = (("quality", 95),)
+_JPEG = Format(side=65500, alpha=False, holds=_ALL, options=_QUALITY)
+
+_FORMATS = {
+    "PNG": Format(side=2**31 - 1, exact=True, deep=True, holds=_ALL),
+    "TIFF": Format(exact=True, deep=True, holds=_NO_TEXT),
+    "JPEG": _JPEG,
+    "MPO": _JPEG,
+    "WEBP": Format(
+        side=16383,
+        exact=True,
+        gray=False,
+        holds=frozenset({"icc", "exif", "xmp"}),
+        options=_QUALITY,
+        exact_options=(("lossless", True), ("exact", True), ("quality", 100)),
+    ),
+    "AVIF": Format(side=32768, gray=False, holds=frozenset({"icc", "exif", "xmp"}), options=_QUALITY),
+    "BMP": Format(exact=True, alpha=False, holds=frozenset({"dpi"})),
+    "DIB": Format(exact=True, alpha=False, holds=frozenset({"dpi"})),
+    "PPM": Format(exact=True, alpha=False),
+    "TGA": Format(side=65535, exact=True),
+    "JPEG2000": Format(exact=True),
+    "DDS": Format(exact=True),
+    "QOI": Format(exact=True),
+    "SGI": Format(side=65535, exact=True),
+    "PCX": Format(side=65534, exact=True, alpha=False),
+    "GIF": Format(side=65535, holds=frozenset({"text"})),
+    "EPS": Format(alpha=False),
+    "ICO": Format(side=256),
+}
+COMMENT_ONLY = frozenset({"JPEG", "MPO", "GIF"})  # whose one text is a comment
+
+
+def format_of(target: str) -> tuple[str, Format]:
+    """The format that a file of this name is written in: what Pillow calls it, and what it holds.
+
+    Raises:
+        InputError: for the name of a file that is not written.
+    """
+    suffix = Path(target).suffix.lower()
+    kind = Image.registered_extensions().get(suffix)
+    if kind is None or kind not in Image.SAVE:
+        what = suffix or "a name without suffix"
+        raise InputError(f"{target}: no image format is written to {what}; use .png")
+    return kind, _FORMATS.get(kind, Format())

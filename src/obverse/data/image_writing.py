@@ -1,0 +1,269 @@
+"""`Photo` -> the bytes of an image file, of every format that Pillow writes, read back before they are handed out.
+
+Photo ──► what the format holds of it ──► Pillow ──► bytes ──► read back: the size, and the pixels where it keeps them
+                                             ▲                         │
+                                             └── without what harms ◄──┘
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageColor, ImageOps
+from PIL.PngImagePlugin import PngInfo
+
+from obverse.data import exif as exif_data
+from obverse.data.arrays import npy_bytes
+from obverse.data.conversion import ConversionWarning
+from obverse.data.guard import cause_of, guarded
+from obverse.data.image_formats import COMMENT_ONLY, PARTS, Format, format_of
+from obverse.data.images import Photo, Samples, photo_of, read_photo
+from obverse.data.metadata import COMMENT, XMP_CHUNK
+from obverse.errors import InputError
+
+Array = npt.NDArray[Any]
+
+_LONG_TEXT = 1000  # characters, from which on a PNG file has a text compressed
+
+
+def over_background(photo: Photo, colour: str) -> Photo:
+    """The photo without alpha, on a background.
+
+    Args:
+        photo: with or without alpha.
+        colour: a name ("white") or a number ("#ffcc00") as CSS has them.
+
+    Raises:
+        InputError: for no colour.
+    """
+    try:
+        ground = np.array(ImageColor.getrgb(colour)[:3], np.int64)
+    except ValueError:
+        raise InputError(
+            f"{colour!r} is no colour: give a name as white, or red, green and blue as #ffcc00"
+        ) from None
+    if photo.alpha is None:
+        return photo
+    kind = photo.pixels.dtype
+    most = int(np.iinfo(kind).max)
+    pixels, alpha, ground = (
+        photo.pixels.astype(np.int64),
+        photo.alpha.astype(np.int64),
+        ground * (most // 255),
+    )
+    if pixels.ndim == 2 and len(set(ground.tolist())) == 1:
+        ground = ground[0]
+    else:
+        pixels = np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels
+        alpha = alpha[:, :, None]
+    on = (pixels * alpha + ground * (most - alpha) + most // 2) // most
+    return replace(photo, pixels=cast(Samples, on.astype(kind)), alpha=None)
+
+
+def write_photo(photo: Photo, target: str, exact: bool = False) -> bytes:
+    """The bytes of an image file of the kind that the name `target` ends in (PNG, JPEG, WebP, TIFF, ...).
+
+    A ConversionWarning says what the format does not hold: metadata, and pixels where they are to be exact.
+
+    Args:
+        photo: what is written.
+        target: the name of the file.
+        exact: the pixels are to be kept.
+
+    Raises:
+        InputError: where the format cannot hold the image, or does not give it back.
+    """
+    if Path(target).suffix.lower() == ".npy":
+        return npy_bytes(photo.array())
+    kind, form = format_of(target)
+    _check_fits(photo, target, kind, form)
+    writer = _Writer(photo, target, kind, form, exact)
+    kept = _held(photo, target, kind, form)
+    data = _without_what_harms(writer, kept)
+    if exact and not writer.keeps_pixels:
+        _tell(f"{target}: {kind} does not keep pixels exactly; .png does")
+    return data
+
+
+def _without_what_harms(writer: _Writer, kept: dict[str, Any]) -> bytes:
+    """The file with as many of these metadata as can be written; a word for the others."""
+    if kept:
+        try:
+            return writer.written(kept)
+        except Exception:  # is it the metadata? then each is tried
+            pass
+    with guarded(f"{writer.target} cannot be written as {writer.kind}", "use .png"):
+        data = writer.written({})
+    good: dict[str, Any] = {}
+    for name, value in kept.items():
+        try:
+            data = writer.written(good | {name: value})
+            good[name] = value
+        except Exception as error:
+            _tell(
+                f"{writer.target}: {PARTS[name]} left out, as {writer.kind} does not take them: {cause_of(error)}"
+            )
+    return data
+
+
+def _check_fits(photo: Photo, target: str, kind: str, form: Format) -> None:
+    """Raises InputError for what the format cannot hold."""
+    height, width = photo.size
+    if form.side is not None and max(height, width) > form.side:
+        raise InputError(
+            f"{target}: {kind} files have at most {form.side:,} pixels a side, the image is {width:,} x {height:,}; "
+            "use .png"
+        )
+    if photo.alpha is not None and not form.alpha:
+        raise InputError(
+            f"{target}: {kind} has no alpha channel, the image has one; name what to put it on with --background "
+            "(white, #ffcc00), or use .png"
+        )
+    if photo.pixels.dtype == np.uint16 and not form.deep:
+        raise InputError(f"{target}: {kind} is not written with 16 bits a pixel; use .png or .tif")
+
+
+def _held(photo: Photo, target: str, kind: str, form: Format) -> dict[str, Any]:
+    """Of the metadata those that the format holds, as they are written; a word for the others."""
+    found = {name: getattr(photo, name) for name in PARTS if getattr(photo, name)}
+    if lost := [PARTS[name] for name in found if name not in form.holds]:
+        _tell(f"{target}: {kind} holds no {' and no '.join(lost)}: left out")
+    kept = {name: value for name, value in found.items() if name in form.holds}
+    if "exif" in kept:
+        try:
+            kept["exif"] = exif_data.without_layout(kept["exif"])
+        except ValueError as error:
+            _tell(f"{target}: EXIF data left out: {error}")
+            del kept["exif"]
+    if kept.get("icc", b"")[16:20] == b"GRAY" and not form.gray:
+        _tell(f"{target}: colour profile left out: it is of gray, and {kind} has RGB only")
+        del kept["icc"]
+    if "text" in kept and kind in COMMENT_ONLY:
+        if others := sorted(set(kept["text"]) - {COMMENT}):
+            _tell(f"{target}: {kind} holds no texts but a comment, left out: {', '.join(others)}")
+        kept["text"] = {COMMENT: kept["text"][COMMENT]} if COMMENT in kept["text"] else {}
+        if not kept["text"]:
+            del kept["text"]
+    if "dpi" not in kept and "dpi" in form.holds and kept.get("exif"):
+        dpi = exif_data.resolution(kept["exif"])
+        if exif_data.is_resolution(dpi) and kind != "TIFF":
+            kept["dpi"] = dpi
+    return kept
+
+
+class _Writer:
+    """Writes a photo in a format, and reads it back.
+
+    Attributes:
+        keeps_pixels: whether the last file gives back every pixel, where that was looked at.
+    """
+
+    def __init__(self, photo: Photo, target: str, kind: str, form: Format, exact: bool):
+        self.image = Image.fromarray(photo.array())
+        self.photo, self.target, self.kind, self.form, self.exact = photo, target, kind, form, exact
+        self.keeps_pixels = False
+
+    def written(self, kept: dict[str, Any]) -> bytes:
+        """The bytes of the file with these metadata. Raises whatever Pillow does, and ValueError."""
+        buffer = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of odd EXIF data
+            options = self.form.options_of(self.exact) | _pillow_options(self.kind, kept)
+            self.image.save(buffer, self.kind, **options)
+        data = buffer.getvalue()
+        self._check(data, kept)
+        return data
+
+    def _check(self, data: bytes, kept: dict[str, Any]) -> None:
+        """That the file gives back the image: its size, and its pixels where the format keeps them."""
+        exact = self.form.exact and (self.exact or self.form.exact_options is None)
+        wanted = _as_read(self.photo, self.kind, kept)
+        again = self._again(data, exact)
+        if again is not None and again.size != wanted.size:
+            raise ValueError(f"{self.kind} makes {again.size[1]} x {again.size[0]} pixels of it")
+        if self.exact or exact:
+            self.keeps_pixels = again is not None and _same(wanted.array(), again.array())
+        if exact and not self.keeps_pixels:
+            raise ValueError("it would not come back as it is")
+
+    def _again(self, data: bytes, exact: bool) -> Photo | None:
+        """What the file holds; None for a format that is written only."""
+        if self.kind not in Image.OPEN or self.kind == "EPS":  # which needs a program to be read
+            return None
+        with warnings.catch_warnings(), _any_size():
+            warnings.simplefilter("ignore")
+            return read_photo(io.BytesIO(data), exact)
+
+
+def _pillow_options(kind: str, kept: dict[str, Any]) -> dict[str, Any]:
+    """Metadata as Pillow's writer of a format takes them."""
+    options: dict[str, Any] = {}
+    if "icc" in kept:
+        options["icc_profile"] = kept["icc"]
+    if "dpi" in kept:
+        options["dpi"] = kept["dpi"]
+    if "exif" in kept:
+        options["exif"] = kept["exif"]
+    if kind == "PNG":
+        chunks = PngInfo()
+        if "xmp" in kept:
+            chunks.add_itxt(XMP_CHUNK, kept["xmp"].decode("utf-8"))
+        for key, text in kept.get("text", {}).items():
+            chunks.add_text(key, text, zip=len(text) > _LONG_TEXT)
+        return options | {"pnginfo": chunks}
+    if COMMENT in kept.get("text", {}):
+        options["comment"] = kept["text"][COMMENT].encode("utf-8")
+    if "xmp" in kept and kind == "TIFF":
+        tags = Image.Exif()
+        tags.load(kept.get("exif", b""))
+        tags[exif_data.XMP] = kept["xmp"]
+        options["exif"] = tags
+    elif "xmp" in kept:
+        options["xmp"] = kept["xmp"]
+    return options
+
+
+def _as_read(photo: Photo, kind: str, kept: dict[str, Any]) -> Photo:
+    """What Pillow makes of the file: it turns a TIFF as its EXIF data say."""
+    if kind != "TIFF" or "exif" not in kept or exif_data.orientation(kept["exif"]) == 1:
+        return photo
+    image = Image.fromarray(photo.array())
+    image.getexif()[exif_data.ORIENTATION] = exif_data.orientation(kept["exif"])
+    return photo_of(np.asarray(ImageOps.exif_transpose(image)), exact=True)
+
+
+def _same(wanted: Array, found: Array) -> bool:
+    """Whether two images (H, W), (H, W, 2 to 4) look the same to the last bit: gray is RGB of equal channels, and no
+    alpha is alpha that is full everywhere."""
+    return wanted.dtype == found.dtype and np.array_equal(_rgba(wanted), _rgba(found))
+
+
+def _rgba(image: Array) -> Array:
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    planes = image[:, :, None] if image.ndim == 2 else image
+    colours = planes[:, :, :1].repeat(3, 2) if channels < 3 else planes[:, :, :3]
+    full = np.iinfo(image.dtype).max
+    alpha = planes[:, :, -1:] if channels in (2, 4) else np.full_like(planes[:, :, :1], full)
+    return np.concatenate([colours, alpha], 2)
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Without Pillow's limit on pixels: the image is here already."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _tell(message: str) -> None:
+    warnings.warn(message, ConversionWarning, stacklevel=4)
