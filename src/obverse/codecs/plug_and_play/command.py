@@ -201,7 +201,7 @@ def evaluate(
         module, made = _module(model)
         posterior = posterior_of(made.posterior, _batches(fit_to, channels, multiple))
         axis = None if shared else 1 if axis is None else axis
-        from obverse.codecs.plug_and_play.generative_model import exported
+        from obverse.codecs.plug_and_play.export import exported
 
         networks = exported(module, next(_batches(data, channels, multiple)))
         items = _items(made, data, channels, multiple)
