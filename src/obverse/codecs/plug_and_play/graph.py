@@ -6,10 +6,10 @@
                 "args": {"input": {"value": 0}, "weight": {"weight": "encoder.0.weight"}, "stride": [2, 2]}}],
      "output": [{"value": 2}]}
 
-Value 0 is the input, value i is what node i - 1 makes. Operators are those of `operators.py`, and three kinds of nodes
-besides: `size`, of an axis of a tensor; `item`, of what makes several tensors; and the arithmetic of sizes. Whoever
-wrote the JSON, a `Graph` that was read of it is of known operators, with arguments of the right kinds, that refer back
-only.
+Value 0 is the input, value i is what node i - 1 makes. Operators are those of `operators.py`, and four kinds of nodes
+besides: `size`, of an axis of a tensor; `item`, of what makes several tensors; the arithmetic of sizes; and `check`,
+which lets only inputs through for which a number is not 0. Whoever wrote the JSON, a `Graph` that was read of it is of
+known operators, with arguments of the right kinds, that refer back only.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 from obverse.codecs.plug_and_play.operators import (
     ARITHMETIC,
+    CHECK,
     DTYPES,
     ITEM,
     LARGEST_NUMBER,
@@ -40,6 +41,10 @@ MOST_BYTES = 1 << 24  # of the JSON
 MOST_NODES = 1 << 14
 MOST_AXES = 8
 _SPECIAL = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}  # JSON has no such numbers
+_SIGNS = {
+    "add": "+", "sub": "-", "mul": "*", "floordiv": "//", "truediv": "/", "mod": "%", "pow": "**", "eq": "==",
+    "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+}  # fmt: skip
 _OF = Argument("of", TENSOR)
 _SIZE = {"of": _OF, "axis": Argument("axis", NUMBER, low=-MOST_AXES, high=MOST_AXES - 1)}
 _TERM = Argument("term", NUMBER, low=-LARGEST_NUMBER, high=LARGEST_NUMBER, floats=True)
@@ -61,7 +66,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Node:
-    """One step: an operator of the white list, "size", "item", or one of the arithmetic of sizes.
+    """One step: an operator of the white list, "size", "item", "check", or one of the arithmetic of sizes.
 
     Attributes:
         operator: its name.
@@ -91,6 +96,17 @@ class Graph:
         """Names of the tensors that it needs."""
         leaves = [leaf for node in self.nodes for leaf in leaves_of(node.arguments)] + list(self.output)
         return {leaf.name for leaf in leaves if isinstance(leaf, Weight)}
+
+    def told(self, given: Any) -> str:
+        """What a number is computed of, as people write it."""
+        if not isinstance(given, Value):
+            return str(given)
+        node = self.nodes[given.number - 1]
+        if node.operator == SIZE:
+            return f"size[{node.arguments['axis']}]"
+        terms = [self.told(one) for one in node.arguments.values()]
+        sign = _SIGNS.get(node.operator)
+        return f"({f' {sign} '.join(terms)})" if sign else f"{node.operator}({', '.join(terms)})"
 
     def to_json(self) -> bytes:
         """What `from_json` reads."""
@@ -175,8 +191,8 @@ class _Scope:
         elif name == SIZE:
             arguments = self._arguments(given, _SIZE, all_of_them=True)
             self.kinds.append(NUMBER)
-        elif name in ARITHMETIC:
-            wanted = {key: _TERM for key in ("a", "b")[: ARITHMETIC[name][0]]}
+        elif name in ARITHMETIC or name == CHECK:
+            wanted = dict.fromkeys(("a", "b")[: ARITHMETIC[name][0] if name != CHECK else 1], _TERM)
             arguments = self._arguments(given, wanted, all_of_them=True)
             self.kinds.append(NUMBER)
         elif name == ITEM:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from obverse.codecs.plug_and_play.graph import Graph, Node, Value, Weight, leaves_of
 from obverse.codecs.plug_and_play.operators import (
     ARITHMETIC,
+    CHECK,
     DTYPES,
     ITEM,
     LARGEST_NUMBER,
@@ -202,6 +203,10 @@ class _Run:
             return int(arguments["of"].shape[arguments["axis"]])
         if name == ITEM:
             return arguments["of"][arguments["index"]]
+        if name == CHECK:
+            if not arguments["a"]:
+                raise ValueError(f"it wants {self.graph.told(node.arguments['a'])[:200]}")
+            return 1
         if name in ARITHMETIC:
             return _in_range(ARITHMETIC[name][1](*arguments.values()))
         operator = OPERATORS[name]
@@ -312,6 +317,7 @@ def _rank(name: str) -> int:
 
 def _in_range(number: Any) -> Any:
     """Raises ValueError."""
+    number = int(number) if type(number) is bool else number
     if type(number) not in (int, float) or not abs(number) <= LARGEST_NUMBER:
         raise ValueError(f"a size is computed to {str(number)[:40]}")
     return number

@@ -178,6 +178,7 @@ OPERATORS: dict[str, Operator] = {
     **_operators("addcmul addcdiv", "self: tensor, tensor1: tensor, tensor2: tensor, value: number"),
     **_operators("_to_copy", "self: tensor, dtype: dtype?"),
     **_operators("contiguous"),
+    **_operators("copy", "self: tensor, src: tensor"),
     # over axes
     **_operators("sum mean prod", "self: tensor, dtype: dtype?"),
     **_operators("max min any all"),
@@ -248,6 +249,11 @@ OPERATORS: dict[str, Operator] = {
         "_native_batch_norm_legit_no_training",
         "input: tensor, weight: tensor?, bias: tensor?, running_mean: tensor, running_var: tensor, momentum: number, "
         "eps: number",
+        TENSORS,
+    ),
+    **_operators(
+        "_native_batch_norm_legit.no_stats",
+        "input: tensor, weight: tensor?, bias: tensor?, training: flag, momentum: number, eps: number",
         TENSORS,
     ),
     # pools, and other sizes
@@ -337,7 +343,7 @@ def _power(base: float, exponent: float) -> float:
     raise ValueError("a size has the powers 0 to 4 and 1/2 only")
 
 
-# What sizes are computed with: how many numbers it takes, and the function. `size` itself takes a tensor.
+# What sizes are computed with: how many numbers it takes, and the function. Those that compare give 1 or 0.
 ARITHMETIC: dict[str, tuple[int, Callable[..., Any]]] = {
     "add": (2, operator.add),
     "sub": (2, operator.sub),
@@ -354,5 +360,11 @@ ARITHMETIC: dict[str, tuple[int, Callable[..., Any]]] = {
     "ceil": (1, math.ceil),
     "trunc": (1, math.trunc),
     "float": (1, float),
+    "eq": (2, operator.eq),
+    "ne": (2, operator.ne),
+    "lt": (2, operator.lt),
+    "le": (2, operator.le),
+    "gt": (2, operator.gt),
+    "ge": (2, operator.ge),
 }
-SIZE, ITEM = "size", "item"
+SIZE, ITEM, CHECK = "size", "item", "check"

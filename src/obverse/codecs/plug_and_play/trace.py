@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from obverse.codecs.plug_and_play.graph import Graph, Node, Value, Weight
 from obverse.codecs.plug_and_play.operators import ARITHMETIC, DTYPES, ITEM, OPERATORS, SIZE
+from obverse.codecs.plug_and_play.size_guards import add_guards
 from obverse.errors import ExportError, ModelError
 
 Array = npt.NDArray[Any]
@@ -92,6 +93,7 @@ def of_program(program: Any, name: str, prefix: str = "") -> tuple[Graph, dict[s
     """
     import torch
 
+    guards = list(getattr(program, "_guards_code", None) or [])
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -111,7 +113,7 @@ def of_program(program: Any, name: str, prefix: str = "") -> tuple[Graph, dict[s
             f"the model's {name} uses what a stored model cannot hold: {', '.join(sorted(map(str, unknown)))}; put "
             "operators in their place that it can (docs/how-to/plug-and-play.md)"
         )
-    translation = _Translation(program, prefix)
+    translation = _Translation(program, guards, prefix)
     try:
         graph = translation.graph(needed)
         # what cannot be read again is found out here, not when somebody decodes
@@ -195,9 +197,11 @@ def _is_random(target: Any) -> bool:
 
 @dataclass
 class _Translation:
-    """The nodes of a program as those of a graph. weights: the tensors that it names, as far as it is done."""
+    """The nodes of a program as those of a graph. guards: what sizes must be like. weights: the tensors that it names,
+    as far as it is done."""
 
     program: Any
+    guards: list[str]
     prefix: str
     weights: dict[str, Array] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
@@ -206,6 +210,7 @@ class _Translation:
     def graph(self, needed: list[Any]) -> Graph:
         """Raises ValueError."""
         shape = self._placeholders()
+        add_guards(self.guards, len(shape), self._add)
         for node in needed:
             if node.op == "call_function":
                 self.made[node] = self._call(node)
