@@ -22,6 +22,13 @@ Big = Annotated[
         name="--unlimited", negative="", help="No limits on pixels and memory: for data that you trust."
     ),
 ]
+Trust = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="Load files that are programs (TorchScript, torch.export): they may run any code of whoever made them.",
+    ),
+]
 Device = Annotated[str, Parameter(help="cpu, cuda, or auto.")]
 Metadata = Annotated[
     list[str] | None,

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from obverse.cli.console import UsageError, human, progress_bar, say, to_json
 from obverse.cli.console import out as show
-from obverse.cli.options import Json, set_threads
+from obverse.cli.options import Json, Trust, set_threads
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
@@ -127,6 +127,37 @@ def fit(
         f"{len(plug.ladder.rungs)} rates"
     )
     show(to_json(row) if json else text)
+    return 0
+
+
+@plug_and_play_app.command
+def convert(
+    folder: Annotated[Path, Parameter(help="Of the model.")],
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(help="Folder for the new model; by default the same.")] = None,
+    trust: Trust = False,
+    json: Json = False,
+) -> int:
+    """Store the networks of an older model as graphs, which cannot run code when they are loaded.
+
+    For example:
+
+    - `obverse plug-and-play convert models/mine --trust`
+    """
+    from obverse.codecs.plug_and_play.convert import convert as converted
+
+    model = converted(folder, out, trust=trust)
+    row = {
+        "model": str(out or folder),
+        "fingerprint": model.fingerprint.hex(),
+        "replaces": model.config["replaces"],
+    }
+    show(
+        to_json(row)
+        if json
+        else f"{row['model']}: model {row['fingerprint']}, reads files of {row['replaces'][0]}"
+    )
     return 0
 
 
