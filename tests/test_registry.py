@@ -358,9 +358,7 @@ def test_a_folder_without_a_slash_is_a_model_but_no_codec(other_digits: Path) ->
     mine = zoo.load_model_from(other_digits / "mymodel").fingerprint
     assert registry.open_model("mymodel").fingerprint == mine
     assert zoo.stored_model("mymodel").fingerprint == mine
-    with pytest.raises(
-        CodecNameError, match=r"the folder mymodel holds a model: name it with a slash, \./mymodel"
-    ):
+    with pytest.raises(CodecNameError, match=r"a folder with a model: name it with a slash, \./mymodel$"):
         registry.open_codec("mymodel")
     digits = np.zeros((2, 28, 28), np.uint8)
     data = compress(digits, codec="./mymodel")
@@ -372,7 +370,7 @@ def test_the_command_line_says_how_a_folder_is_named(other_digits: Path) -> None
     np.save("digits.npy", np.zeros((2, 28, 28), np.uint8))
     done = obverse(other_digits, None, "compress", "digits.npy", "--codec", "mymodel")
     assert done.returncode == CodecNameError.exit_code
-    assert "--codec" in done.stderr or "./mymodel" in done.stderr
+    assert "name it with a slash, ./mymodel" in done.stderr
     assert not Path("digits.obv").exists()
 
 
@@ -427,8 +425,9 @@ def test_what_a_file_or_a_model_names_is_never_a_folder(other_digits: Path) -> N
     from obverse.codec import codec_of
     from obverse.container import Container
 
-    with pytest.raises(UnknownCodecError, match="mymodel"):
+    with pytest.raises(UnknownCodecError, match="mymodel") as told:
         codec_of(Container("mymodel", {}, (1,), {"x": b""}))
+    assert "./mymodel" not in str(told.value)  # the folder was not even looked for
     with pytest.raises(UnknownCodecError):  # a name of a model is no id of a codec either
         codec_of(Container("vae-mnist", {}, (1,), {"x": b""}))
     model = load_model("vae-mnist")

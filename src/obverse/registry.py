@@ -93,14 +93,12 @@ def find_method(codec_id: str) -> Method:
     if codec_id in built_in_methods():
         return built_in_methods()[codec_id]
     if CODEC_ID.fullmatch(codec_id) is None:
-        hint = _folder_hint(codec_id) or "ids have 1 to 64 of a-z, 0-9 and -"
-        raise CodecNameError(f"{codec_id[:80]!r} is no codec id: {hint}")
+        raise CodecNameError(f"{codec_id[:80]!r} is no codec id: ids have 1 to 64 of a-z, 0-9 and -")
     found = [entry for entry in _third_party() if entry.name == codec_id]
     if not found:
         ids = list(dict.fromkeys(entry.id for entry in list_codecs()))
         close = difflib.get_close_matches(codec_id, [*ids, *shipped_models()], 1)
         hint = f"did you mean {close[0]!r}?" if close else "install the package that brings it"
-        hint = _folder_hint(codec_id) or hint
         raise CodecNameError(f"there is no codec {codec_id!r} here (there are: {', '.join(ids)}); {hint}")
     if len(found) > 1:
         packages = " and ".join(sorted(map(_package, found)))
@@ -150,9 +148,17 @@ def open_codec(name: str | Path) -> Codec:
                 f"there is no folder {name}: name that of a model, or a codec (obverse list)"
             )
         return codec_with(load_model_from(folder))
-    if name in built_in_methods() or name not in model_names():
-        return codec_of_id(str(name))
-    return codec_with(load_model(str(name)))
+    name = str(name)
+    if name not in built_in_methods() and name in model_names():
+        return codec_with(load_model(name))
+    try:
+        return codec_of_id(name)
+    except CodecNameError:
+        if name and "\0" not in name and (Path(name) / CONFIG).is_file():
+            raise CodecNameError(
+                f"there is no codec or model {name}, but a folder with a model: name it with a slash, ./{name}"
+            ) from None
+        raise
 
 
 def open_model(name_or_folder: str | Path) -> Codec:
@@ -233,15 +239,6 @@ def _declared(entry: EntryPoint) -> Method:
 
 def _third_party() -> list[EntryPoint]:
     return [entry for entry in entry_points(group=GROUP) if entry.name not in built_in_methods()]
-
-
-def _folder_hint(name: str) -> str:
-    """What to do where a folder was named as a codec; "" where there is no such folder."""
-    from obverse.zoo import CONFIG, is_folder
-
-    if not name or is_folder(name) or "\0" in name or not (Path(name) / CONFIG).is_file():
-        return ""
-    return f"the folder {name} holds a model: name it with a slash, ./{name}"
 
 
 def _package(entry: EntryPoint) -> str:

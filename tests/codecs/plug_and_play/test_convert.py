@@ -1,4 +1,4 @@
-"""Models from before there were graphs: never loaded unasked, converted where they are trusted, and their files kept."""
+"""Models from before there were graphs: never loaded unasked, converted where trusted, and their files kept."""
 
 import io
 import json
