@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 
 from obverse import registry, zoo
+from obverse.cli import run
 from obverse.codec import Codec, compress, decompress
 from obverse.errors import (
     CodecNameError,
     DeclarationError,
+    InputError,
     ModelError,
     UnknownCodecError,
     WrongModelError,
@@ -150,9 +152,9 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     """Entry points to be found, beside none of the installed ones."""
     found: list[EntryPoint] = []
     monkeypatch.setattr(registry, "entry_points", lambda group: found)
-    registry._open.cache_clear()
+    registry.codec_of_id.cache_clear()
     yield found
-    registry._open.cache_clear()
+    registry.codec_of_id.cache_clear()
 
 
 def test_unknown_codec_names_those_there_are() -> None:
@@ -366,12 +368,15 @@ def test_a_folder_without_a_slash_is_a_model_but_no_codec(other_digits: Path) ->
     assert np.array_equal(decompress(data, model="./mymodel"), digits)
 
 
-def test_the_command_line_says_how_a_folder_is_named(other_digits: Path) -> None:
+def test_the_command_line_says_how_a_folder_is_named(
+    other_digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     np.save("digits.npy", np.zeros((2, 28, 28), np.uint8))
-    done = obverse(other_digits, None, "compress", "digits.npy", "--codec", "mymodel")
-    assert done.returncode == CodecNameError.exit_code
-    assert "name it with a slash, ./mymodel" in done.stderr
+    assert run(["compress", "digits.npy", "--codec", "mymodel"]) == CodecNameError.exit_code
+    assert "name it with a slash, ./mymodel" in capsys.readouterr().err
     assert not Path("digits.obv").exists()
+    assert run(["compress", "digits.npy", "--codec", "./mymodel"]) == 0
+    assert run(["decompress", "digits.obv", "--model", "mymodel", "-o", "again.npy"]) == 0
 
 
 def test_the_folder_that_its_user_names_comes_first(
@@ -415,7 +420,7 @@ def test_ids_of_another_form_are_refused_everywhere(codec_id: str, tmp_path: Pat
         registry.find_method(codec_id)
     with pytest.raises(UnknownCodecError):
         codec_of(Container(codec_id, {}, (1,), {"x": b""}))
-    with pytest.raises(ValueError, match="codec id"):
+    with pytest.raises(InputError, match="codec id"):
         write(Container(codec_id, {}, (1,), {"x": b""}))
     with pytest.raises(DeclarationError, match="no id"):
         Method(id=codec_id, package="tests", summary="", data="array", codec="x:X")

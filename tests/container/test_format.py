@@ -46,9 +46,10 @@ plain = st.recursive(
     max_leaves=8,
 )
 names = st.text(min_size=1, max_size=6)
+ids = st.from_regex("[a-z0-9-]{1,64}", fullmatch=True)
 containers = st.builds(
     Container,
-    codec=names,
+    codec=ids,
     config=st.dictionaries(keys, plain, max_size=4),
     shape=st.lists(st.integers(0, 2**64 - 1), max_size=4).map(tuple),
     sections=st.dictionaries(names, st.binary(max_size=400), max_size=3),
@@ -57,7 +58,7 @@ containers = st.builds(
 )
 streams = st.builds(
     Container,
-    codec=names,
+    codec=ids,
     config=st.just({}),
     shape=st.just((1,)),
     items=st.lists(st.binary(max_size=200), max_size=6).map(tuple),
