@@ -18,6 +18,7 @@ from tests.codecs.plug_and_play.models import ResNet, Transformer
 
 X = {"value": 0}
 WEIGHTS = {"w": np.ones((4, 3, 3, 3), np.float32), "square": np.ones((64, 64), np.float32)}
+WEIGHTS |= {"row": np.ones((1, 64), np.float32), "one": np.ones(1, np.float32)}
 
 
 def text(*nodes, output=None, shape=(None, 3, None, None)) -> bytes:
@@ -150,6 +151,13 @@ def chain(name, count, **arguments):
         chain("repeat.default", 12, repeats=[1, 1, 8, 8]),
         [("expand.default", {"self": {"weight": "square"}, "size": [2**31, 2**20, 64, 64]}),
          ("exp.default", {"self": {"value": 1}})],
+        [("expand.default", {"self": {"weight": "square"}, "size": [2**31, 2**8, 64, 64]})],
+        [("expand.default", {"self": {"weight": "square"}, "size": [2**20, 64, 64]}),
+         ("linear.default", {"input": {"value": 1}, "weight": {"weight": "row"}})],
+        [("expand.default", {"self": {"weight": "one"}, "size": [2**30]}),
+         ("unbind.int", {"self": {"value": 1}}), ("item", {"of": {"value": 2}, "index": 0})],
+        [("expand.default", {"self": {"weight": "one"}, "size": [2**30]}),
+         ("split.Tensor", {"self": {"value": 1}, "split_size": 2}), ("item", {"of": {"value": 2}, "index": 0})],
         [("upsample_nearest2d.vec", {"input": X, "output_size": [2**20, 2**20], "scale_factors": None})],
     ],
 )  # fmt: skip
@@ -186,6 +194,14 @@ def test_sizes_are_computed_within_bounds():
     low = [("size", {"of": X, "axis": 1}), ("neg", {"a": {"value": 1}})]
     with pytest.raises(InputError, match="which it cannot be"):
         run(*low, ("conv2d.default", {"input": X, "weight": {"weight": "w"}, "groups": {"value": 2}}))
+
+
+def test_a_check_that_is_computed_of_very_much_is_told_in_few_words():
+    doubled = [("size", {"of": X, "axis": 2})]
+    doubled += [("min", {"a": {"value": number}, "b": {"value": number}}) for number in range(1, 200)]
+    with pytest.raises(InputError, match="it wants ") as told:
+        run(*doubled, ("gt", {"a": {"value": 200}, "b": 99}), ("check", {"a": {"value": 201}}), output=[X])
+    assert len(str(told.value)) < 500
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8), (1, 4, 8, 8), (1, 3, 8, 0)])

@@ -97,14 +97,16 @@ class Graph:
         leaves = [leaf for node in self.nodes for leaf in leaves_of(node.arguments)] + list(self.output)
         return {leaf.name for leaf in leaves if isinstance(leaf, Weight)}
 
-    def told(self, given: Any) -> str:
-        """What a number is computed of, as people write it."""
+    def told(self, given: Any, depth: int = 5) -> str:
+        """What a number is computed of, as people write it; so many steps of it."""
         if not isinstance(given, Value):
             return str(given)
+        if depth == 0:
+            return "..."
         node = self.nodes[given.number - 1]
         if node.operator == SIZE:
             return f"size[{node.arguments['axis']}]"
-        terms = [self.told(one) for one in node.arguments.values()]
+        terms = [self.told(one, depth - 1) for one in node.arguments.values()]
         sign = _SIGNS.get(node.operator)
         return f"({f' {sign} '.join(terms)})" if sign else f"{node.operator}({', '.join(terms)})"
 

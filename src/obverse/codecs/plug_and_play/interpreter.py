@@ -25,8 +25,10 @@ from obverse.codecs.plug_and_play.operators import (
     DTYPES,
     ITEM,
     LARGEST_NUMBER,
+    MOST_ITEMS,
     OPERATORS,
     SIZE,
+    TENSORS,
     Argument,
 )
 from obverse.container import Limits
@@ -194,7 +196,12 @@ class _Run:
             self.account(node, arguments, made, number + 1)
             for value in self.freed.get(number, ()):
                 self.free(value)
-        return [self._leaf(leaf) for leaf in self.graph.output]
+        made = [self._leaf(leaf) for leaf in self.graph.output]
+        self.account_output(made)
+        return made
+
+    def account_output(self, made: list[Tensor]) -> None:
+        """Told of what is returned."""
 
     def step(self, node: Node, arguments: dict[str, Any], x: Tensor) -> Any:
         """What one node makes."""
@@ -210,6 +217,8 @@ class _Run:
         if name in ARITHMETIC:
             return _in_range(ARITHMETIC[name][1](*arguments.values()))
         operator = OPERATORS[name]
+        if operator.makes == TENSORS and _parts(name, arguments) > MOST_ITEMS:
+            raise ValueError(f"{name} makes more than {MOST_ITEMS} tensors")
         if operator.needs_device:
             arguments = arguments | {"device": x.device}
         first = operator.arguments[0].name
@@ -252,15 +261,21 @@ class _Plan(_Run):
         self.stored = {one.untyped_storage()._cdata for one in weights.values()}
 
     def account(self, node: Node, arguments: dict[str, Any], made: Any, number: int) -> None:
-        """Counts what is held now, and the work of the step."""
+        """Counts what is held now, with what the step may copy of expanded tensors, and its work."""
+        new = False
         for tensor in _tensors_of(made):
             storage = tensor.untyped_storage()
             if storage._cdata not in self.stored:
                 if storage._cdata not in self.owners:
                     self.held += storage.nbytes()
+                    new = True
                 self.owners[storage._cdata] = self.owners.get(storage._cdata, 0) + 1
-        self.peak = max(self.peak, self.held)
+        self.peak = max(self.peak, self.held + (_scratch(node.operator, arguments) if new else 0))
         self.work += _work(node.operator, arguments, made)
+
+    def account_output(self, made: list[Tensor]) -> None:
+        """Counts what is made of it: float32, of the whole shape."""
+        self.peak = max(self.peak, self.held + sum(4 * math.prod(tensor.shape) for tensor in made))
 
     def free(self, value: int) -> None:
         """And counts what is held without it."""
@@ -282,12 +297,38 @@ def _tensors_of(made: Any) -> Iterator[Any]:
         yield made
 
 
+def _flat(arguments: Mapping[str, Any]) -> list[Any]:
+    """All arguments, those of lists one by one."""
+    return [one for given in arguments.values() for one in (given if isinstance(given, list) else [given])]
+
+
+def _parts(name: str, arguments: Mapping[str, Any]) -> int:
+    """How many tensors an operator makes that takes one apart."""
+    if not name.startswith(("split", "unbind")):
+        return len(arguments.get("split_sizes", ()))
+    length = int(arguments["self"].shape[arguments.get("dim", 0)])
+    return -(-length // int(arguments.get("split_size", 1)))
+
+
+def _scratch(name: str, arguments: Mapping[str, Any]) -> int:
+    """Bytes that a step may take for itself: copies of what was expanded, and what attention compares."""
+    taken = 0
+    for tensor in _flat(arguments):
+        if hasattr(tensor, "untyped_storage"):
+            size = math.prod(tensor.shape) * tensor.itemsize
+            taken += size if size > tensor.untyped_storage().nbytes() else 0
+    if name == "scaled_dot_product_attention.default":
+        query, key = arguments["query"].shape, arguments["key"].shape
+        taken += 4 * math.prod(query[:-1]) * int(key[-2])
+    return taken
+
+
 def _work(name: str, arguments: Mapping[str, Any], made: Any) -> int:
     """Multiplications of one step, about; what goes element by element counts 8 for each that is read or written.
 
     Raises ValueError for more elements than there are numbers for.
     """
-    read = [one for given in arguments.values() for one in (given if isinstance(given, list) else [given])]
+    read = _flat(arguments)
     inputs = [math.prod(one.shape) for one in read if hasattr(one, "untyped_storage")]
     outputs = [math.prod(one.shape) for one in _tensors_of(made)]
     if max(inputs + outputs, default=0) > LARGEST_NUMBER:
@@ -298,8 +339,6 @@ def _work(name: str, arguments: Mapping[str, Any], made: Any) -> int:
         return plain + sum(outputs) * int(read[0].shape[-1] if read[0].ndim else 1)
     if base in ("addmm", "baddbmm"):
         return plain + sum(outputs) * int(read[1].shape[-1])
-    if base == "bilinear":
-        return plain + sum(outputs) * int(read[0].shape[-1]) * int(read[1].shape[-1])
     if base.startswith("conv"):
         transposed = "transpose" in base or arguments.get("transposed", False)
         return plain + (inputs[0] if transposed else sum(outputs)) * math.prod(read[1].shape[1:])

@@ -197,7 +197,6 @@ OPERATORS: dict[str, Operator] = {
     **_operators("glu", "self: tensor, dim: axis"),
     # products
     **_operators("linear", "input: tensor, weight: tensor, bias: tensor?"),
-    **_operators("bilinear", "input1: tensor, input2: tensor, weight: tensor, bias: tensor?"),
     **_operators("mm bmm", "self: tensor, mat2: tensor"),
     **_operators("matmul", "self: tensor, other: tensor"),
     **_operators("dot", "self: tensor, tensor: tensor"),
