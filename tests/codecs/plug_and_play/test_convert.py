@@ -187,6 +187,7 @@ def test_the_command(old, capsys):
         ({"graph.encode": np.frombuffer(b"{}", np.uint8)}, "input, nodes and output"),
         ({"network.encode.only_encode": None}, "a weight that it needs is not there"),
         ({"network.both.more": np.zeros(3, np.float32)}, "tensors that no network uses: network.both.more"),
+        ({"network.both.scales": np.ones(4, np.uint16)}, "is of uint16, which no network takes"),
         ({"graph.encode": "graph.decode"}, "its encode returns 1 tensors, not 2"),
     ],
 )

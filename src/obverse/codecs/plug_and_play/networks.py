@@ -17,6 +17,7 @@ import numpy.typing as npt
 from obverse.codecs.plug_and_play.generative_model import GenerativeModel
 from obverse.codecs.plug_and_play.graph import Graph
 from obverse.codecs.plug_and_play.interpreter import GraphFunction
+from obverse.codecs.plug_and_play.operators import DTYPES
 from obverse.errors import ModelError
 
 Array = npt.NDArray[Any]
@@ -77,6 +78,11 @@ class Networks:
             graph = Graph.from_json(text.tobytes(), weights)
             if len(graph.output) != OUTPUTS[part]:
                 raise ModelError(f"its {part} returns {len(graph.output)} tensors, not {OUTPUTS[part]}")
+            for key in weights.values():
+                if str(arrays[key].dtype) not in DTYPES:
+                    raise ModelError(
+                        f"its tensor {key[:80]} is of {arrays[key].dtype}, which no network takes"
+                    )
             needed = {name: weights[name] for name in sorted(graph.weights)}
             used.update(needed.values())
             functions.append(GraphFunction(graph, {name: arrays[key] for name, key in needed.items()}, part))
