@@ -149,7 +149,7 @@ def open_codec(name: str | Path) -> Codec:
             )
         return codec_with(load_model_from(folder))
     name = str(name)
-    if name not in built_in_methods() and name in model_names():
+    if name not in _ids() and name in model_names():
         return codec_with(load_model(name))
     try:
         return codec_of_id(name)
@@ -172,7 +172,7 @@ def open_model(name_or_folder: str | Path) -> Codec:
     from obverse.zoo import CONFIG, model_names
 
     folder = Path(name_or_folder)
-    known = {*built_in_methods(), *model_names()}
+    known = {*_ids(), *model_names()}
     return open_codec(
         folder if name_or_folder not in known and (folder / CONFIG).is_file() else name_or_folder
     )
@@ -239,6 +239,10 @@ def _declared(entry: EntryPoint) -> Method:
 
 def _third_party() -> list[EntryPoint]:
     return [entry for entry in entry_points(group=GROUP) if entry.name not in built_in_methods()]
+
+
+def _ids() -> set[str]:
+    return {*built_in_methods(), *(entry.name for entry in _third_party())}
 
 
 def _package(entry: EntryPoint) -> str:

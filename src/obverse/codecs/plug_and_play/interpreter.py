@@ -116,7 +116,6 @@ class GraphFunction:
 
         Raises:
             InputError: where the network does not take it.
-            ModelError: for numbers of sizes that are beyond all limits.
         """
         self._check_shape(shape)
         if shape not in self._plans:
@@ -193,7 +192,7 @@ class _Run:
         for number, node in enumerate(self.graph.nodes):
             arguments = {name: self._argument(given, node, name) for name, given in node.arguments.items()}
             self.values[number + 1] = made = self.step(node, arguments, x)
-            self.account(node, arguments, made, number + 1)
+            self.account(node, arguments, made)
             for value in self.freed.get(number, ()):
                 self.free(value)
         made = [self._leaf(leaf) for leaf in self.graph.output]
@@ -226,7 +225,7 @@ class _Run:
         named = {key: given for key, given in arguments.items() if key != first}
         return _functions()[name](*positional, **named)
 
-    def account(self, node: Node, arguments: dict[str, Any], made: Any, number: int) -> None:
+    def account(self, node: Node, arguments: dict[str, Any], made: Any) -> None:
         """Told of every step."""
 
     def free(self, value: int) -> None:
@@ -260,7 +259,7 @@ class _Plan(_Run):
         self.owners: dict[int, int] = {}  # of each storage, how many values are in it
         self.stored = {one.untyped_storage()._cdata for one in weights.values()}
 
-    def account(self, node: Node, arguments: dict[str, Any], made: Any, number: int) -> None:
+    def account(self, node: Node, arguments: dict[str, Any], made: Any) -> None:
         """Counts what is held now, with what the step may copy of expanded tensors, and its work."""
         new = False
         for tensor in _tensors_of(made):
@@ -304,8 +303,8 @@ def _flat(arguments: Mapping[str, Any]) -> list[Any]:
 
 def _parts(name: str, arguments: Mapping[str, Any]) -> int:
     """How many tensors an operator makes that takes one apart."""
-    if not name.startswith(("split", "unbind")):
-        return len(arguments.get("split_sizes", ()))
+    if name not in ("split.Tensor", "unbind.int"):
+        return 0  # it is told how many
     length = int(arguments["self"].shape[arguments.get("dim", 0)])
     return -(-length // int(arguments.get("split_size", 1)))
 
