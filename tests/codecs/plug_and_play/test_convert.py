@@ -178,6 +178,9 @@ def test_the_command(old, capsys):
 # -- networks among the tensors of a model --------------------------------------------------------------------------
 
 
+ONE = b'{"input":[null,6],"nodes":[],"output":[{"value":0}]}'
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -188,7 +191,7 @@ def test_the_command(old, capsys):
         ({"network.encode.only_encode": None}, "a weight that it needs is not there"),
         ({"network.both.more": np.zeros(3, np.float32)}, "tensors that no network uses: network.both.more"),
         ({"network.both.scales": np.ones(4, np.uint16)}, "is of uint16, which no network takes"),
-        ({"graph.encode": "graph.decode"}, "its encode returns 1 tensors, not 2"),
+        ({"graph.encode": np.frombuffer(ONE, np.uint8)}, "its encode returns 1 tensors, not 2"),
     ],
 )
 def test_damaged_networks_are_told(models, change, words):
@@ -197,7 +200,7 @@ def test_damaged_networks_are_told(models, change, words):
         if array is None:
             del arrays[name]
         else:
-            arrays[name] = arrays[array] if isinstance(array, str) else array
+            arrays[name] = array
     bad = StoredModel("bad", save(arrays), models[0].config, bytes(8))
     with pytest.raises(ModelError, match=words):
         PlugAndPlayCodec(bad).encode(X)
