@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 
 from obverse import registry, zoo
+from obverse.cli import run
 from obverse.codec import Codec, compress, decompress
 from obverse.errors import (
     CodecNameError,
     DeclarationError,
+    InputError,
     ModelError,
     UnknownCodecError,
     WrongModelError,
@@ -150,9 +152,9 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     """Entry points to be found, beside none of the installed ones."""
     found: list[EntryPoint] = []
     monkeypatch.setattr(registry, "entry_points", lambda group: found)
-    registry._open.cache_clear()
+    registry.codec_of_id.cache_clear()
     yield found
-    registry._open.cache_clear()
+    registry.codec_of_id.cache_clear()
 
 
 def test_unknown_codec_names_those_there_are() -> None:
@@ -323,3 +325,118 @@ def test_a_kind_of_data_has_one_default() -> None:
     assert registry.default_codec("exact image") == "image-lossless"
     with pytest.raises(CodecNameError, match="name one"):
         registry.default_codec("smells")
+
+
+# -- names, folders, and what a file may name ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Working in a folder with a model `vae-mnist` that is not the shipped one, and with `mymodel`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OBVERSE_ZOO", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    model = load_model("vae-mnist")
+    for name in ("vae-mnist", "image", "mymodel"):
+        store_model(tmp_path / name, model.weights, model.config | {"made": "here"}, "# of mine")
+    return tmp_path
+
+
+def test_a_folder_of_a_shipped_name_does_not_take_its_place(other_digits: Path) -> None:
+    shipped = load_model("vae-mnist").fingerprint
+    mine = zoo.load_model_from(other_digits / "vae-mnist").fingerprint
+    assert mine != shipped
+    assert registry.open_codec("vae-mnist").fingerprint == shipped
+    assert registry.open_model("vae-mnist").fingerprint == shipped
+    assert zoo.stored_model("vae-mnist").fingerprint == shipped
+    assert registry.open_codec("image").id == "image" and registry.open_model("image").id == "image"
+    for folder in ("./vae-mnist", "vae-mnist/", str(other_digits / "vae-mnist"), Path("vae-mnist")):
+        assert registry.open_codec(folder).fingerprint == mine
+        assert registry.open_model(folder).fingerprint == mine
+        assert zoo.stored_model(folder).fingerprint == mine
+
+
+def test_a_folder_without_a_slash_is_a_model_but_no_codec(other_digits: Path) -> None:
+    mine = zoo.load_model_from(other_digits / "mymodel").fingerprint
+    assert registry.open_model("mymodel").fingerprint == mine
+    assert zoo.stored_model("mymodel").fingerprint == mine
+    with pytest.raises(CodecNameError, match=r"a folder with a model: name it with a slash, \./mymodel$"):
+        registry.open_codec("mymodel")
+    digits = np.zeros((2, 28, 28), np.uint8)
+    data = compress(digits, codec="./mymodel")
+    assert np.array_equal(decompress(data, model="mymodel"), digits)
+    assert np.array_equal(decompress(data, model="./mymodel"), digits)
+
+
+def test_the_command_line_says_how_a_folder_is_named(
+    other_digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("digits.npy", np.zeros((2, 28, 28), np.uint8))
+    assert run(["compress", "digits.npy", "--codec", "mymodel"]) == CodecNameError.exit_code
+    assert "name it with a slash, ./mymodel" in capsys.readouterr().err
+    assert not Path("digits.obv").exists()
+    assert run(["compress", "digits.npy", "--codec", "./mymodel"]) == 0
+    assert run(["decompress", "digits.obv", "--model", "mymodel", "-o", "again.npy"]) == 0
+
+
+def test_the_folder_that_its_user_names_comes_first(
+    other_digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OBVERSE_ZOO", str(other_digits))
+    mine = zoo.load_model_from(other_digits / "vae-mnist").fingerprint
+    assert registry.open_codec("vae-mnist").fingerprint == mine
+    assert registry.open_codec("mymodel").fingerprint == zoo.load_model("mymodel").fingerprint
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "../x", "a/b", "/etc", ".hidden", "C:x", "x\0y"])
+def test_names_of_models_lead_nowhere_else(name: str) -> None:
+    with pytest.raises(ModelError, match="no name of a model"):
+        load_model(name)
+
+
+BAD_IDS = [
+    "",
+    "../../x",
+    "/etc/passwd",
+    "a/b",
+    "Image",
+    "IMAGE",
+    "image ",
+    "my_codec",
+    "x" * 65,
+    ".",
+    "é",
+    "a\0b",
+    "C:x",
+]
+
+
+@pytest.mark.parametrize("codec_id", BAD_IDS)
+def test_ids_of_another_form_are_refused_everywhere(codec_id: str, tmp_path: Path) -> None:
+    from obverse.codec import codec_of
+    from obverse.container import Container, write
+
+    with pytest.raises(CodecNameError):
+        registry.find_method(codec_id)
+    with pytest.raises(UnknownCodecError):
+        codec_of(Container(codec_id, {}, (1,), {"x": b""}))
+    with pytest.raises(InputError, match="codec id"):
+        write(Container(codec_id, {}, (1,), {"x": b""}))
+    with pytest.raises(DeclarationError, match="no id"):
+        Method(id=codec_id, package="tests", summary="", data="array", codec="x:X")
+
+
+def test_what_a_file_or_a_model_names_is_never_a_folder(other_digits: Path) -> None:
+    from obverse.codec import codec_of
+    from obverse.container import Container
+
+    with pytest.raises(UnknownCodecError, match="mymodel") as told:
+        codec_of(Container("mymodel", {}, (1,), {"x": b""}))
+    assert "./mymodel" not in str(told.value)  # the folder was not even looked for
+    with pytest.raises(UnknownCodecError):  # a name of a model is no id of a codec either
+        codec_of(Container("vae-mnist", {}, (1,), {"x": b""}))
+    model = load_model("vae-mnist")
+    for codec_id in ("../vae-mnist", "./mymodel", "mymodel", 7):
+        store_model(other_digits / "bad", model.weights, model.config | {"codec": codec_id}, "")
+        with pytest.raises(CodecNameError):
+            registry.open_codec("./bad")

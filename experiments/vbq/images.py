@@ -42,8 +42,10 @@ from PIL import Image
 
 from obverse.codecs.plug_and_play.codec import image_batch
 from obverse.codecs.plug_and_play.evaluate import PlugRow, TestItem, bd_rates, draw, measure, table
+from obverse.codecs.plug_and_play.export import exported
 from obverse.codecs.plug_and_play.fit import METHODS, OF_MODEL, build_model, fit, posterior_of
-from obverse.codecs.plug_and_play.generative_model import GenerativeModel, exported, of_module
+from obverse.codecs.plug_and_play.generative_model import GenerativeModel, of_module
+from obverse.codecs.plug_and_play.networks import Networks
 from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.data.image_sets import read_image_set
 from obverse.data.patches import image_files
@@ -75,18 +77,6 @@ def training_photos(data: Path) -> Iterator[Array]:
     yield from (photo(files[i]) for i in sorted(chosen))
 
 
-def networks_of(name: str, module: Any, runs: Path, example: Array) -> tuple[bytes, bytes]:
-    """Both networks as archives, kept beside the weights that they were exported of."""
-    paths, weights = (
-        [runs / f"{name}.{part}.pt2" for part in ("encode", "decode")],
-        runs / f"{name}.safetensors",
-    )
-    if not all(path.exists() and path.stat().st_mtime > weights.stat().st_mtime for path in paths):
-        for path, archive in zip(paths, exported(module, example), strict=True):
-            path.write_bytes(archive)
-    return paths[0].read_bytes(), paths[1].read_bytes()
-
-
 def kodak(data: Path, every: int, model: GenerativeModel) -> list[TestItem]:
     items = []
     for path in sorted((data / "kodak").glob("*.png"))[::every]:
@@ -98,7 +88,7 @@ def kodak(data: Path, every: int, model: GenerativeModel) -> list[TestItem]:
 def measured(
     methods: list[str],
     posterior: Posterior,
-    networks: tuple[bytes, bytes],
+    networks: Networks,
     items: list[TestItem],
     table: Path,
 ) -> list[PlugRow]:
@@ -197,7 +187,7 @@ def photos(data: Path, runs: Path, out: Path, every: int, methods: list[str]) ->
     model = of_module(module)
     posterior = posterior_of(model.posterior, training_photos(data))
     items = kodak(data, every, model)
-    networks = networks_of("photos", module, runs, PHOTO)
+    networks = exported(module, PHOTO)
     rows = measured(methods, posterior, networks, items, out / "photos.csv")
     report("photos", rows, out, ceiling(model, items), jpeg(items))
 
@@ -207,7 +197,7 @@ def contexts(data: Path, runs: Path, out: Path, every: int) -> None:
     module = load_vae("photos", runs)
     model = of_module(module)
     posterior = posterior_of(model.posterior, training_photos(data))
-    items, networks = kodak(data, every, model), networks_of("photos", module, runs, PHOTO)
+    items, networks = kodak(data, every, model), exported(module, PHOTO)
     rows = []
     for name, count in {"one table": 1, "contexts": OF_MODEL.contexts}.items():
         ladder = fit(posterior, 1, LMBDAS["vbq"], tables=replace(OF_MODEL, contexts=count))
@@ -232,9 +222,7 @@ def fashion(data: Path, runs: Path, out: Path, methods: list[str]) -> None:
     posterior = posterior_of(model.posterior, batches(images("train", 4000)))
     x = images("t10k", 1000)
     items = [TestItem(x, posterior_of(model.posterior, batches(x)))]
-    rows = measured(
-        methods, posterior, networks_of("fashion", module, runs, x[:4]), items, out / "fashion.csv"
-    )
+    rows = measured(methods, posterior, exported(module, x[:4]), items, out / "fashion.csv")
     report("fashion", rows, out, ceiling(model, items), [])
 
 

@@ -1,5 +1,6 @@
 # Written by scripts/make_stub.py from the declarations of the codecs; do not edit.
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, overload
 
 from obverse.codec import Codec as Codec
@@ -285,4 +286,4 @@ def compress(
 @overload  # a built-in codec, but not its options
 def compress(data: Any, codec: _BuiltIn, *, verify: _Verify = ..., **options: Any) -> NoSuchOption: ...
 @overload  # codecs of other packages, and trained models by name or folder
-def compress(data: Any, codec: str, *, verify: _Verify = ..., **options: Any) -> bytes: ...
+def compress(data: Any, codec: str | Path, *, verify: _Verify = ..., **options: Any) -> bytes: ...

@@ -81,6 +81,10 @@ class Codec(ABC):
         """8 bytes that name the trained model, None for a codec without one."""
         return None
 
+    def reads(self, model: bytes | None) -> bool:
+        """Whether it decodes what the model of this fingerprint wrote."""
+        return model == self.fingerprint
+
     @classmethod
     def options(cls, **given: Any) -> Any:
         """What `encode` takes as options, made of names and values.
@@ -190,12 +194,12 @@ class DecodesPhotos(Protocol):
 # -- the two sentences that everybody uses -------------------------------------------------------------------
 
 
-def compress(data: Any, codec: str = "image", *, verify: Verify = None, **options: Any) -> bytes:
+def compress(data: Any, codec: str | Path = "image", *, verify: Verify = None, **options: Any) -> bytes:
     """The bytes of an .obv file.
 
     Args:
         data: an array, a tensor, a Pillow image; or a file: its path, its bytes, or open for reading bytes.
-        codec: the id of a codec, or the name or the folder of a trained model.
+        codec: the id of a codec, the name of a trained model, or its folder, with a slash ("./model") or as a Path.
         verify: decode the file before it is returned, and compare: "quick" or True with this machine's kernels,
             "certain" in whole numbers throughout, False not at all. By default quick for codecs without loss.
         **options: those that the codec declares (for images `quality`, `bpp` or `max_bytes`).
@@ -302,10 +306,10 @@ def side_of(codec: Codec, side_info: Any) -> dict[str, Any]:
 
 def codec_of(container: Container, has_side_info: bool = False, model: str | Path | None = None) -> Codec:
     """The codec that can decode this container, checked for its model and its need of side information."""
-    from obverse.registry import open_codec
+    from obverse.registry import codec_of_id, open_model
 
     try:
-        codec = open_codec(container.codec)
+        codec = codec_of_id(container.codec)
     except CodecNameError as error:
         raise UnknownCodecError(f"the file cannot be read: {error}") from None
     if codec.method.side_info and not has_side_info:
@@ -315,13 +319,13 @@ def codec_of(container: Container, has_side_info: bool = False, model: str | Pat
     if has_side_info and not codec.method.side_info:
         raise SideInformationError(f"codec {codec.id!r} has no use for side information: do not pass it")
     if model is not None:
-        codec = open_codec(str(model))
-    elif container.model != codec.fingerprint and container.model:
+        codec = open_model(model)
+    elif container.model and not codec.reads(container.model):
         from obverse.zoo import find_model
 
         stored = find_model(codec.id, container.model)
         codec = type(codec)(stored) if stored else codec
-    if codec.id != container.codec or container.model != codec.fingerprint:
+    if codec.id != container.codec or not codec.reads(container.model):
         written = container.model.hex() if container.model else "none"
         here = codec.fingerprint.hex() if codec.fingerprint else "none"
         raise WrongModelError(

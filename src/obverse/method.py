@@ -14,6 +14,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
+from obverse.container.header import CODEC_ID
 from obverse.data.kinds import KINDS, Kind
 from obverse.errors import DeclarationError
 from obverse.fields import Options
@@ -73,7 +74,7 @@ class Method:
     """One codec of one method of compression, declared.
 
     Attributes:
-        id: the name in the file header and on the command line; it stays as it is for good.
+        id: the name in the file header and on the command line, 1 to 64 of a-z, 0-9 and -; it stays as it is for good.
         package: of the declaration, `__name__`.
         summary: one line for `obverse list`.
         data: the kind of data, a key of `obverse.data.kinds.KINDS`, or "module:KIND" for one of the package's own.
@@ -107,6 +108,12 @@ class Method:
     facts: str | None = None
     training: Training | None = None
     commands: tuple[Command, ...] = ()
+
+    def __post_init__(self) -> None:
+        if CODEC_ID.fullmatch(self.id) is None:
+            raise DeclarationError(
+                f"{self.package} declares {self.id!r}, which is no id: ids have 1 to 64 of a-z, 0-9 and -"
+            )
 
     def resolve(self, reference: str) -> Any:
         """What "module:name" names, imported.

@@ -16,10 +16,15 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from obverse.codec import Codec, SideInformed
+from obverse.container.header import CODEC_ID
 from obverse.errors import CodecNameError, DeclarationError
 from obverse.method import Method
+
+if TYPE_CHECKING:
+    from obverse.zoo import StoredModel
 
 GROUP = "obverse.codecs"
 
@@ -87,6 +92,8 @@ def find_method(codec_id: str) -> Method:
     """
     if codec_id in built_in_methods():
         return built_in_methods()[codec_id]
+    if CODEC_ID.fullmatch(codec_id) is None:
+        raise CodecNameError(f"{codec_id[:80]!r} is no codec id: ids have 1 to 64 of a-z, 0-9 and -")
     found = [entry for entry in _third_party() if entry.name == codec_id]
     if not found:
         ids = list(dict.fromkeys(entry.id for entry in list_codecs()))
@@ -116,31 +123,78 @@ def shipped_models() -> dict[str, str]:
     return {name: method.id for method in built_in_methods().values() for name in method.models}
 
 
-def open_codec(name: str) -> Codec:
-    """The codec of this id, or that of a trained model given by its name or folder, ready to use.
+def open_codec(name: str | Path) -> Codec:
+    """The codec of this id, or that of a trained model, ready to use.
+
+    Args:
+        name: a codec id, the name of a model that is installed, or the folder of a model, with a slash ("./model") or
+            as a Path. Ids and names come first, so that no folder takes their place.
 
     Raises:
         CodecNameError: where there is none; it lists the codecs that there are.
         ModelError: for a damaged model.
         DeclarationError: for a package that is not right.
     """
-    from obverse.zoo import CONFIG, load_model, load_model_from, model_names
+    from obverse.zoo import CONFIG, is_folder, load_model, load_model_from, model_names
 
-    if name not in built_in_methods() and (Path(name) / CONFIG).is_file():
-        model = load_model_from(Path(name))
-    elif name not in built_in_methods() and name in model_names():
-        model = load_model(name)
-    elif name not in built_in_methods() and Path(name).is_dir():
-        raise CodecNameError(
-            f"the folder {name} holds no model (there is no {CONFIG} in it): name another one"
-        )
-    else:
-        return _open(name)
-    return type(_open(model.codec))(model)
+    if is_folder(name):
+        folder = Path(name)
+        if folder.is_dir() and not (folder / CONFIG).is_file():
+            raise CodecNameError(
+                f"the folder {name} holds no model (there is no {CONFIG} in it): name another one"
+            )
+        if not folder.is_dir():
+            raise CodecNameError(
+                f"there is no folder {name}: name that of a model, or a codec (obverse list)"
+            )
+        return codec_with(load_model_from(folder))
+    name = str(name)
+    if name not in _ids() and name in model_names():
+        return codec_with(load_model(name))
+    try:
+        return codec_of_id(name)
+    except CodecNameError:
+        if name and "\0" not in name and (Path(name) / CONFIG).is_file():
+            raise CodecNameError(
+                f"there is no codec or model {name}, but a folder with a model: name it with a slash, ./{name}"
+            ) from None
+        raise
+
+
+def open_model(name_or_folder: str | Path) -> Codec:
+    """The codec with the model that `--model` names: as `open_codec`, and a folder counts without a slash too, unless
+    there is a codec or an installed model of that name.
+
+    Raises:
+        CodecNameError: where there is none.
+        ModelError: for a damaged model.
+    """
+    from obverse.zoo import CONFIG, model_names
+
+    folder = Path(name_or_folder)
+    known = {*_ids(), *model_names()}
+    return open_codec(
+        folder if name_or_folder not in known and (folder / CONFIG).is_file() else name_or_folder
+    )
+
+
+def codec_with(model: StoredModel) -> Codec:
+    """The codec of a model, with it.
+
+    Raises:
+        CodecNameError: where the model is of a codec that is not installed.
+    """
+    return type(codec_of_id(model.codec))(model)
 
 
 @cache
-def _open(codec_id: str) -> Codec:
+def codec_of_id(codec_id: str) -> Codec:
+    """The codec of this id, with its first model, and nothing else: what a file names is looked for here only.
+
+    Raises:
+        CodecNameError: where there is none.
+        DeclarationError: for a package that is not right.
+    """
     method = find_method(codec_id)
     codec = method.resolve(method.codec)
     if not (isinstance(codec, type) and issubclass(codec, Codec)):
@@ -185,6 +239,10 @@ def _declared(entry: EntryPoint) -> Method:
 
 def _third_party() -> list[EntryPoint]:
     return [entry for entry in entry_points(group=GROUP) if entry.name not in built_in_methods()]
+
+
+def _ids() -> set[str]:
+    return {*built_in_methods(), *(entry.name for entry in _third_party())}
 
 
 def _package(entry: EntryPoint) -> str:

@@ -79,19 +79,22 @@ def test_sets_labels_and_probes(tmp_path: Path, capsys: Capture) -> None:
         torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(108, 3))).save("c.pt")
         torch.jit.script(nn.Linear(IMAGES.codes, 3)).save("p.pt")
     words = ["evaluate", "set.npy", "--task", "c.pt", "--mean", "0", "--std", "1", "--against", "", "--json"]
-    assert run([*words, "--codec", "codes,image-lossless"]) == 0
+    assert run([*words, "--codec", "./codes"]) == 3
+    assert "c.pt is a TorchScript program: loading it may run any code" in capsys.readouterr().err
+    words.append("--trust")
+    assert run([*words, "--codec", "./codes,image-lossless"]) == 0
     shown = capsys.readouterr()
     rows = json.loads(shown.out)["rows"]
     assert [(row["codec"], row["files"]) for row in rows[1:]] == [
-        ("image-lossless", "each"), ("codes", "one"), ("codes", "each"),
+        ("image-lossless", "each"), ("./codes", "one"), ("./codes", "each"),
     ]  # fmt: skip
     assert rows[2]["accuracy"] is None and rows[1]["agreement"] == 1
     assert "no labels" in shown.err and rows[3]["bytes"] > rows[2]["bytes"]
-    assert run([*words, "--codec", "codes", "--probe", "p.pt"]) == 0
+    assert run([*words, "--codec", "./codes", "--probe", "p.pt"]) == 0
     np.save("features.npy", rng.normal(size=(500, IMAGES.codes)).astype(np.float32))
     np.save("labels.npy", rng.integers(3, size=500))
     capsys.readouterr()
-    assert run(["evaluate", "features.npy", "--task", "p.pt", "--labels", "labels.npy"]) == 0
+    assert run(["evaluate", "features.npy", "--task", "p.pt", "--trust", "--labels", "labels.npy"]) == 0
     assert "| features | loss 0.001 | one |" in capsys.readouterr().out
 
 
@@ -99,13 +102,15 @@ def test_sets_labels_and_probes(tmp_path: Path, capsys: Capture) -> None:
     ("words", "code", "sentence"),
     [
         (["photos", "--labels", "labels.npy"], 2, "give --task"),
+        (["photos", "--trust"], 2, "give --task"),
+        (["photos", "--task", "damaged.pt"], 3, "--trust"),
         (["photos", "photos", "--task", "T:brightness"], 2, "one set of items"),
         (["photos", "--task", "T:brightness", "--lossless"], 2, "give one of them"),
         (["photos", "--task", "T:brightness", "--qualities", "0"], 2, "from 1 to 100"),
         (["photos", "--task", "T:brightness", "--qualities", "high"], 2, "from 1 to 100"),
         (["photos", "--task", "T:brightness", "--batch", "0"], 2, "--batch must be at least 1"),
         (["photos", "--task", "gone.pt2"], 3, "no encoder gone.pt2"),
-        (["photos", "--task", "damaged.pt"], 3, "is not a TorchScript file"),
+        (["photos", "--task", "damaged.pt", "--trust"], 3, "is not a TorchScript file"),
         (["photos", "--task", "T:missing"], 3, "cannot be imported"),
         (["photos", "--task", "T:undecided"], 3, "NaN or infinite"),
         (["photos", "--task", "T:brightness", "--labels", "few.npy"], 3, "6 items, but 5 labels"),

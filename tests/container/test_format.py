@@ -47,9 +47,10 @@ plain = st.recursive(
     max_leaves=8,
 )
 names = st.text(min_size=1, max_size=6)
+ids = st.from_regex("[a-z0-9-]{1,64}", fullmatch=True)
 containers = st.builds(
     Container,
-    codec=names,
+    codec=ids,
     config=st.dictionaries(keys, plain, max_size=4),
     shape=st.lists(st.integers(0, 2**64 - 1), max_size=4).map(tuple),
     sections=st.dictionaries(names, st.binary(max_size=400), max_size=3),
@@ -58,7 +59,7 @@ containers = st.builds(
 )
 streams = st.builds(
     Container,
-    codec=names,
+    codec=ids,
     config=st.just({}),
     shape=st.just((1,)),
     items=st.lists(st.binary(max_size=200), max_size=6).map(tuple),
@@ -262,6 +263,10 @@ for _ in range(40):
         GOOD | {7: 1},
         GOOD | {"a": 1},
         GOOD | {0: ""},
+        GOOD | {0: "../../x"},
+        GOOD | {0: "/etc/passwd"},
+        GOOD | {0: "Image"},
+        GOOD | {0: "x" * 65},
         GOOD | {0: b"x"},
         GOOD | {1: []},
         GOOD | {1: {24: 1}},

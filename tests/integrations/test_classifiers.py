@@ -32,13 +32,13 @@ def script(module: nn.Module, path: Path) -> Path:
 
 def test_images_and_vectors(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
-    classifier = load_classifier(script(network, tmp_path / "c.pt"))
+    classifier = load_classifier(script(network, tmp_path / "c.pt"), trust=True)
     expected = network(torch.from_numpy(IMAGES).permute(0, 3, 1, 2).float() / 255).detach().numpy()
     np.testing.assert_allclose(classifier(IMAGES), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(classifier(list(IMAGES)), expected, rtol=1e-4, atol=1e-5)
     assert classifier.name == "c.pt" and classifier.classes == ()
     probe = nn.Linear(6, 3)
-    reader = load_classifier(script(probe, tmp_path / "p.pt"))
+    reader = load_classifier(script(probe, tmp_path / "p.pt"), trust=True)
     vectors = np.random.default_rng(1).normal(size=(7, 6)).astype(np.float16)
     expected = probe(torch.from_numpy(vectors.astype(np.float32))).detach().numpy()
     np.testing.assert_allclose(reader(vectors), expected, rtol=1e-4, atol=1e-5)
@@ -64,7 +64,9 @@ def test_what_is_no_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (".", r"no config\.json"),
     ):
         with pytest.raises(InputError, match=sentence):
-            load_classifier(tmp_path / name)
+            load_classifier(tmp_path / name, trust=True)
+    with pytest.raises(InputError, match="--trust"):
+        load_classifier(tmp_path / "x.pt")
     (tmp_path / "config.json").write_text("{damaged")
     with pytest.raises(InputError, match="is damaged"):
         load_classifier(tmp_path)

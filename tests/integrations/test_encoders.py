@@ -126,16 +126,28 @@ def torch_files(folder):
 
 def test_torch_files(tmp_path, expected):
     for path in torch_files(tmp_path):
-        encoder = load_encoder(path)
+        encoder = load_encoder(path, trust=True)
         assert encoder.name == path.name
         assert encoder.fingerprint == hashlib.sha256(path.read_bytes()).digest()
         np.testing.assert_allclose(encoder(IMAGES), expected, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(encoder.features(IMAGES, 2), expected, rtol=1e-4, atol=1e-5)
         with pytest.raises(InputError, match=r"cannot be run on a batch of shape \(5, 3, 9, 9\)"):
-            load_encoder(path, InputFormat(resize=(9, 9)))(IMAGES)
+            load_encoder(path, InputFormat(resize=(9, 9)), trust=True)(IMAGES)
         path.write_bytes(b"damaged")
         with pytest.raises(InputError, match="is not a"):
-            load_encoder(path)
+            load_encoder(path, trust=True)
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.pth", "x.ts", "x.torchscript", "x.jit", "x.pt2", "x.PT2"])
+def test_files_that_are_programs_are_not_loaded_without_trust(name, tmp_path, monkeypatch):
+    (tmp_path / name).write_bytes(b"a program")
+    loaded = []
+    monkeypatch.setattr(torch.jit, "load", lambda *args: loaded.append(args))
+    monkeypatch.setattr(torch.export, "load", lambda *args: loaded.append(args))
+    for trust in (False, None, 1):
+        with pytest.raises(InputError, match=r"may run any code .*--trust \(trust=True in Python\)"):
+            load_encoder(tmp_path / name, trust=trust)
+    assert not loaded
 
 
 def test_what_is_no_encoder(tmp_path):

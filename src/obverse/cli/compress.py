@@ -34,7 +34,8 @@ def compress(
     codec: Annotated[
         str | None,
         Parameter(
-            help="Codec id (`obverse list` shows them), or name or folder of a model. By default image."
+            help="Codec id or name of a model (`obverse list` shows them), or the folder of a model, with a slash: "
+            "./model. By default image."
         ),
     ] = None,
     lossless: Annotated[bool, Parameter(negative="", help="Keep every pixel of images.")] = False,

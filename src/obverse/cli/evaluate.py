@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 
 import obverse
 from obverse.cli.console import UsageError, say, to_json
+from obverse.cli.options import Trust
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 from obverse.registry import default_codec
@@ -59,6 +60,7 @@ def evaluate(
             "module:function.",
         ),
     ] = None,
+    trust: Trust = False,
     labels: Annotated[
         Path | None,
         Parameter(group=tasks, help="Of the items, where they are not in class folders: .npy, .csv, or IDX."),
@@ -102,11 +104,26 @@ def evaluate(
         if len(inputs) != 1:
             raise UsageError(f"--task takes one set of items, not {len(inputs)}")
         images = {"size": size, "mean": mean, "std": std}
-        _task(inputs[0], task, labels, classes, codec, against, probe, qualities, images, batch, out, json)
+        _task(
+            inputs[0],
+            task,
+            labels,
+            classes,
+            codec,
+            against,
+            probe,
+            qualities,
+            images,
+            batch,
+            out,
+            json,
+            trust,
+        )
         return 0
-    if any(value is not None for value in (labels, classes, probe, qualities, size, mean, std, batch)):
+    if trust or any(v is not None for v in (labels, classes, probe, qualities, size, mean, std, batch)):
         raise UsageError(
-            "--labels, --classes, --probe, --qualities, --size, --mean, --std and --batch are for a task: give --task"
+            "--labels, --classes, --probe, --qualities, --size, --mean, --std, --batch and --trust are for a task: "
+            "give --task"
         )
     codec = codec or default_codec("exact image" if lossless else "image")
     obverse.open_codec(codec)  # whether it is there, before anything is measured
@@ -197,6 +214,7 @@ def _task(
     batch: int | None,
     out: Path,
     json: bool,
+    trust: bool,
 ) -> None:
     from dataclasses import asdict
 
@@ -211,9 +229,9 @@ def _task(
         raise UsageError(f"--batch must be at least 1, not {batch}")
     levels = _qualities(qualities)
     names = read_class_names(classes) if classes else []
-    classifier = load_classifier(task, input_format(**images), names)
+    classifier = load_classifier(task, input_format(**images), names, trust)
     # a probe sees numbers as they are
-    reader = load_classifier(probe) if probe else None
+    reader = load_classifier(probe, trust=trust) if probe else None
     data = read_labelled(source, labels, names, classifier.classes)
     if data.labels is None:
         say(

@@ -55,7 +55,8 @@ def limits(
         list[str] | None,
         Parameter(
             negative="",
-            help="With --samples: code them for real with this codec or model, and draw it; repeat for several.",
+            help="With --samples: code them for real with this codec or model (a folder with a slash: ./model), and "
+            "draw it; repeat for several.",
         ),
     ] = None,
     sandwich: Annotated[

@@ -29,6 +29,13 @@ Memory = Annotated[
     str | None,
     Parameter(help="What a file may take in memory, such as 500M or 1GB; 4 GiB by default."),
 ]
+Trust = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="Load files that are programs (TorchScript, torch.export): they may run any code of whoever made them.",
+    ),
+]
 Device = Annotated[str, Parameter(help="cpu, cuda, or auto.")]
 Metadata = Annotated[
     list[str] | None,

@@ -169,3 +169,7 @@ class OptionalModelCodec(Codec):
     @property
     def fingerprint(self) -> bytes | None:
         return self.model.fingerprint if self.model else None
+
+    def reads(self, model: bytes | None) -> bool:
+        """Whether it decodes what the model of this fingerprint wrote: this one, or one that it was converted of."""
+        return model == self.fingerprint or (self.model is not None and model in self.model.replaces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ from obverse.errors import DamagedError, NewerVersionError, NotObverseError, Tru
 MAGIC = b"\x9bOBV"
 VERSION = 2  # the newest; a file that needs nothing new is written as version 1
 FINGERPRINT_BYTES = 8
+CODEC_ID = re.compile("[a-z0-9-]{1,64}")  # no id is a path, or looks like another
 _LENGTH_BYTES = 5  # of the header length, at most
 
 CODEC, CONFIG, MODEL, SHAPE, NAMES, ITEMS, METADATA, SAMPLES = range(8)
@@ -28,7 +30,7 @@ class Header:
     """What the front of a file says.
 
     Attributes:
-        codec: the codec id.
+        codec: the codec id, 1 to 64 of a-z, 0-9 and -.
         config: the codec's own settings; keys are text or whole numbers from 0 to 23.
         shape: shape of the coded data; what the axes mean is up to the codec.
         section_names: one per section, in order; empty for a stream of items.
@@ -128,7 +130,8 @@ def _from_fields(fields: Any, version: int, size: int) -> Header:
     unknown = fields.keys() - KEYS[version]
     _need(not unknown, f"the header has unknown keys {sorted(map(str, unknown))}")
     codec, config, shape = fields[CODEC], fields[CONFIG], fields[SHAPE]
-    _need(type(codec) is str and codec != "", "the codec id is not a text")
+    good = type(codec) is str and CODEC_ID.fullmatch(codec) is not None
+    _need(good, "the codec id is not 1 to 64 of a-z, 0-9 and -")
     _need(isinstance(config, dict), "the codec config is not a map")
     _need(type(shape) is list and all(map(_is_count, shape)), "the shape is not a list of whole numbers")
     model = fields.get(MODEL)

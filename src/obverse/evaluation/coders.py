@@ -66,7 +66,7 @@ def ours(codec: str | Codec, values: Sequence[float] | None = None, name: str | 
     """A codec of Obverse.
 
     Args:
-        codec: itself, its id, or the name or the folder of a trained model.
+        codec: itself, its id, the name of a trained model, or its folder, with a slash.
         values: of the option that it is compared at (`Codec.settings`), in place of the usual ones.
         name: as tables have it, that of the codec by default.
 

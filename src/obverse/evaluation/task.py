@@ -92,7 +92,7 @@ def task_coder(
     """A codec of Obverse as tasks meet it, for `evaluate_task`.
 
     Args:
-        codec: itself, its id, or the name or the folder of a trained model.
+        codec: itself, its id, the name of a trained model, or its folder, with a slash.
         qualities: in place of the usual ones.
         probe: what reads its decoded codes (n, k), where they are neither items nor predictions.
         name: as tables have it.

@@ -58,7 +58,10 @@ class Classifier:
 
 
 def load_classifier(
-    source: str | Path, inputs: InputFormat | None = None, classes: Sequence[str] = ()
+    source: str | Path,
+    inputs: InputFormat | None = None,
+    classes: Sequence[str] = (),
+    trust: bool = False,
 ) -> Classifier:
     """The classifier behind `module:function` or the path of a model.
 
@@ -66,14 +69,15 @@ def load_classifier(
         source: one of these.
         inputs: how images become its input, as in `load_encoder`.
         classes: what a CLIP model looks for.
+        trust: whether a file that is a program may be loaded, as in `load_encoder`.
 
     Raises:
-        InputError: where there is no classifier, or a file of it is damaged.
+        InputError: where there is no classifier, a file of it is damaged, or is a program that is not trusted.
         MissingExtraError: where the library that runs it is not installed.
     """
     folder = Path(source)
     if not folder.is_dir():
-        encoder = load_encoder(source, inputs)
+        encoder = load_encoder(source, inputs, trust=trust)
         # functions are explained too, as models in files are
         return Classifier(replace(encoder, function=explained(encoder.function, folder)), tuple(classes))
     try:

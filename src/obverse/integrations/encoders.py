@@ -3,8 +3,8 @@
     module:function, .pt, .pt2, .onnx, folder ──► load_encoder ──► FrozenEncoder
 
 `load_encoder` takes a Python function, `module:function`, a TorchScript or torch.export file, an ONNX file, or the
-folder of a Hugging Face vision model; each needs its own library, which is imported then. An encoder is a program:
-load only what you trust.
+folder of a Hugging Face vision model; each needs its own library, which is imported then. What TorchScript and
+torch.export write are programs, which are loaded only where the user says that they are trusted.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ from obverse.errors import InputError, MissingExtraError
 from obverse.integrations.frozen_encoder import FrozenEncoder, Function, explained, take_in
 from obverse.integrations.hugging_face import hugging_face_encoder
 from obverse.integrations.image_input import InputFormat
+from obverse.trust import require_trust
 
 TORCHSCRIPT = {".pt", ".pth", ".ts", ".torchscript", ".jit"}
 EXPORTED, ONNX = ".pt2", ".onnx"
 
 
 def load_encoder(
-    source: str | Path | Function, inputs: InputFormat | None = None, fingerprint: bytes | None = None
+    source: str | Path | Function,
+    inputs: InputFormat | None = None,
+    fingerprint: bytes | None = None,
+    trust: bool = False,
 ) -> FrozenEncoder:
     """The encoder behind a function, `module:function`, or the path of a model.
 
@@ -36,9 +40,10 @@ def load_encoder(
         inputs: how images become its input; by default what the model says itself (Hugging Face), pixels from 0 to 1
             (TorchScript, torch.export, ONNX, torch modules), or the images as they are (functions).
         fingerprint: that of a function, 32 bytes; else it is that of its attribute `fingerprint`, or None.
+        trust: whether a TorchScript or torch.export file may be loaded. It may run any code of whoever made it.
 
     Raises:
-        InputError: where there is no encoder, or a file of it is damaged.
+        InputError: where there is no encoder, a file of it is damaged, or is a program that is not trusted.
         MissingExtraError: where the library that runs it is not installed.
     """
     if callable(source):
@@ -54,9 +59,9 @@ def load_encoder(
     if path.suffix.lower() == ONNX:
         return _onnx(path, inputs)
     if path.suffix.lower() == EXPORTED:
-        return _torch_file(path, inputs, exported=True)
+        return _torch_file(path, inputs, trust, exported=True)
     if path.suffix.lower() in TORCHSCRIPT:
-        return _torch_file(path, inputs, exported=False)
+        return _torch_file(path, inputs, trust, exported=False)
     raise InputError(
         f"{text} is no encoder: it is told by its name, .onnx, .pt2 (torch.export) or {', '.join(sorted(TORCHSCRIPT))} "
         "(TorchScript), or is the folder of a Hugging Face model"
@@ -119,7 +124,9 @@ def module_fingerprint(module: Any) -> bytes:
 # -- files -------------------------------------------------------------------------------------------------------
 
 
-def _torch_file(path: Path, inputs: InputFormat | None, exported: bool) -> FrozenEncoder:
+def _torch_file(path: Path, inputs: InputFormat | None, trust: bool, exported: bool) -> FrozenEncoder:
+    kind = "torch.export" if exported else "TorchScript"
+    require_trust(trust, path, f"is a {kind} program")
     import torch
 
     try:
@@ -127,7 +134,6 @@ def _torch_file(path: Path, inputs: InputFormat | None, exported: bool) -> Froze
             warnings.simplefilter("ignore")  # TorchScript is deprecated, yet it is what people have
             module = torch.export.load(path).module() if exported else torch.jit.load(str(path), "cpu")
     except Exception as error:
-        kind = "torch.export" if exported else "TorchScript"
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path} is not a {kind} file ({why}); write it with torch.{'export' if exported else 'jit'}.save"

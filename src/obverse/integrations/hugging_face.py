@@ -54,7 +54,9 @@ def pretrained(loader: Any, folder: str | Path) -> tuple[Any, bool]:
     """
     try:
         with _quietly():
-            model, info = loader.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+            model, info = loader.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
+            )
     except Exception as error:
         raise InputError(f"the Hugging Face model in {folder} cannot be loaded: {error}") from error
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key) + sorted(
@@ -127,7 +129,9 @@ def clip_prototypes(
 
     model, _ = pretrained(transformers.AutoModel, folder)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
         tokens = tokenizer([template.format(name) for name in names], padding=True, return_tensors="pt")
         with torch.inference_mode():
             vectors = _embedding(model.get_text_features(**tokens)).float().numpy()

@@ -34,12 +34,12 @@ from pathlib import Path
 import numpy as np
 import torch
 torch.set_num_threads(1)
-from obverse.registry import open_codec
+from obverse.registry import codec_of_id
 from obverse.container import read
 from obverse.zoo import StoredModel
 for folder in map(Path, sys.argv[1:]):
     container = read(folder / "file.obv")
-    codec = open_codec(container.codec)
+    codec = codec_of_id(container.codec)
     if (folder / "model").exists():
         weights, config = (folder / "model").read_bytes(), json.loads((folder / "config").read_text())
         codec = type(codec)(StoredModel("given", weights, config, container.model))

@@ -2,8 +2,10 @@
 
 Models ship in this folder; those that a user trains lie in `models_home()`, or wherever `--out` said. A model
 is asked for by its name or its folder when compressing, and found by its fingerprint when decompressing.
-`OBVERSE_ZOO`, when set, names a folder that is looked at before the shipped one: that is how a model
-exported by `obverse export` is tried before it ships.
+
+A text with a slash is a folder, any other a name: that of a child of `OBVERSE_ZOO`, if that is set, of a shipped model,
+or of one of the user's, in this order. So nothing that lies in the working folder takes the place of a shipped model,
+and no name leads out of these three. `OBVERSE_ZOO` is how a model that `obverse export` made is tried before it ships.
 """
 
 from __future__ import annotations
@@ -45,6 +47,15 @@ class StoredModel:
         """The id of the codec whose model this is: what the configuration says, or the model's name."""
         return str(self.config.get("codec", self.name))
 
+    @property
+    def replaces(self) -> tuple[bytes, ...]:
+        """Fingerprints of the models that this one was converted of: what they wrote, this one reads."""
+        listed = self.config.get("replaces", ())
+        try:
+            return tuple(map(bytes.fromhex, listed)) if isinstance(listed, list) else ()
+        except (ValueError, TypeError):
+            return ()
+
 
 def models_home() -> Path:
     """Where models that a user trains are kept: OBVERSE_ZOO, or obverse/models in the user's data folder."""
@@ -55,8 +66,23 @@ def models_home() -> Path:
     return Path(data) / "obverse" / "models"
 
 
+def is_folder(name_or_folder: str | Path) -> bool:
+    """Whether it is meant as a folder, not as a name: a path, or a text with a slash."""
+    if isinstance(name_or_folder, Path):
+        return True
+    return any(mark in name_or_folder for mark in {"/", os.sep, os.altsep or os.sep})
+
+
 def model_folder(name: str) -> Path:
-    """Where model `name` is stored: a folder of `OBVERSE_ZOO`, the shipped one, or one of the user's."""
+    """Where model `name` is stored: a folder of `OBVERSE_ZOO`, the shipped one, or one of the user's.
+
+    Raises:
+        ModelError: for what is no name.
+    """
+    if not name or is_folder(name) or name.startswith(".") or "\0" in name or ":" in name:
+        raise ModelError(
+            f"{name[:80]!r} is no name of a model: a folder is named with a slash, as ./{name[:80]}"
+        )
     shipped = Path(__file__).parent / name
     own = models_home() / name
     if (own / WEIGHTS).exists() and (os.environ.get("OBVERSE_ZOO") or not (shipped / WEIGHTS).exists()):
@@ -68,7 +94,7 @@ def load_model(name: str) -> StoredModel:
     """Read a model by its name.
 
     Raises:
-        ModelError: when it is not there.
+        ModelError: when it is not there, or the name is none.
     """
     return load_model_from(model_folder(name))
 
@@ -99,27 +125,34 @@ def load_model_from(folder: Path) -> StoredModel:
     return StoredModel(name, raw, config, fingerprint(raw, config_bytes))
 
 
-def stored_model(name_or_folder: str) -> StoredModel:
-    """Read a model by its folder, or else by its name.
+def stored_model(name_or_folder: str | Path) -> StoredModel:
+    """Read the model that `--model` names: by a name that is installed, or else by its folder, also without a slash.
 
     Raises:
         ModelError: when it is not there or damaged.
     """
-    folder = Path(name_or_folder)
-    return load_model_from(folder) if (folder / CONFIG).is_file() else load_model(name_or_folder)
+    if not is_folder(name_or_folder) and str(name_or_folder) in model_names():
+        return load_model(str(name_or_folder))
+    if is_folder(name_or_folder) or (Path(name_or_folder) / CONFIG).is_file():
+        return load_model_from(Path(name_or_folder))
+    return load_model(str(name_or_folder))
 
 
 def find_model(codec: str, wanted: bytes) -> StoredModel | None:
-    """The model of this codec with this fingerprint, among the shipped ones and the user's; or None."""
+    """The model of this codec with this fingerprint, among the shipped ones and the user's; or one that was converted
+    of it; or None."""
+    converted = None
     for folder in _model_folders():
         try:
             if _codec_of(folder) == codec:
                 model = load_model_from(folder)
                 if model.fingerprint == wanted:
                     return model
+                if wanted in model.replaces:
+                    converted = converted or model
         except (ModelError, OSError, ValueError):
             continue  # a broken model beside the one looked for is not this file's concern
-    return None
+    return converted
 
 
 def own_models() -> dict[str, str]:

@@ -53,14 +53,14 @@ def test_sets_that_are_not_coded(model: str, name: str, code: int, sentence: str
     Path("folder").mkdir()
     for number, width in enumerate((12, 13)):
         Image.fromarray(np.zeros((9, width), np.uint8)).save(f"folder/{number}.png")
-    assert run(["compress", "--codec", model, name, "-o", "x.obv"]) == code
+    assert run(["compress", "--codec", f"./{model}", name, "-o", "x.obv"]) == code
     assert sentence in " ".join(capsys.readouterr().err.split())
     assert not Path("x.obv").exists()
 
 
 def test_files_of_other_models(capsys: Capture) -> None:
     np.save("x.npy", items_of(POINTS, 50))
-    assert run(["compress", "--codec", "points", "x.npy"]) == 0
+    assert run(["compress", "--codec", "./points", "x.npy"]) == 0
     assert run(["decompress", "x.obv", "--model", "points", "-o", "codes.npy"]) == 0
     assert np.load("codes.npy").shape == (50, POINTS.codes)
     for words in (["--model", "others"], ["--model", "images"], []):

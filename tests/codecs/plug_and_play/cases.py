@@ -1,4 +1,4 @@
-"""Examples of plug-and-play compression: posteriors, with tables in the file or in a stored model."""
+"""Examples of plug-and-play compression: posteriors, with tables in the file or in a stored model; an image."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.testing import Example
 from obverse.zoo import load_model_from
+from tests.conftest import smooth_photo
 
 MODELS = Path(__file__).parent / "golden"
 
@@ -36,6 +37,15 @@ def example(name, data, model=None, **options):
 EXAMPLES = (
     example("vbq-normal", lambda: posterior(2, (40, 3, 4)), lmbda=2.0, prior="normal", depth=9),
     example("with-model", lambda: posterior(6, (50, 5)), "model", lmbda=0.7),
+    Example(
+        "plug-and-play",
+        "with-networks",
+        lambda: smooth_photo(21, 30, 4, 1),
+        {"lmbda": 0.7},
+        tolerance=1,
+        share=0.02,
+        model=lambda: load_model_from(MODELS / "model-with-networks"),
+    ),
 )
 GOLDEN = (
     example("vbq-empirical", lambda: posterior(1, (300, 5)), lmbda=0.5, prior="empirical", depth=12, axis=1),

@@ -15,8 +15,9 @@ from PIL import Image
 
 from obverse.codec import decoded_file
 from obverse.codecs.plug_and_play.codec import AXIS, RUNG, SIZE, PlugAndPlayCodec, image_batch
+from obverse.codecs.plug_and_play.export import exported
 from obverse.codecs.plug_and_play.fit import METHODS, build_model, fit, posterior_of, save_model
-from obverse.codecs.plug_and_play.generative_model import exported, of_module
+from obverse.codecs.plug_and_play.generative_model import of_module
 from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.codecs.plug_and_play.rate_ladder import pack_ladder
 from obverse.container import Container, read, write

@@ -5,8 +5,9 @@ import pytest
 
 from obverse.codecs.plug_and_play.codec import PlugAndPlayCodec
 from obverse.codecs.plug_and_play.evaluate import TestItem, bd_rates, measure, quality, table, write_report
+from obverse.codecs.plug_and_play.export import exported
 from obverse.codecs.plug_and_play.fit import build_model, fit
-from obverse.codecs.plug_and_play.generative_model import exported, of_module
+from obverse.codecs.plug_and_play.generative_model import of_module
 from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.container import write
 from obverse.errors import InputError

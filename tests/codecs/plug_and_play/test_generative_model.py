@@ -1,23 +1,19 @@
-"""A user's module as functions of arrays, exported and loaded again; nothing in an archive is unpickled."""
-
-import io
-import json
-import pickle
-import zipfile
+"""A user's module as functions of arrays, and as graphs that do the same."""
 
 import numpy as np
 import pytest
 import torch
 
-from obverse.codecs.plug_and_play.generative_model import ExportedFunction, exported, model_of, of_module
-from obverse.errors import ExportError, InputError, ModelError
+from obverse.codecs.plug_and_play.export import exported
+from obverse.codecs.plug_and_play.generative_model import model_of, of_module
+from obverse.errors import ExportError, InputError
 from tests.codecs.plug_and_play.models import BadShape, BadStd, Blocks, Linear, OneThing
 
 MODELS = "tests.codecs.plug_and_play.models"
 
 
 @pytest.fixture(scope="module")
-def archives():
+def networks():
     return exported(Linear(), np.zeros((3, 6), np.float32))
 
 
@@ -50,8 +46,8 @@ def test_what_is_no_model_is_refused(source, words):
         model_of(source)
 
 
-def test_the_archives_do_what_the_module_does(archives):
-    encode, decode = ExportedFunction(archives[0], "encode", 2), ExportedFunction(archives[1], "decode", 1)
+def test_the_graphs_do_what_the_module_does(networks):
+    encode, decode = networks.encode, networks.decode
     module = of_module(Linear())
     for n in (1, 2, 7):
         x = data(n)
@@ -61,12 +57,17 @@ def test_the_archives_do_what_the_module_does(archives):
         np.testing.assert_allclose(decode(mean), module.decode(mean), atol=1e-6)
 
 
-def test_weights_that_only_the_other_half_uses_are_left_out(archives):
-    assert len(archives[0]) < 30_000 < len(archives[1])  # only_decode has 40,000 bytes
+def test_weights_are_stored_once_and_only_where_they_are_used(networks):
+    assert set(networks.encode.weights) == {"basis", "scales", "only_encode"}
+    assert set(networks.decode.weights) == {"basis", "scales", "only_decode"}
+    assert sorted(networks.arrays()) == [
+        "graph.decode", "graph.encode", "network.both.basis", "network.both.scales", "network.decode.only_decode",
+        "network.encode.only_encode",
+    ]  # fmt: skip
 
 
 def test_images_of_any_size():
-    encode = ExportedFunction(exported(Blocks(), np.zeros((1, 3, 16, 24), np.float32))[0], "encode", 2)
+    encode = exported(Blocks(), np.zeros((1, 3, 16, 24), np.float32)).encode
     assert encode(np.zeros((2, 3, 40, 8), np.float32))[0].shape == (2, 48, 10, 2)
 
 
@@ -95,57 +96,3 @@ def test_a_model_that_is_not_deterministic_cannot_be_exported():
 
     with pytest.raises(ExportError, match="deterministic"):
         exported(Random(), data(4))
-
-
-# -- archives -----------------------------------------------------------------------------------------------------
-
-
-class Harmful:
-    def __reduce__(self):
-        return (pytest.fail, ("it was unpickled",))
-
-
-def changed(archive: bytes, change) -> bytes:
-    """The archive with another content of its files; `change` gets and returns a dict of them."""
-    with zipfile.ZipFile(io.BytesIO(archive)) as files:
-        contents = change({name: files.read(name) for name in files.namelist()})
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as files:
-        for name, content in contents.items():
-            files.writestr(name, content)
-    return buffer.getvalue()
-
-
-def with_pickled_weights(files: dict[str, bytes]) -> dict[str, bytes]:
-    name = next(n for n in files if n.endswith("model_weights_config.json"))
-    config = json.loads(files[name])
-    first = next(iter(config["config"].values()))
-    first["use_pickle"] = True
-    weight = name.rsplit("/", 1)[0] + "/" + first["path_name"]
-    return files | {name: json.dumps(config).encode(), weight: pickle.dumps(Harmful())}
-
-
-def with_pickled_sample(files: dict[str, bytes]) -> dict[str, bytes]:
-    buffer = io.BytesIO()
-    torch.save(Harmful(), buffer)
-    return files | {next(n for n in files if n.endswith(".pt")): buffer.getvalue()}
-
-
-def with_custom_object(files: dict[str, bytes]) -> dict[str, bytes]:
-    root = next(iter(files)).split("/")[0]
-    return files | {f"{root}/data/constants/custom_obj_0": pickle.dumps(Harmful())}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [with_pickled_weights, with_pickled_sample, with_custom_object, lambda files: {"x/data.pkl": b""}],
-)
-def test_pickles_are_refused_before_they_are_loaded(archives, change):
-    with pytest.raises(ModelError, match="not loaded"):
-        ExportedFunction(changed(archives[0], change), "encode", 2)(data())
-
-
-@pytest.mark.parametrize("damage", [lambda a: b"", lambda a: b"PK\x03\x04", lambda a: a[: len(a) // 2]])
-def test_damaged_archives_are_refused(archives, damage):
-    with pytest.raises(ModelError):
-        ExportedFunction(damage(archives[0]), "encode", 2)(data())

@@ -75,8 +75,8 @@ def test_a_folder_of_images_is_one_set(tmp_path, monkeypatch, capsys):
     for number, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / "digits" / f"{number}.png")
     np.save("array.npy", images)
-    assert run(["compress", "digits", "--codec", "mine"]) == 0
-    assert run(["compress", "array.npy", "--codec", "mine"]) == 0
+    assert run(["compress", "digits", "--codec", "./mine"]) == 0
+    assert run(["compress", "array.npy", "--codec", "./mine"]) == 0
     assert (tmp_path / "digits.obv").read_bytes() == (tmp_path / "array.obv").read_bytes()
     assert run(["decompress", "digits.obv", "--model", "mine"]) == 0
     np.testing.assert_array_equal(np.load("digits.npy"), images)
@@ -85,8 +85,8 @@ def test_a_folder_of_images_is_one_set(tmp_path, monkeypatch, capsys):
         archive.extractall("again")
     np.testing.assert_array_equal(read_image_set(tmp_path / "again"), images)
     capsys.readouterr()
-    assert run(["compress", "again.zip", "--codec", "mine"]) == InputError.exit_code
+    assert run(["compress", "again.zip", "--codec", "./mine"]) == InputError.exit_code
     assert "not a set of images" in capsys.readouterr().err
     np.save("float.npy", images / 255)
-    assert run(["compress", "float.npy", "--codec", "mine"]) == UnsupportedInputError.exit_code
+    assert run(["compress", "float.npy", "--codec", "./mine"]) == UnsupportedInputError.exit_code
     assert "float64" in capsys.readouterr().err

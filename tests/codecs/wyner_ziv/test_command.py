@@ -45,7 +45,7 @@ def test_the_learned_codec_from_pairs_to_files_and_back(folder, capsys):
     assert "step 1500 of 1600" in shown.err  # progress
     assert {p.name for p in (folder / "mine").iterdir()} == {"model.safetensors.xz", "config.json", "card.md"}
     assert "gap_bits" in (folder / "mine" / "card.md").read_text()
-    assert run(["compress", "--codec", "mine", "x.npy"]) == 0
+    assert run(["compress", "--codec", "./mine", "x.npy"]) == 0
     assert (folder / "x.obv").stat().st_size < 1400
     assert run(["decompress", "x.obv", "--side-info", "y.npy", "--model", "mine", "-o", "back.npy"]) == 0
     x, back = np.load("x.npy"), np.load("back.npy")
@@ -69,7 +69,7 @@ def test_the_grid_design_too(folder, capsys):
         "1",
     ]
     assert run(["train", "wyner-ziv-grid", *given]) == 0
-    assert run(["compress", "--codec", "grid", "x.npy"]) == 0
+    assert run(["compress", "--codec", "./grid", "x.npy"]) == 0
     assert run(["decompress", "x.obv", "--side-info", "y.npy", "--model", "grid", "-o", "back.npy"]) == 0
     assert np.mean((np.load("back.npy") - np.load("x.npy")) ** 2) < 0.03
 

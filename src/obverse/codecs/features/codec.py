@@ -49,7 +49,7 @@ from obverse.container.source import SourceLike
 from obverse.data.features import check_features
 from obverse.errors import DamagedError, DecodeError, InputError, ModelError, RateTargetError, WrongModelError
 from obverse.method import Method
-from obverse.zoo import CONFIG, find_model, load_model, load_model_from
+from obverse.zoo import find_model, stored_model
 
 CHUNK = 256  # vectors of an item
 
@@ -256,8 +256,7 @@ def features_codec(model: str | Path | None = None, wanted: bytes | None = None)
     """
     stored = None
     if model is not None:
-        folder = Path(model)
-        stored = load_model_from(folder) if (folder / CONFIG).is_file() else load_model(str(model))
+        stored = stored_model(model)
         if stored.codec != FeatureCodec.method.id:
             raise ModelError(f"the model {model} is for codec {stored.codec!r}, not for features")
     elif wanted is not None:

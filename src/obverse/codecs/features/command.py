@@ -11,7 +11,7 @@ from cyclopts import Group, Parameter
 from obverse.cli.batch import STDIN
 from obverse.cli.console import UsageError, human, out_bytes, progress_bar, say, to_json
 from obverse.cli.console import out as show
-from obverse.cli.options import Force, Json, Metadata, Output
+from obverse.cli.options import Force, Json, Metadata, Output, Trust
 from obverse.errors import InputError
 
 rates = Group("How much is kept (one of)", sort_key=1)
@@ -71,6 +71,7 @@ def compress_features(
         str | None, Parameter(help="Name or folder of a model; without, one is fitted and kept in the file.")
     ] = None,
     encoder: EncoderPath = None,
+    trust: Trust = False,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -128,7 +129,7 @@ def compress_features(
         raise UsageError("--size, --mean and --std are for images: give --encoder")
     if encoder is None and source.is_dir():
         raise UsageError(f"{source} is a folder: of images features are made with an --encoder")
-    frozen = open_encoder(encoder, size, mean, std)
+    frozen = open_encoder(encoder, size, mean, std, trust)
     features, before = features_of(source, key, frozen, batch, progress_bar)
     container = codec.encode(
         features, codec.options(loss=loss, bits=bits, lmbda=lmbda, distortion=distortion, standardise=standardise,

@@ -96,7 +96,7 @@ def _contiguous(arrays: dict[str, Any]) -> dict[str, Any]:
 
 def fit_to(inputs: FeatureInputs, out: Path, recipe: FeatureRecipe) -> dict[str, Any]:
     """What `obverse train features` does."""
-    frozen = open_encoder(inputs.encoder, inputs.size, inputs.mean, inputs.std)
+    frozen = open_encoder(inputs.encoder, inputs.size, inputs.mean, inputs.std, inputs.trust)
     parts = [features_of(path, inputs.key, frozen, inputs.batch, _told)[0] for path in inputs.data]
     if len({(part.shape[1:], part.dtype) for part in parts}) > 1:
         raise InputError("the features differ in length or type: fit a model to those of one encoder")

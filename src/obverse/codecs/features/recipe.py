@@ -22,6 +22,9 @@ class FeatureInputs(Inputs):
         "Make features of images with it: .pt, .pt2, .onnx, a Hugging Face folder, or module:function. With a file of "
         "features: whose they are.",
     )
+    trust: bool = option(
+        False, "Load an encoder that is a program (.pt, .pt2): it may run any code of whoever made it."
+    )
     size: int | None = option(None, "Resize images to this height and width.", low=1)
     mean: list[float] | None = option(None, "Of each channel, 0 to 1; repeat for 3.")
     std: list[float] | None = option(None, "Of each channel, 0 to 1.")

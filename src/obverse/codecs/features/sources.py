@@ -24,10 +24,14 @@ Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 def open_encoder(
-    source: str | None, size: int | None, mean: list[float] | None, std: list[float] | None
+    source: str | None,
+    size: int | None,
+    mean: list[float] | None,
+    std: list[float] | None,
+    trust: bool = False,
 ) -> FrozenEncoder | None:
-    """The encoder of this name, if there is one. Raises InputError."""
-    return None if source is None else load_encoder(source, input_format(size, mean, std))
+    """The encoder of this name, if there is one. trust: whether it may be a program. Raises InputError."""
+    return None if source is None else load_encoder(source, input_format(size, mean, std), trust=trust)
 
 
 def input_format(size: int | None, mean: list[float] | None, std: list[float] | None) -> InputFormat | None:

@@ -47,7 +47,6 @@ Array = npt.NDArray[Any]
 RUNG, AXIS, SIZE = range(3)  # keys of the header's config
 BATCH = 64  # items that a network sees at once
 LATENT_BYTES = 16  # that a latent takes while it is decoded
-PIXEL_BYTES = 4096  # that a pixel takes in a network: the user's, so nobody knows
 FEW = 1 << 16  # latents for which every prior and depth is tried
 MOST_PACKED = 1 << 28  # bytes of the tables in a file
 
@@ -132,9 +131,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
         z = self.latents(container, limits)
         if self.plug is None or self.plug.networks is None:
             return z
-        if size is None:
-            limits.check_memory(BATCH * math.prod(z.shape[1:]) * LATENT_BYTES)
-        made = self._run(z)
+        made = self._run(z, limits)
         if size is None:
             return made
         if made.ndim != 4 or len(made) != 1 or made.shape[1] != self.plug.channels:
@@ -200,9 +197,9 @@ class PlugAndPlayCodec(OptionalModelCodec):
                 )
             if self.plug.data == "image":
                 batch, size = self._image(data)
-                posterior = networks.posterior(batch)
+                posterior = networks.model.posterior(batch)
             else:
-                posterior = self._of_array(data, networks)
+                posterior = self._of_array(data, networks.model)
         if self.plug is not None:
             fits = posterior.mean.ndim == len(self.plug.latents) and all(
                 size in (None, n) for size, n in zip(self.plug.latents, posterior.shape, strict=True)
@@ -256,16 +253,15 @@ class PlugAndPlayCodec(OptionalModelCodec):
         most = math.prod(filled_side(side, self.plug.multiple) for side in size)
         if len(shape) == 4 and shape[2] * shape[3] > most:
             raise DamagedError("the file has more latents than its image has pixels")
-        limits.check_memory(size[0] * size[1] * PIXEL_BYTES)
         return size[0], size[1]
 
-    def _run(self, z: Array) -> Array:
+    def _run(self, z: Array, limits: Limits) -> Array:
         """The model's decode, some items at a time. Raises DamagedError where the latents are none of its."""
-        decode = self.plug.networks.decode if self.plug and self.plug.networks else None
-        if decode is None:
+        networks = self.plug.networks if self.plug else None
+        if networks is None:
             return z
         try:
-            made = [decode(batch) for batch in _batches(z)]
+            made = [networks.decode(batch, limits) for batch in _batches(z)]
             whole = np.concatenate(made)
         except (InputError, ValueError) as error:
             raise DamagedError(f"the latents of the file cannot be decoded: {error}") from error

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from obverse.cli.console import UsageError, human, progress_bar, say, to_json
 from obverse.cli.console import out as show
-from obverse.cli.options import Json, set_threads
+from obverse.cli.options import Json, Trust, set_threads
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 
@@ -131,6 +131,37 @@ def fit(
 
 
 @plug_and_play_app.command
+def convert(
+    folder: Annotated[Path, Parameter(help="Of the model.")],
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(help="Folder for the new model; by default the same.")] = None,
+    trust: Trust = False,
+    json: Json = False,
+) -> int:
+    """Store the networks of an older model as graphs, which cannot run code when they are loaded.
+
+    For example:
+
+    - `obverse plug-and-play convert models/mine --trust`
+    """
+    from obverse.codecs.plug_and_play.convert import convert as converted
+
+    model = converted(folder, out, trust=trust)
+    row = {
+        "model": str(out or folder),
+        "fingerprint": model.fingerprint.hex(),
+        "replaces": model.config["replaces"],
+    }
+    show(
+        to_json(row)
+        if json
+        else f"{row['model']}: model {row['fingerprint']}, reads files of {row['replaces'][0]}"
+    )
+    return 0
+
+
+@plug_and_play_app.command
 def evaluate(
     model: Model = None,
     /,
@@ -201,7 +232,7 @@ def evaluate(
         module, made = _module(model)
         posterior = posterior_of(made.posterior, _batches(fit_to, channels, multiple))
         axis = None if shared else 1 if axis is None else axis
-        from obverse.codecs.plug_and_play.generative_model import exported
+        from obverse.codecs.plug_and_play.export import exported
 
         networks = exported(module, next(_batches(data, channels, multiple)))
         items = _items(made, data, channels, multiple)

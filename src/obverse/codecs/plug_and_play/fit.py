@@ -1,7 +1,7 @@
 """Fit grids and tables to the posteriors that a trained model gives to some data. No gradient, no change of the model.
 
     posteriors ──► prior, its quantiles ──► for each lmbda: choose, count, choose with what was measured ──► ladder
-    module     ──► torch.export         ──► encode, decode                                               ──► model
+    module     ──► torch.export ──► graphs of encode and decode                                          ──► model
 
 A fit takes seconds to minutes. What it makes is a stored model for the codec plug-and-play.
 """
@@ -21,6 +21,7 @@ from safetensors.numpy import save as save_safetensors
 
 from obverse.codecs.plug_and_play.baselines import nearest_multiple, uniform_grid
 from obverse.codecs.plug_and_play.k_means import k_means_grid, nearest_centre
+from obverse.codecs.plug_and_play.networks import Networks
 from obverse.codecs.plug_and_play.point_grid import EMPIRICAL, NORMAL, PointGrid
 from obverse.codecs.plug_and_play.point_tables import PointTables
 from obverse.codecs.plug_and_play.posterior import Posterior
@@ -170,14 +171,14 @@ def build_model(
     shape: tuple[int, ...],
     *,
     axis: int | None = None,
-    networks: tuple[bytes, bytes] | None = None,
+    networks: Networks | None = None,
     images: int | None = None,
     multiple: int = 1,
     name: str = "plug-and-play",
 ) -> StoredModel:
     """A ladder as a stored model, in memory.
 
-    shape: of the latents that it was fitted to, (N, ...). networks: encode and decode as .pt2 archives. images:
+    shape: of the latents that it was fitted to, (N, ...). networks: encode and decode as graphs. images:
     channels (1 or 3) of the images that the model takes, where its data are images; multiple: what their sides are
     filled up to a multiple of. Raises InputError.
     """
@@ -186,8 +187,7 @@ def build_model(
     if type(multiple) is not int or not 1 <= multiple <= MOST_MULTIPLE:
         raise InputError(f"sides are filled up to a multiple of 1 to {MOST_MULTIPLE}, not {multiple!r}")
     arrays = {f"ladder.{key}": array for key, array in ladder.state().items()}
-    for key, archive in zip(("encode", "decode"), networks or (), strict=False):
-        arrays[f"network.{key}"] = np.frombuffer(archive, np.uint8)
+    arrays |= networks.arrays() if networks else {}
     config: dict[str, Any] = {
         "codec": "plug-and-play",
         "data": POSTERIOR if networks is None else ARRAY if images is None else IMAGE,
@@ -234,7 +234,8 @@ def fit_module(
     rest as for `fit` and `build_model`. progress: told after each batch and each rung.
     Raises InputError, ExportError, OutputError.
     """
-    from obverse.codecs.plug_and_play.generative_model import exported, model_of, of_module
+    from obverse.codecs.plug_and_play.export import exported
+    from obverse.codecs.plug_and_play.generative_model import model_of, of_module
 
     found = model_of(module)
     model = of_module(found)

@@ -1,11 +1,12 @@
 """What a stored model of plug-and-play holds, and what images are to it.
 
-weights ──► ladder.* ──► RateLadder        network.* ──► encode, decode (.pt2 archives, loaded at first use)
+weights ──► ladder.* ──► RateLadder        graph.*, network.* ──► Networks: encode, decode
 image (H, W[, 3]) uint8 ──► batch (1, C, H', W') from 0 to 1
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from obverse.codecs.plug_and_play.generative_model import ExportedFunction, GenerativeModel
+from obverse.codecs.plug_and_play.networks import Networks
 from obverse.codecs.plug_and_play.rate_ladder import RateLadder
 from obverse.errors import DamagedError, ModelError, UnsupportedInputError
 from obverse.zoo import StoredModel
@@ -37,7 +38,7 @@ class PlugModel:
     axis: int | None
     channels: int
     multiple: int
-    networks: GenerativeModel | None
+    networks: Networks | None
 
     @classmethod
     def of(cls, stored: StoredModel) -> PlugModel:
@@ -60,14 +61,26 @@ class PlugModel:
             or not (axis is None or (type(axis) is int and 0 <= axis < len(latents)))
             or ladder.groups != (1 if axis is None else latents[axis])
             or channels not in (1, 3) or type(multiple) is not int or not 1 <= multiple <= 4096
-            or (data != "posterior" and not {"network.encode", "network.decode"} <= set(arrays))
+            or (data == "posterior" and not all(name.startswith("ladder.") for name in arrays))
         ):  # fmt: skip
             raise ModelError(damaged)
         if data != "posterior":
-            encode = ExportedFunction(arrays["network.encode"].tobytes(), "encode", 2)
-            decode = ExportedFunction(arrays["network.decode"].tobytes(), "decode", 1)
-            networks = GenerativeModel(encode, decode)
+            if is_archived(arrays):
+                raise ModelError(
+                    f"the model {stored.name} holds its networks as programs of torch.export, which may run any code "
+                    "when they are loaded: convert it once, if you trust it (obverse plug-and-play convert FOLDER "
+                    "--trust)"
+                )
+            try:
+                networks = Networks.of(arrays)
+            except ModelError as error:
+                raise ModelError(f"{damaged} ({error})") from None
         return cls(ladder, data, tuple(latents), axis, channels, multiple, networks)
+
+
+def is_archived(arrays: Mapping[str, Array]) -> bool:
+    """Whether networks are stored as they were before there were graphs: archives of torch.export."""
+    return {"network.encode", "network.decode"} <= set(arrays)
 
 
 def image_batch(pixels: Array, channels: int, multiple: int) -> npt.NDArray[np.float32]:

@@ -36,9 +36,9 @@ def split_export(
     from obverse.codecs.split.codec import SplitCodec
     from obverse.container.files import make_folder
     from obverse.errors import ModelError, OutputExistsError
-    from obverse.registry import open_codec
+    from obverse.registry import open_model
 
-    codec = open_codec(model)
+    codec = open_model(model)
     if not isinstance(codec, SplitCodec):
         raise ModelError(f"{model} is a model of the codec {codec.id!r}: only split models have two halves")
     targets = {output / DEVICE_FILE: codec.device, output / SERVER_FILE: codec.server}

@@ -19,7 +19,7 @@ LEARNED = Method(
         help="A run that was stopped goes on from its checkpoint.",
         examples=(
             "obverse train wyner-ziv --data pairs.npz --out model",
-            "obverse compress --codec model x.npy",
+            "obverse compress --codec ./model x.npy",
             "obverse decompress x.obv --side-info y.npy --model model",
         ),
     ),
@@ -40,7 +40,7 @@ GRID = Method(
         help="Of scalars, for squared error, by Lloyd iterations on a grid.",
         examples=(
             "obverse train wyner-ziv-grid --data pairs.npz --out model --indices 8",
-            "obverse compress --codec model x.npy",
+            "obverse compress --codec ./model x.npy",
             "obverse decompress x.obv --side-info y.npy --model model",
         ),
     ),
@@ -63,7 +63,7 @@ TRELLIS = Method(
         "learned p(x|y) goes on from its checkpoint.",
         examples=(
             "obverse train wyner-ziv-trellis --data pairs.npz --rate 1.9 --out model",
-            "obverse compress --codec model x.npy",
+            "obverse compress --codec ./model x.npy",
             "obverse decompress x.obv --side-info y.npy --model model",
         ),
     ),
