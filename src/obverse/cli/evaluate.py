@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 
 import obverse
 from obverse.cli.console import UsageError, say, to_json
+from obverse.container.files import make_writable_folder
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 from obverse.registry import default_codec
@@ -96,6 +97,7 @@ def evaluate(
     - `obverse evaluate kodak/ --lossless --against png,webp,jxl,avif --out report/`
     - `obverse evaluate photos/ --task classifier.onnx --size 224 --against jpeg,webp --out report/`
     """
+    make_writable_folder(out)
     if task is not None:
         if lossless:
             raise UsageError("--lossless compares pixels, --task predictions: give one of them")

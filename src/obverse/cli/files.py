@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from obverse.cli.batch import STDIN, Job, Row
-from obverse.cli.console import human, out, out_bytes, say, to_json
+from obverse.cli.console import human, is_terminal, out, out_bytes, say, to_json
 from obverse.container import write_atomically
 from obverse.errors import InputError, OutputError
 
@@ -23,7 +23,7 @@ def write_output(target: Path, data: bytes, force: bool) -> None:
     """To a file, whole or not at all, or to standard output. Raises OutputError."""
     if target != STDIN:
         write_atomically(target, data, overwrite=force)
-    elif sys.stdout.isatty() and not force:
+    elif is_terminal(sys.stdout) and not force:
         raise OutputError("standard output is a terminal: redirect it, name a file with -o, or use --force")
     else:
         out_bytes(data)
