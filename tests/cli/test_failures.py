@@ -19,8 +19,9 @@ from PIL import Image
 import obverse
 from obverse import errors
 from obverse.cli import run
-from obverse.cli.batch import Job, run_jobs
+from obverse.cli.batch import Batch
 from obverse.cli.console import explain
+from obverse.cli.plan import Job
 from obverse.container import Container, files, read, temporary, write
 from tests.conftest import smooth_photo
 
@@ -234,18 +235,28 @@ def test_existing_files_are_kept_unless_forced(folder: Path, capsys: Capture) ->
 
 
 def test_two_results_of_one_name(folder: Path, capsys: Capture) -> None:
+    """All clashes are told, and the rest is done."""
     Path("sub").mkdir()
-    for name in ("good.bmp", "sub/good.png"):
+    for name in ("sub/good.png", "other.png"):
         Image.open("good.png").save(name)
-    for words in (
-        ["good.png", "good.bmp"],
-        ["good.png", "sub/good.png", "-o", "out"],
-        ["good.png", "./good.png"],
-    ):
-        assert run(["compress", *words]) == 3
-        line = sentence(capsys)
-        assert "two inputs" in line and "good.obv" in line
-    assert names(folder) == ["good.bmp", "good.png", "sub"]
+    for words in (["good.png", "sub/good.png", "-o", "out"], ["good.png", "./good.png"]):
+        assert run(["compress", *words, "other.png", "--force"]) == 3
+        captured = capsys.readouterr()
+        errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 2 and all("two inputs" in line and "good.png.obv" in line for line in errors)
+        assert "1 of 3 files done, 2 failed" in captured.err
+    assert names(folder) == ["good.png", "other.obv", "other.png", "out", "sub"]
+    assert names(folder / "out") == ["other.obv"]
+
+
+def test_sources_that_differ_in_their_suffix_keep_it(folder: Path, capsys: Capture) -> None:
+    Path("in").mkdir()
+    for name in ("a.png", "a.bmp", "b.png"):
+        Image.open("good.png").save(f"in/{name}")
+    assert run(["compress", "in", "-o", "out"]) == 0
+    assert names(folder / "out") == ["a.bmp.obv", "a.png.obv", "b.obv"]
+    assert run(["decompress", "out"]) == 0
+    assert {"a.bmp.png", "a.png.png", "b.png"} < set(names(folder / "out"))
 
 
 def test_an_input_is_never_overwritten(folder: Path, capsys: Capture) -> None:
@@ -362,7 +373,7 @@ def test_a_batch_survives_a_bug_and_a_lack_of_memory(
         return {"input": "e"}
 
     jobs = [Job(Path(name), Path("-")) for name in troubles]
-    rows, code = run_jobs(jobs, "working", work, force=True)
+    rows, code = Batch("working", force=True).run(jobs, work)
     assert [row.get("exit_code") for row in rows] == [1, 1, 1, 3, None] and code == 1
     lines = capsys.readouterr().err.splitlines()
     assert "a: unexpected RuntimeError: a bug in a codec" in lines[0] and "OBVERSE_TRACEBACK" in lines[0]

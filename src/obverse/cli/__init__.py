@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from obverse.interrupts import Terminated, ignore_interrupts, interrupts_raised_once
+from obverse.threads import wait_passively
 
 WRONG_USE = 2
 INTERRUPTED = 130  # 128 + SIGINT
@@ -20,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from obverse.cli.console import open_closed_streams
 
     open_closed_streams()
+    wait_passively()
     code = run(sys.argv[1:] if arguments is None else list(arguments))
     ignore_interrupts()  # it is over: Python's own end is not to be interrupted
     sys.exit(code)
@@ -29,9 +29,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code, without ending the process."""
     with interrupts_raised_once():
         try:
-            from obverse.cli.console import explain, flush, say
+            from obverse.cli.console import explain, flush, say, warnings_as_sentences
 
-            with _warnings_as_sentences():
+            with warnings_as_sentences():
                 try:
                     code = _command(arguments)
                     flush()
@@ -67,16 +67,3 @@ def _command(arguments: Sequence[str]) -> int:
         # cyclopts ends with 1 or 2 on a wrong command line; 2 is what shells expect
         return WRONG_USE if stop.code not in (0, None) else 0
     return result if isinstance(result, int) else 0
-
-
-@contextmanager
-def _warnings_as_sentences() -> Iterator[None]:
-    """Warnings are told on stderr; those meant for programmers are not."""
-    from obverse.cli.console import say
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("default", UserWarning)
-        warnings.simplefilter("default", RuntimeWarning)
-        warnings.showwarning = lambda message, *rest, **more: say(f"warning: {message}")
-        yield

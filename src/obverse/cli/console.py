@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TextIO
@@ -102,6 +103,17 @@ def explain(error: Exception) -> tuple[str, int]:
         raise error
     hint = "a bug; set OBVERSE_TRACEBACK=1 to see where, and please report it"
     return f"unexpected {type(error).__name__}: {error} ({hint})", ObverseError.exit_code
+
+
+@contextmanager
+def warnings_as_sentences() -> Iterator[None]:
+    """Warnings are told on stderr; those meant for programmers are not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", UserWarning)
+        warnings.simplefilter("default", RuntimeWarning)
+        warnings.showwarning = lambda message, *rest, **more: say(f"warning: {message}")
+        yield
 
 
 def to_json(value: Any) -> str:
