@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from obverse import interrupts
-from obverse.interrupts import Once, Terminated, interrupts_raised_once
+from obverse.interrupts import Terminated, ending, heard, interrupts_raised_once
 
 
 def test_each_signal_is_its_own_error_and_a_second_one_is_not_heard() -> None:
@@ -31,10 +31,15 @@ def test_each_signal_is_its_own_error_and_a_second_one_is_not_heard() -> None:
 def test_after_the_grace_signals_are_heard_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(interrupts.time, "monotonic", lambda: now[0])
-    once = Once()
-    assert once() and not once()
-    now[0] += interrupts.GRACE
-    assert once()
+    with interrupts_raised_once():
+        assert heard()
+        ending()
+        assert not heard()
+        now[0] += interrupts.GRACE
+        assert heard()
+        ending()
+    with interrupts_raised_once():  # another command
+        assert heard()
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:

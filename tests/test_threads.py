@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import obverse
 from obverse import threads
+from tests.conftest import smooth_photo
 
 FORKS = """
 import os, sys
@@ -37,6 +41,20 @@ def test_a_forked_child_codes() -> None:
         command, capture_output=True, text=True, timeout=120, env=environment | {"PYTHONPATH": path}
     )
     assert done.stdout.split() == ["0", "2"], done.stderr
+
+
+def test_the_program_of_the_page_on_workers(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs/how-to/workers.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    (tmp_path / "pack.py").write_text(program)
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        Image.fromarray(smooth_photo(30, 40, number)).save(tmp_path / f"photos/{number}.png")
+    path = os.pathsep.join(filter(None, sys.path))
+    command = [sys.executable, "pack.py"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=120, env=os.environ | {"PYTHONPATH": path})
+    for number in range(3):
+        assert obverse.decompress(tmp_path / f"photos/{number}.obv").shape == (30, 40, 3)
 
 
 def test_threads_sleep_unless_the_user_has_said_something() -> None:

@@ -20,18 +20,24 @@ def interrupt(number: int) -> type[KeyboardInterrupt]:
     return Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
-class Once:
-    """Whether a signal is to be heard: not within GRACE of one that was."""
+_ends_since = float("-inf")  # when the last signal was raised
 
-    def __init__(self) -> None:
-        self._last = float("-inf")
 
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        heard = now - self._last >= GRACE
-        if heard:
-            self._last = now
-        return heard
+def beginning() -> None:
+    """What a signal is to end begins."""
+    global _ends_since
+    _ends_since = float("-inf")
+
+
+def ending() -> None:
+    """A signal is raised: for a while others are not heard, so that what it ends can be cleaned up."""
+    global _ends_since
+    _ends_since = time.monotonic()
+
+
+def heard() -> bool:
+    """Whether a signal that comes now is to be raised."""
+    return time.monotonic() - _ends_since >= GRACE
 
 
 @contextmanager
@@ -43,21 +49,22 @@ def interrupts_raised_once() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    once = Once()
-
-    def handle(number: int, frame: object) -> None:
-        if once():
-            raise interrupt(number)
-
+    beginning()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
-            signal.signal(number, handle)
+            signal.signal(number, _raise)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _raise(number: int, frame: object) -> None:
+    if heard():
+        ending()
+        raise interrupt(number)
 
 
 def ignore_interrupts() -> None:
