@@ -337,6 +337,18 @@ def test_evaluate_says_what_is_wrong(folder: Path, capsys: Capture) -> None:
     assert run(["evaluate", "in", "--codec", "zip"]) == 8
 
 
+def test_a_report_that_cannot_be_written_is_found_before_measuring(
+    folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("obverse.evaluation.evaluate", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr("obverse.evaluation.evaluate_lossless", lambda *_, **__: pytest.fail("measured"))
+    save("in/a.png")
+    Path("file").write_text("x")
+    for more in ([], ["--lossless"], ["--task", "teacher.pt", "--labels", "l.npy"]):
+        assert run(["evaluate", "in", "--out", "file/report", *more]) == 30
+        assert "file/report cannot be made" in capsys.readouterr().err
+
+
 def test_train_and_export_say_what_is_wrong(folder: Path, capsys: Capture) -> None:
     Path("in").mkdir()
     assert run(["train", "image", "--data", "in", "--out", "runs"]) == 3

@@ -464,6 +464,27 @@ def test_stdout_that_fails(folder: Path, packed: bytes) -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="shells close streams")
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [(">&-", 30), ("2>&-", 0), ("2>&- >&-", 30), ("<&-", 0), ("| true", 141), ("2>&1 | true", 141)],
+)
+@pytest.mark.parametrize("words", ["info a.obv", "compress good.png", "decompress a.obv -o b.png", "--help"])
+def test_streams_that_are_closed_are_no_bugs(
+    folder: Path, packed: bytes, words: str, end: str, code: int
+) -> None:
+    Path("a.obv").write_bytes(packed)
+    program = "from obverse.cli import main; main()"
+    script = f"{sys.executable} -c '{program}' {words} {end}; echo ${{PIPESTATUS[0]}} > code"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    said = done.stdout + done.stderr
+    assert "bug" not in said and "Traceback" not in said and "Exception" not in said
+    if words != "--help" or "|" in end:
+        assert int(Path("code").read_text()) == code
+    if "compress good" in words:
+        assert obverse.decompress("good.obv").shape == (40, 48, 3)  # nothing else was written into it
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
 def test_data_to_a_full_stdout(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     with FULL.open("w") as full:

@@ -97,7 +97,6 @@ def evaluate(
     - `obverse evaluate kodak/ --lossless --against png,webp,jxl,avif --out report/`
     - `obverse evaluate photos/ --task classifier.onnx --size 224 --against jpeg,webp --out report/`
     """
-    make_writable_folder(out)
     if task is not None:
         if lossless:
             raise UsageError("--lossless compares pixels, --task predictions: give one of them")
@@ -125,6 +124,7 @@ def evaluate(
     if not files:
         raise InputError(f"no images under {', '.join(map(str, inputs))}")
     failures: list[Failure] = []
+    make_writable_folder(out)
     if lossless:
         _lossless(files, codec, peers, out, json, failures)
     else:
@@ -212,6 +212,7 @@ def _task(
     if batch is not None and batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
     levels = _qualities(qualities)
+    make_writable_folder(out)
     names = read_class_names(classes) if classes else []
     classifier = load_classifier(task, input_format(**images), names)
     # a probe sees numbers as they are
