@@ -23,7 +23,10 @@ SMALL = 2**20  # pixels: below, waking a second thread for each layer takes as l
 
 
 def wait_passively(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let threads sleep where they wait, before torch is imported, unless the user has said something on it."""
+    """Let threads sleep where they wait, before torch is imported, unless the user has said something on it.
+
+    For commands that code. Trainings, which have the machine for themselves, are faster with threads that spin.
+    """
     if not any(name in environment for name in PASSIVE):
         environment.update(PASSIVE)
 

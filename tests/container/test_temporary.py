@@ -44,7 +44,7 @@ def _look_again() -> None:
 def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
     process = writer(tmp_path / "a")
     process.kill()
-    process.wait()
+    process.communicate()
     (left,) = names(tmp_path)
     assert temporary.NAME.fullmatch(left)
     write_atomically(tmp_path / "b", b"whole")

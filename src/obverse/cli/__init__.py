@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 
 from obverse.interrupts import Terminated, ignore_interrupts, interrupts_raised_once
-from obverse.threads import wait_passively
 
 WRONG_USE = 2
 INTERRUPTED = 130  # 128 + SIGINT
@@ -19,7 +18,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from obverse.cli.console import open_closed_streams
 
     open_closed_streams()
-    wait_passively()
     code = run(sys.argv[1:] if arguments is None else list(arguments))
     ignore_interrupts()  # it is over: Python's own end is not to be interrupted
     sys.exit(code)

@@ -26,7 +26,7 @@ from obverse.codec import Codec
 from obverse.container import Limits, write
 from obverse.method import Method
 from obverse.registry import built_in_methods, default_codec
-from obverse.threads import threads_for
+from obverse.threads import threads_for, wait_passively
 
 
 def compress(
@@ -64,6 +64,7 @@ def compress(
     """
     if lossless and codec is not None:
         raise UsageError("--lossless chooses the codec: give one of --lossless and --codec")
+    wait_passively()
     name = codec or default_codec("exact image" if lossless else "image")
     # what is built in need not be opened to know its options, which would import torch here and in every worker
     method = built_in_methods().get(name) or obverse.open_codec(name).method

@@ -20,7 +20,7 @@ from obverse.container import Limits, read, read_header
 from obverse.errors import ObverseError
 from obverse.method import Method
 from obverse.registry import find_method
-from obverse.threads import threads_for
+from obverse.threads import threads_for, wait_passively
 
 
 def decompress(
@@ -59,6 +59,7 @@ def decompress(
     if recover and side_info is not None:
         raise UsageError("--recover is for codecs without side information: do not give --side-info")
     limits = Limits.unlimited() if unlimited else Limits()
+    wait_passively()
 
     def rename(path: Path) -> str:
         method = _method(path, limits)
