@@ -31,6 +31,7 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("OBVERSE_DATA", REPOSITORY.parent / "shared" / "data"))
 RESULT = REPOSITORY / "benchmarks" / "results" / "folder.csv"
+SEARCHED = 20  # photos for the quality of equal PSNR
 BECOME_PARENT_OF_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER
 AVIF = """
 import sys
@@ -119,10 +120,10 @@ def main() -> None:
         packed = place / "packed"
         ours = commands(options.quality, 0)["obverse"]
         measured([part.format(source=place / "few", target=packed) for part in ours])  # compiles, warms up
-        images = [rgb(photo) for photo in photos[: sizes["few"]]]
+        images = [rgb(photo) for photo in photos[: min(sizes["few"], SEARCHED)]]
         import obverse
 
-        decoded = [obverse.decompress(path) for path in sorted(packed.iterdir())]
+        decoded = [obverse.decompress(path) for path in sorted(packed.iterdir())[:SEARCHED]]
         wanted = statistics.fmean(map(psnr, images, decoded))
         avif_quality, reached = nearest_quality(images, wanted)
         print(f"PSNR: {wanted:.2f} dB at quality {options.quality:g}, AVIF {reached:.2f} at {avif_quality}")

@@ -240,7 +240,7 @@ def test_two_results_of_one_name(folder: Path, capsys: Capture) -> None:
     for name in ("sub/good.png", "other.png"):
         Image.open("good.png").save(name)
     for words in (["good.png", "sub/good.png", "-o", "out"], ["good.png", "./good.png"]):
-        assert run(["compress", *words, "other.png", "--force"]) == 3
+        assert run(["compress", "other.png", *words, "--force"]) == 3
         captured = capsys.readouterr()
         errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
         assert len(errors) == 2 and all("two inputs" in line and "good.png.obv" in line for line in errors)

@@ -152,5 +152,6 @@ def _output_error(target: str, error: OSError | ValueError) -> OutputError:
     elif code == errno.ENAMETOOLONG:
         why = "the name is too long; choose a shorter one"
     else:
-        why = f"{error}; write elsewhere"
+        said = error.strerror if isinstance(error, OSError) else None
+        why = f"{said or error}; write elsewhere"
     return OutputError(f"cannot write {target}: {why}")
