@@ -1,5 +1,7 @@
-"""Temporary files beside a target. Each is locked by its writer while that lives; one without a lock was left by a
-process that was killed, and the next that writes into the folder removes it."""
+"""Temporary files beside a target, locked while their writers live.
+
+One without a lock was left by a process that was killed: the next that writes into the folder removes it.
+"""
 
 from __future__ import annotations
 
