@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from PIL import Image
 import obverse
 from tests.conftest import smooth_photo
 
+resource = pytest.importorskip("resource")  # not on Windows
 NOBODY = 65534
 MAIN = [sys.executable, "-B", "-c", "from obverse.cli import main; main()"]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="users, limits and mounts of Linux")

@@ -12,6 +12,8 @@ import pytest
 
 from obverse.container import temporary, write_atomically
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there a file that is open cannot be removed")
+
 WRITER = """
 import sys, time
 from obverse.container.files import new_file
