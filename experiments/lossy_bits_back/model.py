@@ -32,8 +32,10 @@ from obverse.codecs.image.networks import ImageNetworks, quality_of
 from obverse.codecs.image.prior import round_ste
 from obverse.container.files import make_folder
 from obverse.data.patches import PatchSampler, central_crop, image_files, split_files
+from obverse.training.checkpoint import Checkpoint
 from obverse.training.log import log
-from obverse.training.run import Checkpoint, Progress, check_device
+from obverse.training.progress import Progress
+from obverse.training.run import check_device
 
 PHOTO_FOLDERS = ("bsds500/train", "bsds500/val", "sunhays80")
 QUALITIES = (15, 35, 55, 75)  # of the image codec: its transforms and its lambdas

@@ -15,6 +15,9 @@ from obverse.errors import ObverseError
 from obverse.fields import Options
 from obverse.method import Method
 from obverse.registry import list_codecs, open_codec
+from obverse.threads import one_thread_after_fork
+
+one_thread_after_fork()
 
 __version__ = "0.1.0"
 

@@ -212,7 +212,7 @@ def compress(data: Any, codec: str | Path = "image", *, verify: Verify = None, *
     from obverse.registry import open_codec
 
     chosen = open_codec(codec)
-    verified = wants_verification(chosen, verify)
+    verified = wants_verification(chosen.method, verify)
     source = as_source(data)
     if source is not None:
         data = chosen.kind.load(source)

@@ -30,7 +30,7 @@
     └── DeclarationError             51  a package declares a codec wrongly
 
 A message says what was wrong and what to do. `exit_code` is what the command line ends with (2 is a
-wrong use of the command line itself, 130 an interruption, 141 a reader of the output that went away).
+wrong use of the command line itself, 130 an interruption, 141 a reader of the output that went away, 143 SIGTERM).
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ def exit_codes() -> str:
         numbers = str(codes[0]) if len(codes) == 1 else f"{codes[0]} to {codes[-1]}"
         summary = (branch.__doc__ or "").split(".")[0].split(";")[0].split("\n")[0]
         parts.append(f"{numbers} {summary[:1].lower()}{summary[1:]}")
-    parts += ["130 interrupted", "1 all else"]
+    parts += ["130 interrupted", "143 terminated", "1 all else"]
     return f"Exit codes: {'; '.join(parts)}. Of several files, that of the first failure."
 
 

@@ -130,6 +130,11 @@ class Method:
             ) from error
 
     @property
+    def module(self) -> str:
+        """Where its codec is, which is imported when it is opened."""
+        return self.where(self.codec).partition(":")[0]
+
+    @property
     def kind(self) -> Kind:
         """How files of its data are read and written.
 

@@ -96,8 +96,10 @@ def find_method(codec_id: str) -> Method:
         raise CodecNameError(f"{codec_id[:80]!r} is no codec id: ids have 1 to 64 of a-z, 0-9 and -")
     found = [entry for entry in _third_party() if entry.name == codec_id]
     if not found:
+        from obverse.zoo import own_models
+
         ids = list(dict.fromkeys(entry.id for entry in list_codecs()))
-        close = difflib.get_close_matches(codec_id, [*ids, *shipped_models()], 1)
+        close = difflib.get_close_matches(codec_id, [*ids, *shipped_models(), *own_models()], 1)
         hint = f"did you mean {close[0]!r}?" if close else "install the package that brings it"
         raise CodecNameError(f"there is no codec {codec_id!r} here (there are: {', '.join(ids)}); {hint}")
     if len(found) > 1:

@@ -14,11 +14,12 @@ from obverse.errors import DecodeError, OptionError, UnsupportedInputError, Veri
 
 if TYPE_CHECKING:
     from obverse.codec import Codec
+    from obverse.method import Method
 
 Verify: TypeAlias = bool | Literal["quick", "certain"] | None
 
 
-def wants_verification(codec: Codec, verify: Verify) -> bool:
+def wants_verification(method: Method, verify: Verify) -> bool:
     """Whether a file of this codec is to be decoded again: those without loss, where nothing else is said.
 
     Raises:
@@ -28,10 +29,10 @@ def wants_verification(codec: Codec, verify: Verify) -> bool:
     if verify not in (None, True, False, "quick", "certain"):
         raise OptionError(f"verify is 'quick' (or True), 'certain', or False, not {verify!r}")
     if verify is None:
-        return codec.method.lossless and not codec.method.side_info
-    if verify and codec.method.side_info:
+        return method.lossless and not method.side_info
+    if verify and method.side_info:
         raise UnsupportedInputError(
-            f"codec {codec.id!r} decodes with side information only, which the sender does not have: it cannot verify"
+            f"codec {method.id!r} decodes with side information only, which the sender does not have: it cannot verify"
         )
     return bool(verify)
 

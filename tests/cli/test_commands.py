@@ -21,6 +21,7 @@ from obverse.cli import run
 from obverse.cli.console import human, printable, to_json
 from obverse.errors import OptionError
 from obverse.fields import parse_bytes
+from obverse.registry import find_method
 from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
@@ -116,7 +117,8 @@ def test_metadata_and_info(folder: Path, capsys: Capture) -> None:
         f"photo.obv: {size} bytes, format version 1, checksums hold",
         f"codec     image, model {fingerprint.hex()}",
         "shape     40 x 48",
-        "quality   60, colour",
+        "quality   60\n",
+        "pixels    colour",
         "bits per pixel",
         "section   y: ",
         "metadata  author: Ada",
@@ -128,6 +130,8 @@ def test_metadata_and_info(folder: Path, capsys: Capture) -> None:
     (facts,) = json.loads(capsys.readouterr().out)
     assert facts["shape"] == [40, 48] and facts["metadata"] == {"author": "Ada", "note": "a=b"}
     assert facts["file_bytes"] == size and facts["model"] == fingerprint.hex()
+    assert facts["quality"] == 60 and facts["bpp"] == 8 * size / (40 * 48)
+    assert facts["method"] == find_method("image").summary and facts["facts"]["pixels"] == "colour"
 
 
 def test_info_does_not_hand_control_characters_to_the_terminal(folder: Path, capsys: Capture) -> None:
@@ -331,6 +335,18 @@ def test_evaluate_says_what_is_wrong(folder: Path, capsys: Capture) -> None:
     assert run(["evaluate", "gone.png", "--against", "jpeg"]) == 3
     assert "gone.png" in capsys.readouterr().err
     assert run(["evaluate", "in", "--codec", "zip"]) == 8
+
+
+def test_a_report_that_cannot_be_written_is_found_before_measuring(
+    folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("obverse.evaluation.evaluate", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr("obverse.evaluation.evaluate_lossless", lambda *_, **__: pytest.fail("measured"))
+    save("in/a.png")
+    Path("file").write_text("x")
+    for more in ([], ["--lossless"], ["--task", "teacher.pt", "--labels", "l.npy"]):
+        assert run(["evaluate", "in", "--out", "file/report", *more]) == 30
+        assert "file/report cannot be made" in capsys.readouterr().err
 
 
 def test_train_and_export_say_what_is_wrong(folder: Path, capsys: Capture) -> None:

@@ -19,9 +19,10 @@ from PIL import Image
 import obverse
 from obverse import errors
 from obverse.cli import run
-from obverse.cli.batch import Job, run_jobs
+from obverse.cli.batch import Batch
 from obverse.cli.console import explain
-from obverse.container import Container, files, read, write
+from obverse.cli.plan import Job
+from obverse.container import Container, files, read, temporary, write
 from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
@@ -234,18 +235,28 @@ def test_existing_files_are_kept_unless_forced(folder: Path, capsys: Capture) ->
 
 
 def test_two_results_of_one_name(folder: Path, capsys: Capture) -> None:
+    """All clashes are told, and the rest is done."""
     Path("sub").mkdir()
-    for name in ("good.bmp", "sub/good.png"):
+    for name in ("sub/good.png", "other.png"):
         Image.open("good.png").save(name)
-    for words in (
-        ["good.png", "good.bmp"],
-        ["good.png", "sub/good.png", "-o", "out"],
-        ["good.png", "./good.png"],
-    ):
-        assert run(["compress", *words]) == 3
-        line = sentence(capsys)
-        assert "two inputs" in line and "good.obv" in line
-    assert names(folder) == ["good.bmp", "good.png", "sub"]
+    for words in (["good.png", "sub/good.png", "-o", "out"], ["good.png", "./good.png"]):
+        assert run(["compress", "other.png", *words, "--force"]) == 3
+        captured = capsys.readouterr()
+        errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 2 and all("two inputs" in line and "good.png.obv" in line for line in errors)
+        assert "1 of 3 files done, 2 failed" in captured.err
+    assert names(folder) == ["good.png", "other.obv", "other.png", "out", "sub"]
+    assert names(folder / "out") == ["other.obv"]
+
+
+def test_sources_that_differ_in_their_suffix_keep_it(folder: Path, capsys: Capture) -> None:
+    Path("in").mkdir()
+    for name in ("a.png", "a.bmp", "b.png"):
+        Image.open("good.png").save(f"in/{name}")
+    assert run(["compress", "in", "-o", "out"]) == 0
+    assert names(folder / "out") == ["a.bmp.obv", "a.png.obv", "b.obv"]
+    assert run(["decompress", "out"]) == 0
+    assert {"a.bmp.png", "a.png.png", "b.png"} < set(names(folder / "out"))
 
 
 def test_an_input_is_never_overwritten(folder: Path, capsys: Capture) -> None:
@@ -305,7 +316,7 @@ def test_opening_for_writing_fails(folder: Path, capsys: Capture, monkeypatch: p
             raise PermissionError(errno.EACCES, "Permission denied", file)
         return real(file, mode, *more, **options)
 
-    monkeypatch.setattr(files, "open", fail, raising=False)
+    monkeypatch.setattr(temporary, "open", fail, raising=False)
     assert run(["compress", "good.png"]) == 30
     assert "permission denied" in sentence(capsys)
 
@@ -362,7 +373,7 @@ def test_a_batch_survives_a_bug_and_a_lack_of_memory(
         return {"input": "e"}
 
     jobs = [Job(Path(name), Path("-")) for name in troubles]
-    rows, code = run_jobs(jobs, "working", work, force=True)
+    rows, code = Batch("working", force=True).run(jobs, work)
     assert [row.get("exit_code") for row in rows] == [1, 1, 1, 3, None] and code == 1
     lines = capsys.readouterr().err.splitlines()
     assert "a: unexpected RuntimeError: a bug in a codec" in lines[0] and "OBVERSE_TRACEBACK" in lines[0]
@@ -396,11 +407,13 @@ def test_interrupted_in_the_middle_of_a_batch(
     before = signal.getsignal(signal.SIGTERM)
     heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     try:
-        assert run(["compress", "in", "-o", "out"]) == 130
+        terminated = number == signal.SIGTERM
+        assert run(["compress", "in", "-o", "out"]) == (143 if terminated else 130)
     finally:
         signal.signal(signal.SIGINT, heard)
     captured = capsys.readouterr()
-    assert captured.err == "interrupted: 1 of 3 files done; nothing half-written was left behind\n"
+    what = "terminated" if terminated else "interrupted"
+    assert captured.err == f"{what}: 1 of 3 files done; nothing half-written was left behind\n"
     assert names(folder / "out") == ["a.obv"]
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -449,6 +462,27 @@ def test_stdout_that_fails(folder: Path, packed: bytes) -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="shells close streams")
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [(">&-", 30), ("2>&-", 0), ("2>&- >&-", 30), ("<&-", 0), ("| true", 141), ("2>&1 | true", 141)],
+)
+@pytest.mark.parametrize("words", ["info a.obv", "compress good.png", "decompress a.obv -o b.png", "--help"])
+def test_streams_that_are_closed_are_no_bugs(
+    folder: Path, packed: bytes, words: str, end: str, code: int
+) -> None:
+    Path("a.obv").write_bytes(packed)
+    program = "from obverse.cli import main; main()"
+    script = f"{sys.executable} -c '{program}' {words} {end}; echo ${{PIPESTATUS[0]}} > code"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    said = done.stdout + done.stderr
+    assert "bug" not in said and "Traceback" not in said and "Exception" not in said
+    if words != "--help" or "|" in end:
+        assert int(Path("code").read_text()) == code
+    if "compress good" in words:
+        assert obverse.decompress("good.obv").shape == (40, 48, 3)  # nothing else was written into it
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from obverse.cli import run
-from obverse.cli.info import show_facts
+from obverse.cli.info import row_of, show_facts
 from obverse.container import Container, describe, write
 from obverse.registry import built_in_methods
 from tests.conftest import REPOSITORY
@@ -38,7 +38,7 @@ def test_a_header_that_lies_is_shown(
                 data = write(Container(codec, config, shape, {"x": b"1"}))
             except Exception:
                 continue  # not a header that can be written
-            show_facts({"input": "a.obv"} | describe(data))
+            show_facts(row_of("a.obv", describe(data)))
             tried += 1
             assert "codec     " in capsys.readouterr().out
     assert tried > 20

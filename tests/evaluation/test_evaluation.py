@@ -345,7 +345,7 @@ def test_report_refuses_nothing_and_a_folder_that_cannot_be(tmp_path):
     with pytest.raises(InputError, match="nothing was measured"):
         write_report([], tmp_path)
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be made"):
         write_report(made_up_rows(), tmp_path / "file")
     assert (tmp_path / "file").read_text() == "kept"
 
@@ -357,7 +357,7 @@ def test_a_report_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(OutputError, match="no space is left"):
         write_report(made_up_rows(), tmp_path)
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("images.csv", "old")]
 

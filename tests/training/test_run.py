@@ -13,16 +13,13 @@ import pytest
 import torch
 
 from obverse.errors import InputError, TrainingError
-from obverse.training.run import (
-    Checkpoint,
-    Progress,
-    Run,
-    Unvalidated,
-    check_device,
-    reading,
-    record_phase,
-    recorded_phases,
-)
+from obverse.interrupts import Terminated
+from obverse.training.checkpoint import Checkpoint, reading
+from obverse.training.lock import NAME, only_run
+from obverse.training.log import log
+from obverse.training.phases import record_phase, recorded_phases
+from obverse.training.progress import Progress
+from obverse.training.run import Run, Unvalidated, check_device
 
 CPU = torch.device("cpu")
 
@@ -207,6 +204,57 @@ def test_who_asks_twice_does_not_wait_for_the_step(tmp_path):
     assert not stopped.value.args and not run.checkpoint.path.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_disturb_the_checkpoint(tmp_path, monkeypatch, number):
+    """Whoever presses Ctrl-C again while the run ends gets the same end: no traceback, no temporary file."""
+    run, _, advance_once = run_of(tmp_path, 1)
+    save = torch.save
+
+    def slow(state, file):
+        for _ in range(3):
+            os.kill(os.getpid(), number)
+        save(state, file)
+
+    monkeypatch.setattr(torch, "save", slow)
+    with pytest.raises(KeyboardInterrupt, match="step 1 of 10 is kept") as stopped:
+        for _ in run.steps():
+            advance_once()
+            os.kill(os.getpid(), number)
+    assert isinstance(stopped.value, Terminated) == (number == signal.SIGTERM)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_one_run_at_a_time_in_a_folder(tmp_path):
+    program = "import sys, pathlib\nfrom obverse.training.lock import only_run\n"
+    program += "with only_run(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.readline()"
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    pipe = subprocess.PIPE
+    first = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+    assert first.stdout.readline() == "in\n"
+    with pytest.raises(TrainingError, match="another run trains in"), only_run(tmp_path):
+        pytest.fail("two runs in one folder")
+    first.kill()  # its lock ends with it, though the file stays
+    first.communicate()
+    assert (tmp_path / NAME).exists()
+    with only_run(tmp_path):
+        assert (tmp_path / NAME).exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_goes_on_without_anybody_who_reads(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    log("lost")
+    written = []
+
+    def broken(text):
+        written.append(text)
+        raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=broken))
+    log("lost too")
+    assert written == ["lost too\n"]
+
+
 def test_a_run_in_a_thread_leaves_signals_alone(tmp_path):
     run, _, advance_once = run_of(tmp_path, 1)
     seen = []
@@ -241,8 +289,9 @@ def test_the_command_says_what_was_kept(tmp_path, number):
             break
     told.append(run.communicate(timeout=60)[1])
     kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"]
-    assert run.returncode == 130 and kept >= 100
-    assert f"interrupted: step {kept} of 100000 is kept in {tmp_path}/run/checkpoint.pt" in "".join(told)
+    word, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
+    assert run.returncode == code and kept >= 100
+    assert f"{word}: step {kept} of 100000 is kept in {tmp_path}/run/checkpoint.pt" in "".join(told)
     again = subprocess.run([*command, str(kept + 2)], capture_output=True, text=True, timeout=120)
     assert again.returncode == 0 and f"resumed at step {kept}" in again.stderr
     assert (tmp_path / "run" / "model" / "config.json").exists()

@@ -1,142 +1,168 @@
-"""Many files, one after the other: a failure is told, counted, and does not stop the rest."""
+"""Many files, in this process or several: a failure is told, counted, and does not stop the rest."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from obverse.cli.console import UsageError, explain, progress_bar, say
+from obverse.cli.console import UsageError, explain, progress_bar, say, warnings_as_sentences
+from obverse.cli.plan import STDIN, Job
 from obverse.container.files import make_folder
-from obverse.errors import InputError, OutputExistsError
-
-STDIN = Path("-")
+from obverse.errors import InputError, ObverseError, OutputExistsError
+from obverse.threads import available_cores
 
 Row = dict[str, Any]
+Rows = Generator[Row, None, None]
+Work = Callable[[Job], Row]
+
+MOST_WORKERS = 1024
+FEWEST_FILES = 3  # for which a second process is started
+WORTH = 2**20  # bytes of input for which it is, unless --jobs asks for it: seconds of work
 
 
 @dataclass(frozen=True)
-class Job:
-    """One input and where its result goes; `-` stands for standard input and output.
+class Batch:
+    """How jobs are done.
 
-    in_folder: the target lies in a folder that is made if need be.
+    Attributes:
+        title: for the progress bar.
+        force: whether files that exist are overwritten.
+        skip: whether results of before stay: says why a target that exists is one, or raises OutputExistsError. None
+            where that is not asked for.
+        jobs: how many processes; None for as many as there are cores and the work is worth.
+        modules: what worker processes import.
     """
 
-    source: Path
-    target: Path
-    in_folder: bool = False
+    title: str
+    force: bool = False
+    skip: Callable[[Path], str] | None = None
+    jobs: int | None = None
+    modules: Sequence[str] = ()
 
+    def run(self, jobs: Sequence[Job], work: Work) -> tuple[list[Row], int]:
+        """Do all jobs; returns what each did, in order, and the exit code: that of the first failure, 0 without one.
 
-def plan(
-    inputs: Sequence[Path],
-    output: str | None,
-    suffixes: Collection[str],
-    rename: Callable[[Path], str],
-    whole_folders: bool = False,
-) -> list[Job]:
-    """Inputs (files, folders, `-`) to jobs.
+        A job that failed has a row with its `error` and `exit_code` in place of its results. One that could be done
+        in part only says so itself, and gives its row the `exit_code`. One that was done before is `skipped`.
 
-    suffixes: what is taken from folders. whole_folders: a folder is one job, as a file is. Without output a
-    result lies beside its source. With several inputs, or a folder, or where it ends in a slash, output is a
-    folder that is made if need be, and trees keep their shape.
-    """
-    if inputs.count(STDIN) > 1:
-        raise UsageError("standard input can be read once only: give one -")
-
-    def is_tree(path: Path) -> bool:
-        return path != STDIN and not whole_folders and os.path.isdir(path)
-
-    many = len(inputs) > 1 or any(map(is_tree, inputs))
-    target = None if output is None else Path(output)
-    if many and target == STDIN:
-        raise UsageError("only one file can be written to standard output")
-    into = (
-        output is not None
-        and target != STDIN
-        and (many or output.endswith(_SLASHES) or os.path.isdir(output))
-    )
-    if into and STDIN in inputs:
-        raise UsageError(
-            "what comes from standard input has no name to put into a folder: name its output file"
-        )
-    jobs = []
-    for path in inputs:
-        if path == STDIN:
-            jobs.append(Job(path, target or STDIN))
-        elif is_tree(path):
-            found = sorted(
-                file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file()
-            )
-            if not found:
-                kinds = ", ".join(sorted(suffixes))
-                raise InputError(f"{path} holds no files of a kind that can be used ({kinds})")
-            base = target or path
-            jobs += [Job(file, base / file.relative_to(path).parent / rename(file), True) for file in found]
-        elif target is None:
-            jobs.append(Job(path, path.parent / rename(path)))
-        elif into:
-            jobs.append(Job(path, target / rename(path), True))
-        else:
-            jobs.append(Job(path, target))
-    _check_collisions(jobs)
-    return jobs
-
-
-_SLASHES = tuple(filter(None, ("/", os.sep, os.altsep)))
-
-
-def _check_collisions(jobs: Sequence[Job]) -> None:
-    """Refuse, before anything is done, to write two results to one place or one over an input."""
-    targets = [os.path.abspath(job.target) for job in jobs if job.target != STDIN]
-    for target, count in Counter(targets).items():
-        if count > 1:
-            raise InputError(
-                f"two inputs would both be written to {target}: rename one, or give them different outputs"
-            )
-    taken = {os.path.abspath(job.source) for job in jobs if job.source != STDIN}
-    for target in targets:
-        if target in taken:
-            raise InputError(f"{target} is an input and would be overwritten: name another output")
-
-
-def run_jobs(
-    jobs: Sequence[Job], title: str, work: Callable[[Job], Row], force: bool
-) -> tuple[list[Row], int]:
-    """Do all jobs; returns what each did and the exit code: that of the first failure, 0 if there is none.
-
-    A job that failed has a row with its `error` and `exit_code` in place of its results. One that could be done
-    in part only says so itself, and gives its row the `exit_code`.
-    """
-    rows: list[Row] = []
-    code = failed = 0
-    with progress_bar(title, len(jobs)) as advance:
-        for job in jobs:
+        Raises:
+            UsageError: a number of processes that cannot be.
+            KeyboardInterrupt: it was stopped; says how many files are done.
+        """
+        rows: list[Row] = []
+        count = self._processes(jobs)
+        attempt = Attempt(work, self.force, self.skip)
+        done = _in_workers(jobs, attempt, count, self.modules) if count > 1 else _here(jobs, attempt)
+        with closing(done), progress_bar(self.title, len(jobs)) as advance:
             try:
-                if not force and job.target != STDIN and os.path.lexists(job.target):
-                    raise OutputExistsError(f"{job.target} exists; use --force to overwrite it")
-                if job.in_folder:
-                    make_folder(job.target.parent)
-                rows.append(work(job))
-                if rows[-1].get("exit_code"):  # done in part
-                    code, failed = code or rows[-1]["exit_code"], failed + 1
-            except BrokenPipeError:
-                raise
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(f"{len(rows) - failed} of {len(jobs)} files done") from None
-            except Exception as error:
-                text, number = explain(error)
-                name = "standard input" if job.source == STDIN else str(job.source)
-                say(f"error: {text}" if _names(text, name) else f"error: {name}: {text}")
-                rows.append({"input": str(job.source), "error": text, "exit_code": number})
-                code, failed = code or number, failed + 1
-            advance()
-    if failed and len(jobs) > 1:
-        say(f"{len(jobs) - failed} of {len(jobs)} files done, {failed} failed")
-    return rows, code
+                for row in done:
+                    rows.append(row)
+                    advance()
+            except KeyboardInterrupt as stop:
+                finished = sum(not row.get("exit_code") for row in rows)
+                raise type(stop)(f"{finished} of {len(jobs)} files done") from None
+        failed = [row["exit_code"] for row in rows if row.get("exit_code")]
+        if failed and len(jobs) > 1:
+            say(f"{len(jobs) - len(failed)} of {len(jobs)} files done, {len(failed)} failed")
+        return rows, failed[0] if failed else 0
+
+    def _processes(self, jobs: Sequence[Job]) -> int:
+        if self.jobs is not None and not 1 <= self.jobs <= MOST_WORKERS:
+            raise UsageError(f"--jobs must be from 1 to {MOST_WORKERS}, not {self.jobs}")
+        streams = any(STDIN in (job.source, job.target) for job in jobs)
+        if len(jobs) < FEWEST_FILES or streams or os.environ.get("OBVERSE_TRACEBACK"):
+            return 1
+        if self.jobs is None and sum(_size(job.source) for job in jobs) < WORTH:
+            return 1
+        return min(self.jobs or available_cores(), len(jobs))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Does a job; raises only what stops all of them."""
+
+    work: Work
+    force: bool
+    skip: Callable[[Path], str] | None
+
+    def __call__(self, job: Job) -> Row:
+        try:
+            if job.refused:
+                raise InputError(job.refused)
+            if not self.force and job.target != STDIN and os.path.lexists(job.target):
+                if self.skip is not None:
+                    why = self.skip(job.target)
+                    return {"input": str(job.source), "output": str(job.target), "skipped": why}
+                raise OutputExistsError(f"{job.target} exists; use --force to overwrite it")
+            if job.in_folder:
+                make_folder(job.target.parent)
+            return self.work(job)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            return failed(job, *explain(error))
+
+
+def failed(job: Job, text: str, exit_code: int) -> Row:
+    """Tell it, and the row of it."""
+    name = "standard input" if job.source == STDIN else str(job.source)
+    say(f"error: {text}" if _names(text, name) else f"error: {name}: {text}")
+    return {"input": str(job.source), "error": text, "exit_code": exit_code}
+
+
+def _here(jobs: Sequence[Job], attempt: Attempt) -> Rows:
+    for job in jobs:
+        yield attempt(job)
+
+
+def _in_workers(jobs: Sequence[Job], attempt: Attempt, count: int, modules: Sequence[str]) -> Rows:
+    """In order, and told in order, as one process would."""
+    from obverse.cli.workers import WorkerDied, Workers
+
+    early: dict[int, tuple[Row, list[str]] | WorkerDied] = {}  # than those before them
+    told: set[str] = set()
+    number = 0
+    with closing(Workers(Captured(attempt), count, modules).results(jobs)) as results:
+        for done, result in results:
+            early[done] = result
+            while number in early:
+                result = early.pop(number)
+                if isinstance(result, WorkerDied):
+                    text = f"its process was {result}, perhaps for lack of memory: try --jobs 1"
+                    yield failed(jobs[number], text, ObverseError.exit_code)
+                else:
+                    row, lines = result
+                    for line in lines:
+                        if not line.startswith("warning: ") or line not in told:
+                            say(line)
+                            told.add(line)
+                    yield row
+                number += 1
+
+
+@dataclass(frozen=True)
+class Captured:
+    """An attempt in another process: what it says is returned with its row."""
+
+    attempt: Attempt
+
+    def __call__(self, job: Job) -> tuple[Row, list[str]]:
+        with redirect_stderr(io.StringIO()) as said, warnings_as_sentences():
+            row = self.attempt(job)
+        return row, said.getvalue().splitlines()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _names(text: str, name: str) -> bool:

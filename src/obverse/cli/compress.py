@@ -6,23 +6,28 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 import obverse
-from obverse.cli.batch import STDIN, Job, Row, plan, run_jobs
-from obverse.cli.console import UsageError
-from obverse.cli.files import read_stdin, report, row_of, write_output
+from obverse.cli.batch import Batch, Row
+from obverse.cli.console import UsageError, human, say
+from obverse.cli.files import existing_obv, read_stdin, report, row_of, write_output
 from obverse.cli.flags import NO_FLAGS, CodecFlags, given_options
-from obverse.cli.options import Big, Force, Inputs, Json, Metadata, Output
+from obverse.cli.options import Big, Force, Inputs, Jobs, Json, Metadata, Output, SkipExisting
 from obverse.cli.output_names import check_obv_name
+from obverse.cli.plan import STDIN, Job, plan
 from obverse.cli.progress import search_bar
+from obverse.codec import Codec
 from obverse.container import Limits, write
 from obverse.data.source import Contents
-from obverse.registry import default_codec
+from obverse.method import Method
+from obverse.registry import built_in_methods, default_codec
+from obverse.threads import threads_for, wait_passively
 from obverse.verify import verify_file, wants_verification
 
 
@@ -54,6 +59,8 @@ def compress(
         bool,
         Parameter(negative="", help="Take a name of the output that is of another kind of file, as x.webp."),
     ] = False,
+    skip_existing: SkipExisting = False,
+    jobs: Jobs = None,
     json: Json = False,
     unlimited: Big = False,
 ) -> int:
@@ -64,6 +71,7 @@ def compress(
     - `obverse compress photo.png` writes photo.obv
     - `obverse compress photo.jpg -o small.obv --max-bytes 40k`
     - `obverse compress holiday/ -o packed/ --quality 60`
+    - `obverse compress holiday/ -o packed/ --quality 60 --skip-existing` goes on where it was stopped
     - `obverse compress photo.png --effort 5` takes longer for a better file
     - `obverse compress --lossless drawing.png`
     - `obverse compress --codec vae-mnist digits/` writes digits.obv, the folder as one set
@@ -73,45 +81,97 @@ def compress(
         raise UsageError("give one of --verify and --no-verify")
     if lossless and codec is not None:
         raise UsageError("--lossless chooses the codec: give one of --lossless and --codec")
-    chosen = obverse.open_codec(codec or default_codec("exact image" if lossless else "image"))
-    given = given_options(flags, chosen)
+    wait_passively()
+    name = codec or default_codec("exact image" if lossless else "image")
+    # what is built in need not be opened to know its options, which would import torch here and in every worker
+    method = built_in_methods().get(name) or obverse.open_codec(name).method
+    given = given_options(flags, method)
     if metadata:
         given["metadata"] = _pairs(metadata)
-    takes = {option.name for option in chosen.method.options_class.described()}
+    takes = {option.name for option in method.options_class.described()}
     if unlimited and "limits" in takes:
         given["limits"] = Limits.unlimited()
     elif unlimited:
-        raise UsageError(f"codec {chosen.id!r} has no use for --unlimited")
-    options = chosen.options(**given)
-    verified = wants_verification(chosen, False if no_verify else verify)
-    searches = "progress" in takes and bool(given.get("effort"))
+        raise UsageError(f"codec {method.id!r} has no use for --unlimited")
+    options = method.options_class.of(method.id, given)
+    verified = wants_verification(method, False if no_verify else verify)
+    check_obv_name(output, force_suffix)
+    found = plan(inputs, output, method.kind.read, _obv_name, method.kind.folder, passed_over={".obv"})
+    searches = "progress" in takes and bool(given.get("effort")) and len(found.jobs) == 1
+    work = Compression(name, options, force, unlimited, searches, verified, verify == "certain")
+    batch = Batch("compressing", force, existing_obv(skip_existing, force), jobs, [method.module])
+    rows, code = batch.run(found.jobs, work)
+    report(found, rows, json)
+    return code
 
-    def work(job: Job) -> Row:
+
+@dataclass
+class Compression:
+    """What is done with each file, here or in a worker.
+
+    Attributes:
+        name: of the codec or model.
+        options: of the codec.
+        force: whether what exists is overwritten.
+        unlimited: whether Pillow's own limit on pixels is lifted as well.
+        searches: whether the progress of a search is shown.
+        verified: whether what was written is decoded before it is kept.
+        certain: whether that is done in whole numbers.
+    """
+
+    name: str
+    options: Any
+    force: bool
+    unlimited: bool
+    searches: bool
+    verified: bool
+    certain: bool
+
+    @cached_property
+    def codec(self) -> Codec:
+        return obverse.open_codec(self.name)
+
+    def __call__(self, job: Job) -> Row:
         started = time.perf_counter()
-        if job.source == STDIN:
-            raw = read_stdin()
-            before, data = len(raw), chosen.kind.load(Contents(raw, "standard input"))
-        else:
-            data = chosen.kind.load(job.source)
-            before = _bytes_under(job.source)
-        with search_bar(shown=searches and len(jobs) == 1) as progress:
-            now = replace(options, progress=progress) if progress else options
-            packed = write(chosen.encode(data, now))
-        if verified:
-            verify_file(chosen, packed, verify == "certain")
-        write_output(job.target, packed, force)
-        row = row_of(job, before, len(packed))
+        kind = self.codec.kind
+        with _no_pixel_limit(self.unlimited):
+            if job.source == STDIN:
+                raw = read_stdin()
+                before, data = len(raw), kind.load(Contents(raw, "standard input"))
+            else:
+                data = kind.load(job.source)
+                before = _bytes_under(job.source)
         size = getattr(data, "size", None)
-        if isinstance(size, tuple) and len(size) == 2:
-            row["bpp"] = len(packed) * 8 / (size[0] * size[1])
+        pixels = size[0] * size[1] if isinstance(size, tuple) and len(size) == 2 else None
+        with search_bar(shown=self.searches) as progress, threads_for(pixels):
+            now = replace(self.options, progress=progress) if progress else self.options
+            packed = write(self.codec.encode(data, now))
+            if self.verified:
+                verify_file(self.codec, packed, self.certain)
+        write_output(job.target, packed, self.force)
+        row = row_of(job, before, len(packed))
+        if pixels:
+            row["bpp"] = len(packed) * 8 / pixels
+        if len(packed) > before:
+            row["larger"] = _remedy(self.codec.method, job.source)
+            say(f"warning: {job.source}: {human(before)} became {human(len(packed))}: {row['larger']}")
         return row | {"seconds": round(time.perf_counter() - started, 3)}
 
-    check_obv_name(output, force_suffix)
-    jobs = plan(inputs, output, chosen.kind.read, _obv_name, whole_folders=chosen.kind.folder)
-    with _no_pixel_limit(unlimited):
-        rows, code = run_jobs(jobs, "compressing", work, force)
-    report(rows, json, any(job.target == STDIN for job in jobs))
-    return code
+
+def _remedy(method: Method, source: Path) -> str:
+    """What may take less, where a file became larger."""
+    if method.data == "image":
+        if source.suffix.lower() in _LOSSLESS:
+            return "--lossless takes less for drawings and screenshots, or choose a lower --quality"
+        return "choose a lower --quality, or keep the file as it is"
+    if method.data == "exact image" and source.suffix.lower() not in _LOSSLESS:
+        return "its loss is kept exactly: without --lossless it takes less, or keep the file as it is"
+    if method.models:
+        return "the model does not fit these data: name another one (--codec), or keep the file as it is"
+    return "keep the file as it is"
+
+
+_LOSSLESS = frozenset({".png", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".tga"})
 
 
 def _obv_name(path: Path) -> str:

@@ -6,9 +6,10 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from obverse.errors import InputError, ObverseError, OutputError
 
@@ -19,46 +20,73 @@ class UsageError(Exception):
 
 def say(message: str) -> None:
     """One line on stderr; lost where stderr is closed."""
-    with suppress(OSError):
+    if sys.stderr is None:
+        return
+    try:
         sys.stderr.write(message + "\n")
         sys.stderr.flush()
+    except OSError:
+        _silence(sys.stderr)
 
 
 def out(text: str) -> None:
-    """One line on stdout; names that are no valid text are shown with escapes."""
+    """One line on stdout; names that are no valid text are shown with escapes.
+
+    Raises:
+        OutputError: stdout is closed, or a full disk.
+        BrokenPipeError: its reader went away.
+    """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     safe = text.encode(encoding, "backslashreplace").decode(encoding)
-    _to_stdout(lambda: sys.stdout.write(safe + "\n"))
+    _to_stdout(lambda stdout: stdout.write(safe + "\n"))
 
 
 def out_bytes(data: bytes) -> None:
-    """Data to stdout, all of it. Raises OutputError (disk full), BrokenPipeError."""
-    _to_stdout(lambda: sys.stdout.buffer.write(data))
+    """Data to stdout, all of it. Raises OutputError, BrokenPipeError."""
+    _to_stdout(lambda stdout: stdout.buffer.write(data))
     flush()
 
 
 def flush() -> None:
     """Hand everything on; only then is it known whether it arrived."""
-    _to_stdout(lambda: sys.stdout.flush())
+    if sys.stdout is not None:
+        _to_stdout(lambda stdout: stdout.flush())
 
 
-def _to_stdout(action: Callable[[], Any]) -> None:
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person reads it; a closed one is None."""
+    return stream is not None and stream.isatty()
+
+
+def _to_stdout(action: Callable[[TextIO], Any]) -> None:
+    if sys.stdout is None:  # Python's way to say that it was closed from the beginning
+        raise OutputError("cannot write to standard output: it is closed; write elsewhere")
     try:
-        action()
+        action(sys.stdout)
     except BrokenPipeError:
-        silence_stdout()
+        _silence(sys.stdout)
         raise
     except OSError as error:
-        silence_stdout()
+        _silence(sys.stdout)
         raise OutputError(f"cannot write to standard output: {error.strerror}; write elsewhere") from error
 
 
-def silence_stdout() -> None:
-    """Point stdout to nowhere, so that Python does not try once more at exit what has just failed."""
+def _silence(stream: TextIO) -> None:
+    """Point it to nowhere, so that Python does not try once more at exit what has just failed."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def open_closed_streams() -> None:
+    """Where standard input, output or error is closed, put nothing in its place: else the next file that is opened
+    has its number, and what a library writes to number 2 lands in it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
 def explain(error: Exception) -> tuple[str, int]:
@@ -75,6 +103,17 @@ def explain(error: Exception) -> tuple[str, int]:
         raise error
     hint = "a bug; set OBVERSE_TRACEBACK=1 to see where, and please report it"
     return f"unexpected {type(error).__name__}: {error} ({hint})", ObverseError.exit_code
+
+
+@contextmanager
+def warnings_as_sentences() -> Iterator[None]:
+    """Warnings are told on stderr; those meant for programmers are not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", UserWarning)
+        warnings.simplefilter("default", RuntimeWarning)
+        warnings.showwarning = lambda message, *rest, **more: say(f"warning: {message}")
+        yield
 
 
 def to_json(value: Any) -> str:
@@ -108,7 +147,7 @@ class Advance(Protocol):
 @contextmanager
 def progress_bar(title: str, total: int, shown: bool = True) -> Iterator[Advance]:
     """A rich progress bar on stderr; silent where stderr is no terminal or there is one thing to do."""
-    if not shown or total < 2 or not sys.stderr.isatty():
+    if not shown or total < 2 or not is_terminal(sys.stderr):
         yield lambda steps=1: None
         return
     from rich.console import Console

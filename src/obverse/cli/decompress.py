@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-import obverse
-from obverse.cli.batch import STDIN, Job, Row, plan, run_jobs
+from obverse.cli.batch import Batch, Row
 from obverse.cli.console import UsageError, say
-from obverse.cli.files import length_of, read_stdin, report, row_of, write_output
-from obverse.cli.options import Big, Force, Inputs, Json, Memory, Output, limits_of
+from obverse.cli.files import existing_file, length_of, read_stdin, report, row_of, write_output
+from obverse.cli.options import Big, Force, Inputs, Jobs, Json, Memory, Output, SkipExisting, limits_of
+from obverse.cli.plan import STDIN, Job, plan
 from obverse.cli.recovery import recovered
-from obverse.container import read, read_header
+from obverse.container import Limits, read, read_header
+from obverse.errors import ObverseError
+from obverse.method import Method
 from obverse.registry import find_method
+from obverse.threads import threads_for, wait_passively
 
 
 def decompress(
@@ -40,6 +46,8 @@ def decompress(
         ),
     ] = None,
     force: Force = False,
+    skip_existing: SkipExisting = False,
+    jobs: Jobs = None,
     json: Json = False,
     unlimited: Big = False,
     memory: Memory = None,
@@ -56,39 +64,69 @@ def decompress(
     - `obverse decompress x.obv --side-info y.npy`
     - `obverse decompress cut.obv --recover`
     """
-    from obverse.codec import codec_of, decoded_file
-
-    limits = limits_of(unlimited, memory)
     if recover and side_info is not None:
         raise UsageError("--recover is for codecs without side information: do not give --side-info")
-
     if recover and background is not None:
         raise UsageError("--recover has no use for --background: recover to .png")
+    limits = limits_of(unlimited, memory)
+    wait_passively()
 
-    def work(job: Job) -> Row:
+    def rename(path: Path) -> str:
+        method = _method(path, limits)
+        return path.stem + (method.suffix if method else ".png")  # the job itself will say what is wrong
+
+    found = plan(inputs, output, frozenset({".obv"}), rename, only=True)
+    methods = (_method(job.source, limits) for job in found.jobs if job.source != STDIN)
+    modules = [method.module for method in islice(filter(None, methods), 1)]
+    batch = Batch("decompressing", force, existing_file(skip_existing, force), jobs, modules)
+    rows, code = batch.run(found.jobs, Decompression(side_info, model, recover, force, limits, background))
+    report(found, rows, json)
+    return code
+
+
+def _method(path: Path, limits: Limits) -> Method | None:
+    """That of a file's codec; None for a file that cannot be decoded."""
+    try:
+        return find_method(read_header(path, limits).codec)
+    except ObverseError:
+        return None
+
+
+@dataclass(frozen=True)
+class Decompression:
+    """What is done with each file, here or in a worker.
+
+    Attributes:
+        side_info: the file that codecs decode with.
+        model: name or folder of the model that wrote the files, where it is not found.
+        recover: whether what is whole of a damaged file is written.
+        force: whether what exists is overwritten.
+        limits: what files may ask for.
+        background: the colour that images with alpha are put on, where the kind of file has none.
+    """
+
+    side_info: Path | None
+    model: str | None
+    recover: bool
+    force: bool
+    limits: Limits
+    background: str | None
+
+    def __call__(self, job: Job) -> Row:
+        from obverse.codec import codec_of, decoded_file
+
         data = read_stdin() if job.source == STDIN else None
         source = job.source if data is None else data
-        if recover:
-            unpacked, lost = recovered(source, job.target, model, limits)
-            write_output(job.target, unpacked, force)
+        if self.recover:
+            unpacked, lost = recovered(source, job.target, self.model, self.limits)
+            write_output(job.target, unpacked, self.force)
             for sentence in lost.get("missing", ()):
                 say(f"warning: {job.source}: {sentence}")
             return row_of(job, length_of(job.source, data), len(unpacked)) | lost
-        container = read(source, limits)
-        chosen = codec_of(container, side_info is not None, model)
+        container = read(source, self.limits)
+        chosen = codec_of(container, self.side_info is not None, self.model)
         name = str(job.target) if job.target.suffix else f"x{chosen.method.suffix}"
-        unpacked = decoded_file(chosen, container, name, limits, side_info, background)
-        write_output(job.target, unpacked, force)
+        with threads_for(math.prod(container.shape) if chosen.method.data.endswith("image") else None):
+            unpacked = decoded_file(chosen, container, name, self.limits, self.side_info, self.background)
+        write_output(job.target, unpacked, self.force)
         return row_of(job, length_of(job.source, data), len(unpacked))
-
-    def rename(path: Path) -> str:
-        try:
-            suffix = find_method(read_header(path, limits).codec).suffix
-        except obverse.ObverseError:
-            suffix = ".png"  # the job itself will say what is wrong
-        return path.stem + suffix
-
-    jobs = plan(inputs, output, frozenset({".obv"}), rename)
-    rows, code = run_jobs(jobs, "decompressing", work, force)
-    report(rows, json, any(job.target == STDIN for job in jobs))
-    return code

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from obverse.cli.batch import STDIN, Job, Row
-from obverse.cli.console import human, out, out_bytes, say, to_json
-from obverse.container import write_atomically
-from obverse.errors import InputError, OutputError
+from obverse.cli.batch import Row
+from obverse.cli.console import UsageError, human, is_terminal, out, out_bytes, say, to_json
+from obverse.cli.plan import STDIN, Job, Plan
+from obverse.container import read_header, write_atomically
+from obverse.errors import InputError, ObverseError, OutputError, OutputExistsError
 
 
 def read_stdin() -> bytes:
@@ -23,7 +25,7 @@ def write_output(target: Path, data: bytes, force: bool) -> None:
     """To a file, whole or not at all, or to standard output. Raises OutputError."""
     if target != STDIN:
         write_atomically(target, data, overwrite=force)
-    elif sys.stdout.isatty() and not force:
+    elif is_terminal(sys.stdout) and not force:
         raise OutputError("standard output is a terminal: redirect it, name a file with -o, or use --force")
     else:
         out_bytes(data)
@@ -39,16 +41,52 @@ def row_of(job: Job, before: int, after: int) -> Row:
     return {"input": str(job.source), "output": str(job.target), "bytes_in": before, "bytes_out": after}
 
 
-def report(rows: list[Row], as_json: bool, to_stdout: bool) -> None:
-    """A line for each file and a total; on stderr when data goes to stdout."""
-    show = say if to_stdout else out
+def existing_obv(skip: bool, force: bool) -> Callable[[Path], str] | None:
+    """What `Batch.skip` is of `compress`."""
+    return _skips(skip, force, _check_obv)
+
+
+def existing_file(skip: bool, force: bool) -> Callable[[Path], str] | None:
+    """What `Batch.skip` is of `decompress`."""
+    return _skips(skip, force, _check_file)
+
+
+def _skips(skip: bool, force: bool, check: Callable[[Path], str]) -> Callable[[Path], str] | None:
+    if skip and force:
+        raise UsageError("--skip-existing keeps what exists, --force overwrites it: give one of them")
+    return check if skip else None
+
+
+def _check_obv(path: Path) -> str:
+    """Files are written whole or not at all: one whose header can be read was done."""
+    try:
+        return f"exists, with codec {read_header(path).codec}"
+    except ObverseError as error:
+        raise OutputExistsError(
+            f"{path} exists and is no .obv file ({error}); use --force to overwrite it"
+        ) from error
+
+
+def _check_file(path: Path) -> str:
+    if not path.is_file():
+        raise OutputExistsError(f"{path} exists and is no ordinary file; name another output")
+    return "exists"
+
+
+def report(found: Plan, rows: list[Row], as_json: bool) -> None:
+    """A line for each file and a total; on stderr when data goes to stdout. What was skipped is told on stderr."""
+    found.tell_skipped()
+    show = say if any(job.target == STDIN for job in found.jobs) else out
     if as_json:
-        show(to_json(rows))
+        show(to_json(rows + found.skipped_rows()))
         return
-    done = [row for row in rows if "error" not in row]
+    done = [row for row in rows if "bytes_out" in row]
     for row in done:
         text = f"{row['input']} -> {row['output']}: {human(row['bytes_in'])} -> {human(row['bytes_out'])}"
         show(text + (f", {row['bpp']:.3f} bpp" if "bpp" in row else ""))
     if len(done) > 1:
         before, after = (sum(row[key] for row in done) for key in ("bytes_in", "bytes_out"))
         show(f"{len(done)} files: {human(before)} -> {human(after)} ({after / max(before, 1):.1%})")
+    existed = sum("skipped" in row for row in rows)
+    if existed:
+        show(f"{existed} of {len(rows)} files were there before and stay as they are")

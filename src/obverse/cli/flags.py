@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from obverse.cli.console import UsageError
-from obverse.codec import Codec
 from obverse.errors import DeclarationError, OptionError
 from obverse.fields import OptionField, Options
 from obverse.method import Method
@@ -70,15 +69,15 @@ else:
 NO_FLAGS = CodecFlags()
 
 
-def given_options(flags: Any, codec: Codec) -> dict[str, Any]:
+def given_options(flags: Any, method: Method) -> dict[str, Any]:
     """The options that were given, as values. Raises UsageError for those that the codec does not have."""
-    has = {option.name: option for option in codec.method.options_class.described()}
+    has = {option.name: option for option in method.options_class.described()}
     options: dict[str, Any] = {}
     for name, value in vars(flags).items():
         if value is None:
             continue
         if name not in has:
-            raise UsageError(f"codec {codec.id!r} has no use for --{name.replace('_', '-')}")
+            raise UsageError(f"codec {method.id!r} has no use for --{name.replace('_', '-')}")
         parse = has[name].about.parse
         try:
             options[name] = parse(value) if parse else value

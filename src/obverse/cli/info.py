@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import os
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from obverse.cli.batch import STDIN, Job, Row, run_jobs
+from obverse.cli.batch import Batch, Row
 from obverse.cli.console import out, printable, to_json
 from obverse.cli.files import read_stdin
 from obverse.cli.options import Json, Memory, limits_of
-from obverse.container import describe
+from obverse.cli.plan import STDIN, Job, Plan, files_under
+from obverse.container import Limits, describe
 from obverse.errors import CodecNameError, DeclarationError
 from obverse.registry import find_method
 
 
 def info(
-    inputs: Annotated[list[Path], Parameter(help="Files, or - for standard input.")],
+    inputs: Annotated[list[Path], Parameter(help="Files, folders, or - for standard input.")],
     /,
     *,
     json: Json = False,
@@ -28,18 +33,19 @@ def info(
     For example:
 
     - `obverse info photo.obv`
-    - `obverse info --json packed/*.obv`
+    - `obverse info --json packed/`
     """
 
-    limits = limits_of(False, memory)
-
-    def work(job: Job) -> Row:
-        facts = describe(read_stdin() if job.source == STDIN else job.source, limits)
-        return {"input": str(job.source)} | facts
-
-    rows, code = run_jobs([Job(path, STDIN) for path in inputs], "reading", work, force=True)
+    jobs, skipped = [], []
+    for path in inputs:
+        found, others = files_under(path, {".obv"}, only=True) if _is_folder(path) else ([path], [])
+        jobs += [Job(file, STDIN) for file in found]
+        skipped += others
+    rows, code = Batch("reading", force=True).run(jobs, partial(_facts, limits_of(False, memory)))
+    whole = Plan(jobs, skipped)
+    whole.tell_skipped()
     if json:
-        out(to_json(rows))
+        out(to_json(rows + whole.skipped_rows()))
         return code
     for facts in rows:
         if "error" not in facts:
@@ -47,14 +53,35 @@ def info(
     return code
 
 
+def _is_folder(path: Path) -> bool:
+    return path != STDIN and os.path.isdir(path)
+
+
+def _facts(limits: Limits, job: Job) -> Row:
+    return row_of(str(job.source), describe(read_stdin() if job.source == STDIN else job.source, limits))
+
+
+def row_of(name: str, facts: dict[str, Any]) -> Row:
+    """What `obverse.container.describe` says of a file, and what its method makes of that."""
+    row = {"input": name} | facts | {"facts": _of_codec(facts)}
+    with suppress(CodecNameError, DeclarationError):
+        method = find_method(facts["codec"])
+        row["method"] = method.summary
+        if method.data.endswith("image") and len(facts["shape"]) == 2 and all(facts["shape"]):
+            row["bpp"] = 8 * facts["file_bytes"] / math.prod(facts["shape"])
+    with suppress(KeyError, ValueError):
+        row["quality"] = float(row["facts"]["quality"])
+    return row
+
+
 def show_facts(facts: dict[str, Any]) -> None:
-    """The facts of `obverse.container.describe`, and `input`, the name of the file."""
+    """Those of a row."""
     size, shape = facts["file_bytes"], facts["shape"]
     model = f", model {facts['model']}" if facts["model"] else ""
     out(f"{facts['input']}: {size} bytes, format version {facts['version']}, checksums hold")
     out(f"  codec     {printable(facts['codec'])}{model}")
     out(f"  shape     {' x '.join(map(str, shape))}")
-    for name, text in (_of_codec(facts) or {"config": facts["config"]}).items():
+    for name, text in (facts["facts"] or {"config": facts["config"]}).items():
         out(f"  {name:9} {printable(text)}")
     if facts["items"] is not None:
         out(f"  items     {facts['items']}, {facts['item_bytes']} bytes")

@@ -18,6 +18,17 @@ Output = Annotated[
     Parameter(name=["--output", "-o"], help="A file, a folder for several (or end it in /), or -."),
 ]
 Force = Annotated[bool, Parameter(name=["--force", "-f"], negative="", help="Overwrite files that exist.")]
+SkipExisting = Annotated[
+    bool,
+    Parameter(negative="", help="Leave out what was done before: go on with a batch that was stopped."),
+]
+Jobs = Annotated[
+    int | None,
+    Parameter(
+        name=["--jobs", "-j"],
+        help="Files at once, each in a process with one thread; by default one a core, for folders that take seconds.",
+    ),
+]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print what was done as JSON.")]
 Big = Annotated[
     bool,

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from obverse.cli.console import is_terminal
+
 SearchProgress = Callable[[int, int, float], None]
 
 
@@ -16,7 +18,7 @@ def search_bar(shown: bool = True) -> Iterator[SearchProgress | None]:
     None where it is not to be shown or stderr is no terminal. A search that begins anew, as rate control makes it,
     begins the bar anew.
     """
-    if not shown or not sys.stderr.isatty():
+    if not shown or not is_terminal(sys.stderr):
         yield None
         return
     from rich.console import Console

@@ -22,6 +22,7 @@ from obverse.errors import InputError, OutputExistsError, TrainingError
 from obverse.fields import Fields, OptionField
 from obverse.method import Method, Training
 from obverse.registry import built_in_methods, find_method, shipped_models
+from obverse.training.lock import only_run
 from obverse.training.recipe import INPUTS, Inputs, Recipe, Sizes, read_recipe
 from obverse.zoo import WEIGHTS, load_model_from, models_home
 
@@ -96,11 +97,12 @@ def train_command(trained: Trained) -> Callable[..., int]:
         set_threads(threads)
         found.check()
         make_folder(out)
-        if not (out / INPUTS).exists():  # those of a run that goes on stay until it has gone on
+        with only_run(out):
+            if not (out / INPUTS).exists():  # those of a run that goes on stay until it has gone on
+                found.store(out)
+            trained.call(trained.training.run, found, out, values, sizes, device)
             found.store(out)
-        trained.call(trained.training.run, found, out, values, sizes, device)
-        found.store(out)
-        facts = _exported(trained, found, out)
+            facts = _exported(trained, found, out)
         more = f", {facts['summary']}" if facts.get("summary") else ""
         if json:
             show(to_json(facts))

@@ -32,11 +32,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from obverse.coding.ldpc_graph import Design, graph_of, lanes_of
 from obverse.coding.polar import _softplus_tail
 from obverse.errors import CodingError
+from obverse.jit import njit
 
 __all__ = ["Design", "decode", "sent_bits"]
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from obverse.errors import CodingError
+from obverse.jit import njit
 
 BASE = 1_024  # columns of the base graph
 NEAR = 2_048  # checks that the search for long cycles looks at

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from obverse.coding import ldpc, polar
+from obverse.jit import njit
 
 SMALLEST = 1_024  # bits of a block that is coded; shorter ones go raw
 LISTS = (8, 32, 128, 512)  # paths of a polar code: more only where fewer did not lead to the checksum

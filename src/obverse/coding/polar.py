@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from obverse.errors import CodingError
+from obverse.jit import njit
 
 Bits = npt.NDArray[np.uint8]
 

@@ -40,7 +40,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from obverse.jit import njit
 
 OK, EMPTY, NO_ESCAPE, NO_ROOM, BAD_DATA = 0, 1, 2, 3, 4
 LOW = np.uint64(1 << 32)  # the smallest state, and the state of an empty message

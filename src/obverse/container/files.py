@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
+from obverse.container.temporary import open_temporary
 from obverse.errors import OutputError, OutputExistsError
 
 
@@ -25,11 +27,39 @@ def make_folder(path: str | os.PathLike[str]) -> None:
         ) from error
 
 
+def make_writable_folder(path: str | os.PathLike[str]) -> None:
+    """As `make_folder`, and try whether files can be made in it: before hours of work that end there.
+
+    Raises:
+        OutputError: it cannot be made or written.
+    """
+    make_folder(path)
+    folder = os.fspath(path)
+    try:
+        temporary, file = open_temporary(folder)
+        with file:
+            os.unlink(temporary)
+    except OSError as error:
+        raise _output_error(os.path.join(folder, ""), error) from error
+
+
 def write_atomically(path: str | os.PathLike[str], data: bytes, overwrite: bool = False) -> None:
     """Write `data` to `path` so that nobody ever sees half a file, not even after a power cut.
 
+    Raises:
+        OutputExistsError: `path` exists and `overwrite` is False.
+        OutputError: the folder is missing, permission denied, disk full, ...
+    """
+    with new_file(path, overwrite) as file:
+        file.write(data)
+
+
+@contextmanager
+def new_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[BinaryIO]:
+    """A file to write, which is at `path` when the block has ended, whole.
+
     The data goes to a temporary file beside the target, reaches the disk, and is then renamed. The
-    temporary file is removed whatever happens.
+    temporary file is removed whatever happens; that of a process which is killed, by the next that writes there.
 
     Raises:
         OutputExistsError: `path` exists and `overwrite` is False.
@@ -44,10 +74,18 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, overwrite: bool 
     try:
         _check_target(target, overwrite)
         # Beside the target, because a rename is atomic only within one file system.
-        temporary = os.path.join(os.path.dirname(target), f".obverse-{secrets.token_hex(8)}.tmp")
+        temporary, file = open_temporary(os.path.dirname(target))
         try:
-            _write_through(temporary, data, like=target)
-            _put_in_place(temporary, target, overwrite)
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                with suppress(OSError):
+                    os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+                if os.name != "nt":  # where it is closed only after it has its name, it is locked until then
+                    _put_in_place(temporary, target, overwrite)
+            if os.name == "nt":
+                _put_in_place(temporary, target, overwrite)
         finally:
             # Missing when it was renamed, or never made.
             with suppress(OSError):
@@ -67,16 +105,6 @@ def _check_target(target: str, overwrite: bool) -> None:
         raise OutputError(f"{target} is not an ordinary file; name another one")
     if not overwrite:
         raise _exists(target)
-
-
-def _write_through(temporary: str, data: bytes, like: str) -> None:
-    """Write a new file down to the disk, with the permissions of the file `like` if there is one."""
-    with open(temporary, "xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    with suppress(OSError):
-        os.chmod(temporary, stat.S_IMODE(os.stat(like).st_mode))
 
 
 def _put_in_place(temporary: str, target: str, overwrite: bool) -> None:
@@ -124,5 +152,6 @@ def _output_error(target: str, error: OSError | ValueError) -> OutputError:
     elif code == errno.ENAMETOOLONG:
         why = "the name is too long; choose a shorter one"
     else:
-        why = f"{error}; write elsewhere"
+        said = error.strerror if isinstance(error, OSError) else None
+        why = f"{said or error}; write elsewhere"
     return OutputError(f"cannot write {target}: {why}")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from obverse.errors import InputError, OutputError
+from obverse.container.files import make_folder, write_atomically
+from obverse.errors import InputError
 from obverse.evaluation.coders import LOSSY
 from obverse.evaluation.rates import Row
 from obverse.metrics.bd_rate import bd_rate
@@ -132,8 +131,9 @@ def write_files(contents: dict[str, bytes], folder: Path) -> dict[str, Path]:
     Raises:
         OutputError: where the folder cannot be made, or a file not be written.
     """
+    make_folder(folder)
     for name, data in contents.items():
-        _write_atomically(folder / name, data)
+        write_atomically(folder / name, data, overwrite=True)
     return {name: folder / name for name in contents}
 
 
@@ -176,19 +176,6 @@ def csv_bytes(kind: type[Any], records: Sequence[Any]) -> bytes:
     writer.writerow(field.name for field in fields(kind))
     writer.writerows([text(value) for value in asdict(record).values()] for record in records)
     return buffer.getvalue().encode()
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()  # still there only where something failed
 
 
 # Colours that colour-blind readers tell apart (Okabe and Ito 2008).

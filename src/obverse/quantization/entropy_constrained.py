@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from obverse.jit import njit
 
 MOST_LEVELS = 4096
 SHIFTS = 5  # levels -2 and below, -1, 0, 1, 2 and above are moved, each by its own part of the step

@@ -37,9 +37,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from obverse.errors import InputError
+from obverse.jit import njit
 
 # (dimensions, states) -> parity checks (h0, h1)
 CODES = {

@@ -62,8 +62,9 @@ def models_home() -> Path:
     override = os.environ.get("OBVERSE_ZOO")
     if override:
         return Path(override)
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "obverse" / "models"
+    data = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    # a user without an entry has no home, and ~ stays as it is: then this is a place where nothing is, or can be made
+    return Path(data if os.path.isabs(data) else os.devnull) / "obverse" / "models"
 
 
 def is_folder(name_or_folder: str | Path) -> bool:

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from obverse.coding import TableFamily
 from obverse.data.features import MOST_DIMENSIONS
 from obverse.errors import DamagedError
+from obverse.jit import njit
 from obverse.priors.code_lengths import LARGEST, tables_of
 from obverse.quantization.entropy_constrained import SHIFT_UNIT, SHIFTS
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from obverse.cli.batch import STDIN
 from obverse.cli.console import UsageError, human, out_bytes, progress_bar, say, to_json
 from obverse.cli.console import out as show
 from obverse.cli.options import Force, Json, Metadata, Output, Trust
+from obverse.cli.plan import STDIN
 from obverse.errors import InputError
 
 rates = Group("How much is kept (one of)", sort_key=1)

@@ -46,8 +46,9 @@ from obverse.codecs.flow.networks import (
 from obverse.codecs.flow.recipe import FlowConfig, FlowInputs, FlowRecipe
 from obverse.codecs.flow.train import bits_per_dimension, to_tensor
 from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS
+from obverse.training.checkpoint import reading
 from obverse.training.export import store_trained
-from obverse.training.run import reading, recorded_phases
+from obverse.training.phases import recorded_phases
 from obverse.transforms.exact import ExactConv, quantise_conv
 from obverse.zoo import StoredModel
 

@@ -25,7 +25,8 @@ from obverse.container.files import make_folder
 from obverse.data.patches import image_files, open_rgb
 from obverse.errors import InputError, TrainingError
 from obverse.training.log import log
-from obverse.training.run import Run, check_device, follow, record_phase
+from obverse.training.phases import record_phase
+from obverse.training.run import Run, check_device, follow
 from obverse.training.schedule import warm_up_stay_fall
 
 SIDE = 32

@@ -22,9 +22,10 @@ from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageReci
 from obverse.codecs.image.scales import SCALES, scale
 from obverse.coding import TableFamily
 from obverse.data.patches import central_crop, open_rgb, split_sets
+from obverse.training.checkpoint import reading
 from obverse.training.export import store_trained
 from obverse.training.log import log
-from obverse.training.run import reading, recorded_phases
+from obverse.training.phases import recorded_phases
 
 TABLE_PRECISION = 24
 MAX_BYTES = 8_000_000

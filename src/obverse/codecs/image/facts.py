@@ -12,4 +12,4 @@ def facts(file: Mapping[str, Any]) -> dict[str, str]:
     """file: what `obverse.container.describe` returns of it."""
     (height, width), level = file["shape"], int(file["config"][0])
     colour = {1: "gray", 3: "colour"}[file["config"][1]]
-    return {"quality": f"{1 + level / 20:g}, {colour}", "rate": rate(file, height * width, "pixel")}
+    return {"quality": f"{1 + level / 20:g}", "pixels": colour, "rate": rate(file, height * width, "pixel")}

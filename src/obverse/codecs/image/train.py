@@ -24,7 +24,8 @@ from obverse.codecs.image.warm_start import warm_start
 from obverse.container.files import make_folder
 from obverse.data.patches import PatchSampler, central_crop, open_rgb, split_sets
 from obverse.training.log import log
-from obverse.training.run import Run, check_device, follow, record_phase
+from obverse.training.phases import record_phase
+from obverse.training.run import Run, check_device, follow
 from obverse.training.schedule import warm_up_stay_fall
 from obverse.zoo import StoredModel, stored_model
 

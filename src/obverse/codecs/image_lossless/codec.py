@@ -11,7 +11,6 @@ stripe is a file with named sections, of several a stream of items with an index
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +30,7 @@ from obverse.container.source import SourceLike
 from obverse.data.images import Photo, photo_of
 from obverse.errors import DamagedError, InputError
 from obverse.method import Method
+from obverse.threads import available_threads
 
 if TYPE_CHECKING:
     from obverse.codecs.image_lossless.raster import RasterModel
@@ -287,7 +287,7 @@ def _in_threads(work: Callable[[int], Any], numbers: Iterable[int], threads: int
     numbers = list(numbers)
     if len(numbers) == 1:
         return [work(numbers[0])]
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, threads, len(numbers))) as pool:
+    with ThreadPoolExecutor(min(available_threads(), threads, len(numbers))) as pool:
         try:
             return list(pool.map(work, numbers))
         except BaseException:

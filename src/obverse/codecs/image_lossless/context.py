@@ -23,7 +23,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from obverse.jit import njit
 
 TOP, SIDE = 2, 3  # rows above and columns beside the picture that neighbours reach into
 BLOCK = 16  # pixels along each side of a block of normal equations

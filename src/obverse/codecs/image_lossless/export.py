@@ -25,7 +25,7 @@ from obverse.data.patches import image_files, open_rgb, split_files
 from obverse.errors import TrainingError
 from obverse.training.export import store_trained
 from obverse.training.log import log
-from obverse.training.run import recorded_phases
+from obverse.training.phases import recorded_phases
 from obverse.zoo import StoredModel
 
 MAX_BYTES = 4_000_000

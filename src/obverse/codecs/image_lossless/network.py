@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from obverse.codecs.image_lossless.context import LARGEST_FEATURE, inline
 from obverse.errors import ExportError
+from obverse.jit import njit
 
 X_UNIT = 32  # features count in 1/32
 W_BITS = 10  # weights count in 2**-10

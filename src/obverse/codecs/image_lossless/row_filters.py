@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from obverse.jit import njit
 
 NONE, SUB, UP, AVERAGE, PAETH = range(5)
 

@@ -31,7 +31,8 @@ from obverse.container.files import make_folder
 from obverse.data.patches import image_files, open_rgb, split_files
 from obverse.errors import TrainingError
 from obverse.training.log import log
-from obverse.training.run import Run, check_device, follow, record_phase
+from obverse.training.phases import record_phase
+from obverse.training.run import Run, check_device, follow
 from obverse.training.schedule import half_cosine
 
 KINDS = (("green", 3, 0), ("red", 3, 1), ("blue", 3, 2), ("gray", 1, 0))  # name, channels, which of them

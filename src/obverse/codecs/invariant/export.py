@@ -16,8 +16,9 @@ from obverse.codecs.invariant.recipe import InvariantConfig, InvariantInputs, In
 from obverse.codecs.invariant.sources import Source, read_sources
 from obverse.codecs.invariant.train import validate
 from obverse.errors import InputError
+from obverse.training.checkpoint import reading
 from obverse.training.export import store_trained
-from obverse.training.run import reading, recorded_phases
+from obverse.training.phases import recorded_phases
 from obverse.zoo import StoredModel
 
 MAX_BYTES = 16_000_000

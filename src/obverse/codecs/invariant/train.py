@@ -32,7 +32,8 @@ from obverse.codecs.invariant.sources import Source, read_sources
 from obverse.container.files import make_folder
 from obverse.errors import TrainingError
 from obverse.quantization.rounding import straight_through, with_noise
-from obverse.training.run import Run, check_device, record_phase
+from obverse.training.phases import record_phase
+from obverse.training.run import Run, check_device
 from obverse.training.schedule import warm_up_and_fall
 
 CLUSTER_STEPS = 5.0  # learning rate of clusters, times that of the networks

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from obverse.errors import InputError
+from obverse.jit import njit
 
 MOST_CONTEXTS = 16
 GAIN, FADE = 7, 4  # powers of 2

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from obverse.codecs.plug_and_play.activity import Contexts, grown
 from obverse.codecs.plug_and_play.point_grid import (
@@ -33,6 +32,7 @@ from obverse.codecs.plug_and_play.point_grid import (
 )
 from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.errors import InputError
+from obverse.jit import njit
 
 DEPTH = 12
 BROAD = 0.5  # weight of the uniform part of an empirical prior

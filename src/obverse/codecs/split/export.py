@@ -15,7 +15,7 @@ from obverse.codecs.split.networks import folded_server
 from obverse.codecs.split.recipe import SplitInputs
 from obverse.codecs.split.train import load_checkpoint, validate
 from obverse.training.export import store_trained
-from obverse.training.run import recorded_phases
+from obverse.training.phases import recorded_phases
 from obverse.zoo import StoredModel
 
 MAX_BYTES = 16_000_000

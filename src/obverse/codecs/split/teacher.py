@@ -23,7 +23,9 @@ from obverse.codecs.split.resnet import ResNet, folded
 from obverse.codecs.split.sizes import ResNetConfig
 from obverse.container.files import make_folder
 from obverse.errors import TrainingError
-from obverse.training.run import Run, check_device, reading, record_phase
+from obverse.training.checkpoint import reading
+from obverse.training.phases import record_phase
+from obverse.training.run import Run, check_device
 from obverse.training.schedule import half_cosine
 
 

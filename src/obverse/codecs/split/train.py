@@ -39,7 +39,9 @@ from obverse.codecs.split.teacher import check_images, load_teacher, train_teach
 from obverse.container.files import make_folder
 from obverse.errors import TrainingError
 from obverse.quantization.rounding import with_noise
-from obverse.training.run import Run, check_device, reading, record_phase
+from obverse.training.checkpoint import reading
+from obverse.training.phases import record_phase
+from obverse.training.run import Run, check_device
 from obverse.training.schedule import warm_up_and_fall
 
 DENSITY_PACE = 5.0

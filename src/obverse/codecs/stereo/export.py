@@ -20,8 +20,9 @@ from obverse.codecs.stereo.fusion import StereoFusion
 from obverse.codecs.stereo.pairs import other_camera, pair_files, read_pair
 from obverse.codecs.stereo.recipe import StereoConfig, StereoInputs
 from obverse.errors import ExportError
+from obverse.training.checkpoint import reading
 from obverse.training.export import store_trained
-from obverse.training.run import reading, recorded_phases
+from obverse.training.phases import recorded_phases
 from obverse.zoo import StoredModel
 
 MAX_BYTES = 4_000_000

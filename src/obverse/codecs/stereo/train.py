@@ -35,7 +35,8 @@ from obverse.codecs.stereo.recipe import CELL, StereoConfig, StereoInputs, Stere
 from obverse.container.files import make_folder
 from obverse.errors import InputError
 from obverse.training.log import log
-from obverse.training.run import Run, check_device, follow, record_phase
+from obverse.training.phases import record_phase
+from obverse.training.run import Run, check_device, follow
 from obverse.training.schedule import warm_up_stay_fall
 from obverse.transforms.blocks import space_to_depth
 

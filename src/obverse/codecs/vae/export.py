@@ -27,8 +27,9 @@ from obverse.codecs.vae.train import (
 )
 from obverse.data.image_sets import Bytes
 from obverse.errors import InputError
+from obverse.training.checkpoint import reading
 from obverse.training.export import store_trained
-from obverse.training.run import reading, recorded_phases
+from obverse.training.phases import recorded_phases
 from obverse.zoo import StoredModel
 
 MAX_BYTES = 4_000_000

@@ -27,7 +27,8 @@ from obverse.container.files import make_folder
 from obverse.data.image_sets import Bytes, read_image_set
 from obverse.errors import TrainingError, UnsupportedInputError
 from obverse.training.log import log
-from obverse.training.run import Run, check_device, follow, record_phase
+from obverse.training.phases import record_phase
+from obverse.training.run import Run, check_device, follow
 
 
 def learning_rate(recipe: VaeRecipe, step: int) -> float:

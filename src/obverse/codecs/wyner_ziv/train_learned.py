@@ -41,7 +41,8 @@ from obverse.quantization.nested_lattice import (
     nested_labels,
     slope_at,
 )
-from obverse.training.run import Draws, Run, Same, Unvalidated
+from obverse.training.checkpoint import Draws, Same
+from obverse.training.run import Run, Unvalidated
 from obverse.training.schedule import half_cosine
 
 EXACT_INDICES = 1024  # above, the expectation over u is sampled

@@ -27,8 +27,9 @@ from obverse.container import write
 from obverse.container.files import make_folder
 from obverse.errors import InputError, TrainingError, UnrecoverableBlockError
 from obverse.quantization.trellis import STATES, Trellis
+from obverse.training.checkpoint import Draws, Same
 from obverse.training.log import log
-from obverse.training.run import Draws, Run, Same, Unvalidated
+from obverse.training.run import Run, Unvalidated
 from obverse.training.schedule import half_cosine
 from obverse.zoo import StoredModel, store_model
 
