@@ -25,7 +25,8 @@ PUBLIC = {
         discretise_pair gaussian_conditional_variance gaussian_distortion gaussian_rate_bits gaussian_rdp_rate_bits
         gaussian_vector_rate_bits gaussian_wyner_ziv_rate_bits grid_rate_bits grid_rd hamming joint_density_of
         laplace_rate_bits limit_of_pairs limit_of_scalars parallel_gaussians_rate_bits plot_curves point_at_distortion
-        rate_distortion_curve squared_error wasserstein_gd water_level wyner_ziv wyner_ziv_auxiliary wyner_ziv_squared_error
+        rate_distortion_curve squared_error wasserstein_gd water_level wyner_ziv wyner_ziv_auxiliary
+        wyner_ziv_squared_error
     """,
 }
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:  # NumPy and matplotlib are loaded when the command runs
 
     from obverse.theory import Measured, RateDistortionCurve
 
-ROUNDING_BITS = 0.005  # by which a point may lie below a limit without a word: curves are drawn through points
+ROUNDING_BITS = (
+    0.005  # by which a point may lie below a limit without a word: curves are drawn through points
+)
 
 sources = Group("Source (one of)", sort_key=1)
 

@@ -107,7 +107,7 @@ class ConditionalDensity:
         """(len(y), points) P(x in the cell around each point of an even grid | y); what is beyond is in the last."""
         edges = (grid[1:] + grid[:-1]) / 2
 
-        def of(mixture: Mixture, _: Array, zero: Array) -> Array:
+        def of(mixture: Mixture, _: npt.NDArray[np.bool_], zero: Array) -> Array:
             inner = mixture.cumulative(edges, zero)
             ones = np.ones((len(zero), 1))
             return np.maximum(np.diff(np.concatenate([0 * ones, inner, ones], 1), axis=1), 0)
@@ -118,15 +118,13 @@ class ConditionalDensity:
         """What `of` says of each part of the samples that shares a mixture."""
         if self.symbols is None:
             return of(self.mixtures[0], np.ones(len(y), np.bool_), y)
-        out: Array | None = None
-        for symbol, mixture in zip(self.symbols, self.mixtures, strict=True):
-            part = y == symbol
-            if part.any():
-                found = of(mixture, part, np.zeros(int(part.sum())))
-                if out is None:
-                    out = np.empty((len(y), *found.shape[1:]))
-                out[part] = found
-        assert out is not None
+        places = [np.flatnonzero(y == symbol) for symbol in self.symbols]
+        parts = [
+            of(mixture, y == symbol, np.zeros(len(place)))
+            for symbol, mixture, place in zip(self.symbols, self.mixtures, places, strict=True)
+        ]
+        out = np.concatenate(parts)
+        out[np.concatenate(places)] = out.copy()
         return out
 
 
@@ -169,11 +167,9 @@ def _fit(x: Array, y: Array, alone: bool, seed: int) -> tuple[Mixture, bool]:
             break
         parts = _split(parts, alone, rng)
     best = tried[int(np.argmax(means))][1]
-    for parts, scores in tried:  # the smallest whose loss is chance
-        loss = best - scores
-        if loss.mean() <= loss.std() / math.sqrt(len(loss)):
-            break
-    parts = _em(x, y, parts, floors, alone)  # now with all samples
+    # the smallest whose loss is chance, now with all samples
+    parts = next(p for p, s in tried if (best - s).mean() <= (best - s).std() / math.sqrt(count))
+    parts = _em(x, y, parts, floors, alone)
     return Mixture(*parts), len(parts[0]) == 1
 
 
@@ -227,9 +223,7 @@ def _split(parts: Parts, alone: bool, rng: np.random.Generator) -> Parts:
             along = 1.0 if alone else max(float(left[0, 0]), 1e-12 * y_variance)
             line = 0.0 if alone else left[0, 1] / along
             width = max(float(left[1, 1] - line**2 * along * (not alone)), 1e-6 * variance)
-            made.append(
-                (log_weight - math.log(2), y_mean + away[0], along, x_mean + away[1], line, width)
-            )
+            made.append((log_weight - math.log(2), y_mean + away[0], along, x_mean + away[1], line, width))
     columns = [np.array(column, np.float64) for column in zip(*made, strict=True)]
     return columns[0], columns[1], columns[2], columns[3], columns[4], columns[5]
 

@@ -5,8 +5,8 @@
               └─► kept out ──► rate E log q(u|x) / r(u|y), distortion E d(x, x̂)  from above
                            └─► what p(x|y) misses of them ──► R_{X|Y}(D) less it  from below
 
-From above: whatever r is, I(X; U | Y) <= E log q(u|x) / r(u|y), so the mean over samples that nothing was fitted to is a
-rate that codes of long blocks achieve, but for the error of a mean. From below there is no proof: no finite number of
+From above: whatever r is, I(X; U | Y) <= E log q(u|x) / r(u|y), so the mean over samples that nothing was fitted to is
+a rate that codes of long blocks achieve, but for the error of a mean. From below there is no proof: no finite number of
 samples excludes structure that is finer than all of them. The bound from below is that of the fitted p(x|y), less the
 divergence that samples kept out show (their P(X <= x | y) must be uniform and independent of y), less two standard
 errors.

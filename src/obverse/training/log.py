@@ -3,9 +3,36 @@
 from __future__ import annotations
 
 import sys
+import time
 
 
 def log(message: str) -> None:
     """A line on stderr, at once."""
     sys.stderr.write(message + "\n")
     sys.stderr.flush()
+
+
+class Paced:
+    """Tells how far long work is, a line every few seconds: what a function takes as its `progress`.
+
+    Args:
+        what: what is done.
+        seconds: between lines.
+    """
+
+    def __init__(self, what: str, seconds: float = 10.0):
+        self.what, self.seconds = what, seconds
+        self._started = self._told = time.monotonic()
+
+    def __call__(self, share: float) -> None:
+        """After a part of the work.
+
+        Args:
+            share: of the whole that is done, 0 to 1.
+        """
+        now = time.monotonic()
+        if now - self._told < self.seconds or not share > 0:
+            return
+        self._told = now
+        left = (now - self._started) * (1 - share) / share / 60
+        log(f"{self.what}: {share:.0%}, {left:.1f} min left")
