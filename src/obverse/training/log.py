@@ -12,6 +12,9 @@ def log(message: str) -> None:
     sys.stderr.flush()
 
 
+EARLY = 0.03  # share of the work up to which nobody can say how long the rest takes
+
+
 class Paced:
     """Tells how far long work is, a line every few seconds: what a function takes as its `progress`.
 
@@ -35,4 +38,4 @@ class Paced:
             return
         self._told = now
         left = (now - self._started) * (1 - share) / share / 60
-        log(f"{self.what}: {share:.0%}, {left:.1f} min left")
+        log(f"{self.what}: {share:.0%}" + (f", {left:.1f} min left" if share > EARLY else ""))

@@ -36,6 +36,8 @@ from obverse.zoo import StoredModel, store_model
 FEWEST = 10_000  # pairs
 DESIGN = 12 * BLOCK  # pairs at most that the Slepian-Wolf code is designed on
 LARGEST_ALPHABET = 4_096
+MOST_ALIKE = 0.9  # of the samples of x may have one value
+FILE = 16 * BLOCK  # samples of the file whose rate is said first, and whose rate is asked for
 MOST_DESIGNS = 6  # of the Slepian-Wolf code, until the rate is met
 NEAR, MET = 0.004, 0.01  # of the rate: how near is near enough to stop, and what is said to be met
 LENGTHS = (1_024, 4_096, 16_384, 65_536)  # samples of files whose rates the card says
@@ -61,6 +63,13 @@ def check_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise InputError("y has no columns: give side information, or code x alone")
     if x.min() == x.max():
         raise InputError("x is constant: there is nothing to code")
+    common, counts = np.unique(x, return_counts=True)
+    share = float(counts.max() / len(x))
+    if share > MOST_ALIKE:
+        raise InputError(
+            f"x is {common[counts.argmax()]:g} in {share:.2%} of the pairs: this code is for x with a density given y, "
+            "and takes half a bit a sample at least; use wyner-ziv, or code which samples differ, and those alone"
+        )
     for name, values in (("x", x), ("y", y)):
         if not (np.abs(values).max() < LARGEST and (name == "y" or np.ptp(values) > 1 / LARGEST)):
             raise InputError(
@@ -231,7 +240,7 @@ def design(
             labels, known.log_q, known.alphabet, recipe.failure, recipe.block, recipe.lists, recipe.seed,
             Paced("Slepian-Wolf code"),
         )  # fmt: skip
-        rate = rate_of(code, trellis, recipe.block)
+        rate = rate_of(code, trellis, FILE)
         planes = ", ".join(f"{plane.entropy:.4f} + {plane.gap(recipe.block):.4f}" for plane in code.planes)
         log(f"{rate:.4f} bits a sample, planes of {planes}")
         tried.append((math.log(step), rate - recipe.rate, known, code))
@@ -274,11 +283,11 @@ def fit(inputs: PairInputs, out: Path, recipe: TrellisRecipe) -> dict[str, objec
 def measure(
     codec: WynerZivTrellisCodec, x: np.ndarray, y: np.ndarray, prior: MixturePrior
 ) -> dict[str, float]:
-    """From a file of whole blocks of held-out pairs: its samples, rate in bits a sample, mean squared error, and how
-    far the rate lies above the conditional Shannon lower bound h(X|Y) - 1/2 log2(2 pi e D), with h(X|Y) as p(x|y)
-    estimates it; and the rates of files of other lengths.
+    """The rate of a file of 16 blocks in bits a sample, and those of shorter ones; from whole blocks of held-out pairs,
+    decoded, the mean squared error, and how far the first rate lies above the conditional Shannon lower bound
+    h(X|Y) - 1/2 log2(2 pi e D), with h(X|Y) as p(x|y) estimates it.
 
-    Pairs that fill no block are repeated until they do: a block that is not full costs nearly as much as a full one.
+    Pairs that fill no file are repeated until they do: the rate of a file depends on nothing but its length.
     """
     block = codec.code.block
     chosen = np.resize(np.arange(len(x)), max(block, len(x) // block * block))
@@ -286,13 +295,15 @@ def measure(
     entropy = float(nats(prior(torch.from_numpy(y).float()), torch.from_numpy(x).float()).mean()) / math.log(
         2
     )
-    container = codec.encode(x)
-    rate = len(write(container)) * 8 / len(x)
-    facts = {"samples": float(len(x)), "rate_bits": rate}
+
+    def rate(n: int) -> float:
+        return len(write(codec.encode(np.resize(x, n)))) * 8 / n
+
+    facts = {"rate_bits": rate(FILE)}
     try:
-        error = float(np.mean((codec.decode(container, side_info=y) - x) ** 2))
-        bound = entropy - 0.5 * math.log2(2 * math.pi * math.e * max(error, 1e-300))
-        above = rate - bound
+        error = float(np.mean((codec.decode(codec.encode(x), side_info=y) - x) ** 2))
+        bound = max(entropy - 0.5 * math.log2(2 * math.pi * math.e * max(error, 1e-300)), 0.0)
+        above = facts["rate_bits"] - bound
         facts |= {
             "mse": error,
             "shannon_bound_bits": bound,
@@ -301,11 +312,7 @@ def measure(
         }
     except UnrecoverableBlockError:  # as rare as the recipe allows
         pass
-    lengths = {n for n in LENGTHS if n < block} | {block}
-    return facts | {
-        f"rate_bits_of_{n}_samples": len(write(codec.encode(np.resize(x, n)))) * 8 / n
-        for n in sorted(lengths)
-    }
+    return facts | {f"rate_bits_of_{n}_samples": rate(n) for n in LENGTHS}
 
 
 def card(facts: dict[str, float], recipe: TrellisRecipe, model: StoredModel) -> str:
@@ -316,13 +323,13 @@ def card(facts: dict[str, float], recipe: TrellisRecipe, model: StoredModel) -> 
         f"Wyner-Ziv coding of scalars: a trellis of {recipe.states} states, Slepian-Wolf code, p(x|y)",
         f"learned from pairs ({recipe.components} Gaussians, hidden width {recipe.hidden}).",
         "",
-        f"Measured from a file of the pairs kept out, in whole blocks of {recipe.block:,} samples:",
+        f"Measured from files of the pairs kept out, in blocks of {recipe.block:,} samples:",
         "",
         *[f"- {name}: {value:.6g}" for name, value in facts.items()],
         "",
-        "The rate is that of whole blocks; shorter files cost more a sample, as said. shannon_bound_bits: the",
-        "conditional Shannon lower bound h(X|Y) - 1/2 log2(2 pi e D), with h(X|Y) as p(x|y) has it: no code of less rate has this",
-        "error. The limit itself may lie above it, and far from Gaussian it does.",
+        f"rate_bits is of a file of {FILE:,} samples; shorter ones cost more a sample, as said. shannon_bound_bits:",
+        "the conditional Shannon lower bound h(X|Y) - 1/2 log2(2 pi e D), with h(X|Y) as p(x|y) has it: no code of",
+        "less rate has this error. The limit itself may lie above it, and far from Gaussian it does.",
         "",
     ]
     return "\n".join(lines)
