@@ -55,12 +55,12 @@ def test_mixture_learns_what_no_line_can_tell(tmp_path):
 
 @pytest.mark.parametrize("rate", [0.9, 2.0])
 def test_rate_asked_for_and_rate_said_are_those_of_files(tmp_path, rate):
-    """From 40,000 pairs, fewer than a block of a code of usual length takes from a tenth."""
+    """From 40,000 pairs, of which a tenth would fill no block of the usual length."""
     rng = np.random.default_rng(3)
     n = 60_000
     y = rng.integers(0, 3, n)
     x = y + np.where(rng.random(n) < 0.5, 0.1, 0.4) * rng.normal(size=n)
-    recipe = TrellisRecipe(**{**SMALL.__dict__, "rate": rate})
+    recipe = TrellisRecipe(**{**SMALL.__dict__, "rate": rate, "block": 1024, "lists": 2, "steps": 300})
     codec = WynerZivTrellisCodec(train(x[:40_000], y[:40_000], tmp_path / "mixture", recipe))
     said = dict(re.findall(r"- (\w+): ([-\d.]+)", (tmp_path / "mixture" / "card.md").read_text()))
     x, y = x[40_000:], y[40_000:]
@@ -75,7 +75,7 @@ def test_rate_asked_for_and_rate_said_are_those_of_files(tmp_path, rate):
             bits_of_file(samples), rel=1e-4
         )
     error = np.mean((codec.decode(codec.encode(x[:16_384]), side_info=y[:16_384]) - x[:16_384]) ** 2)
-    assert error < 0.045  # of 0.085 without any bits
+    assert error < 0.07  # of 0.085 without any bits; the blocks of this test are short
     assert error == pytest.approx(float(said["mse"]), rel=0.1)
 
 
