@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,10 @@ def test_the_learned_codec_from_pairs_to_files_and_back(folder, capsys):
         and "limit_bits: 1/2 log2(variance of x given y / mse), the Wyner-Ziv limit" in card
     )
     assert "limit_bits: 1/2 log2(variance of x given y / mse)" in shown.err
+    said = float(re.search(r"file_bits: ([\d.]+)", shown.err)[1])
+    np.save("long.npy", np.resize(np.load("pairs.npz")["x"], 65_536))
+    assert run(["compress", "--codec", "mine", "long.npy"]) == 0
+    assert said == pytest.approx(8 * (folder / "long.obv").stat().st_size / 65_536, rel=0.01)
     assert run(["compress", "--codec", "mine", "x.npy"]) == 0
     assert (folder / "x.obv").stat().st_size < 1400
     assert run(["decompress", "x.obv", "--side-info", "y.npy", "--model", "mine", "-o", "back.npy"]) == 0

@@ -22,6 +22,7 @@ from obverse.codecs.wyner_ziv.labels import Labels
 from obverse.codecs.wyner_ziv.mixture import MixturePrior, nats
 from obverse.codecs.wyner_ziv.recipe import PairInputs, TrellisRecipe
 from obverse.codecs.wyner_ziv.trellis import WynerZivTrellisCodec
+from obverse.coding.plane_design import Progress
 from obverse.coding.planes import conditional_bits
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import write
@@ -41,6 +42,7 @@ FILE = 16 * BLOCK  # samples of the file whose rate is said first, and whose rat
 MOST_DESIGNS = 6  # of the Slepian-Wolf code, until the rate is met
 NEAR, MET = 0.004, 0.01  # of the rate: how near is near enough to stop, and what is said to be met
 LENGTHS = (1_024, 4_096, 16_384, 65_536)  # samples of files whose rates the card says
+HALVINGS = 14  # of the range of steps, from 10 to a millionth of the spread of x
 LARGEST = 1e12  # |x|, |y|, and one over the range of x: networks compute in single precision
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # weights, means, scales of mixtures, each (n, components)
@@ -145,11 +147,14 @@ def quantised(x: np.ndarray, mixture: Arrays, step: float, trellis: Trellis) -> 
     return points // trellis.modulus % alphabet, known
 
 
-def step_for(rate_bits: float, x: np.ndarray, mixture: Arrays, trellis: Trellis, block: int) -> float:
+def step_for(
+    rate_bits: float, x: np.ndarray, mixture: Arrays, trellis: Trellis, block: int, progress: Progress
+) -> float:
     """The step at which raw branches, the labels' entropies and a usual loss of their codes make rate_bits."""
     spread = float(np.std(x))
     low, high = math.log(1e-6 * spread), math.log(10 * spread)
-    for _ in range(14):
+    for halving in range(HALVINGS):
+        progress(halving / HALVINGS)
         step = math.exp((low + high) / 2)
         try:
             labels, known = quantised(x, mixture, step, trellis)
@@ -171,12 +176,13 @@ def best_trellis(recipe: TrellisRecipe, x: np.ndarray, mixture: Arrays) -> tuple
     """The trellis, of one or two dimensions, that is expected to have the smaller error at the rate asked for, and
     its step. Candidates are compared with few states, since those differ in time but hardly in order."""
     found = []
+    log("choosing the trellis and its step")
     for dimensions in (1, 2):
+        tell = Paced(f"trellis in {dimensions} dimension{'s' * (dimensions > 1)}")
         if recipe.rate > 1 / dimensions + 0.05:
-            step = step_for(
-                recipe.rate, x, mixture, Trellis.of(min(recipe.states, 256), dimensions), recipe.block
-            )
-            error = quantised(x, mixture, step, Trellis.of(min(recipe.states, 256), dimensions))[1].noise
+            trellis = Trellis.of(min(recipe.states, 256), dimensions)
+            step = step_for(recipe.rate, x, mixture, trellis, recipe.block, tell)
+            error = quantised(x, mixture, step, trellis)[1].noise
             found.append((error, dimensions, step))
     _, dimensions, step = min(found)
     return Trellis.of(recipe.states, dimensions), step
