@@ -229,3 +229,11 @@ def test_densities_on_a_grid_are_probabilities() -> None:
     grid, joint = joint_density_of(*magnitude(5000, np.random.default_rng(0)), 200, 60)
     assert joint.shape[0] == len(grid) <= 200 and joint.shape[1] <= 60
     assert joint.sum() == pytest.approx(1) and (joint >= 0).all() and (joint.sum(1) > 0).all()
+
+
+def test_a_curve_through_a_distortion_has_points_on_both_sides_of_it() -> None:
+    x, y = magnitude(5000, np.random.default_rng(0))
+    found = limit_of_pairs(x, y, distortions=[0.05], through=0.05, around=False)
+    distortions = found.curve.distortion
+    assert distortions[0] < 0.05 < distortions[-1]
+    assert np.abs(np.log(distortions / 0.05)).min() < 0.3

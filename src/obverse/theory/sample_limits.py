@@ -18,7 +18,7 @@ the limit of small distortions, and Shannon's lower bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,8 @@ POINTS, SIDE_POINTS, ALONE_POINTS = 360, 160, 800
 TOLERANCE_BITS = 2e-5  # that twenty steps of the alternation gain, below which it ends
 SURE = 2.0  # standard errors
 FINEST = 2.0  # grid steps that the root of a squared error must have
+CLOSE = 1.1  # ratio of distortions, or of slopes, that are near each other
+MOST_TOWARDS = 8
 CHUNK = 4_000  # samples held at once
 SQUARES = ((64, 1), (16, 4), (8, 8), (4, 16), (16, 16), (32, 32))  # cells in which a divergence is looked for
 
@@ -87,6 +89,7 @@ def limit_of_pairs(
     y: npt.ArrayLike,
     rates_bits: Sequence[float] = RATES_BITS,
     distortions: Sequence[float] | None = None,
+    through: float | None = None,
     around: bool = True,
     progress: Progress = lambda: None,
     seed: int = 0,
@@ -97,7 +100,8 @@ def limit_of_pairs(
         x: (n,) scalars.
         y: (n,) side information: scalars, or at most 64 symbols, each many times.
         rates_bits: rates that a Gaussian of the same variance given y would have at the points of the curve.
-        distortions: the points' mean squared errors (about) in place of that.
+        distortions: the mean squared errors that a Gaussian would have at the points, in place of that.
+        through: a mean squared error that is to be near a point, and between two: more points are computed until it is.
         around: whether to compute the curves beside it, `both_ends` and `without`, on the grid as well.
         progress: called after each point.
         seed: of the split of the samples.
@@ -114,8 +118,13 @@ def limit_of_pairs(
     residual = float(joint.sum(1) @ grid**2 - p_y @ ((grid @ joint) / p_y) ** 2)
     levels = distortions or [residual * 2.0 ** (-2 * rate) for rate in rates_bits]
     d = squared_error(grid, grid)
-    curve, bracket, both_ends, without = [], [], [], []
-    for level in levels:
+    curve: list[RateDistortionPoint] = []
+    bracket: list[RateDistortionPoint] = []
+    both_ends: list[RateDistortionPoint] = []
+    without: list[RateDistortionPoint] = []
+
+    def add(level: float) -> None:
+        """The points at the slope that a Gaussian has at this distortion."""
         slope = 1 / (2 * level)
         if level > (FINEST * step) ** 2:
             solved = wyner_ziv_squared_error(grid, joint, slope, tolerance_bits=TOLERANCE_BITS, bound=False)
@@ -129,10 +138,16 @@ def limit_of_pairs(
         else:
             error, rate, spread = _tested_gaussian(found, level, residual, seed)
             least = -math.inf
-            curve.append(RateDistortionPoint(1 / (2 * error), error, max(rate, 0.0), math.nan))
             slope = 1 / (2 * error)
+            curve.append(RateDistortionPoint(slope, error, max(rate, 0.0), math.nan))
         bracket.append(_bracketed(found, slope, error, rate, spread, least))
         progress()
+
+    for level in levels:
+        add(level)
+    if through is not None:
+        for level in _towards(through, levels, curve):
+            add(level)
     return SampleLimit(
         RateDistortionCurve.through("Wyner-Ziv R(D)", curve),
         RateDistortionCurve.through("bracket of Wyner-Ziv R(D)", bracket),
@@ -197,6 +212,28 @@ def limit_of_scalars(
         found.density.gaussian,
         float(a.var()),
     )
+
+
+def _towards(wanted: float, levels: Sequence[float], curve: list[RateDistortionPoint]) -> Iterator[float]:
+    """Levels whose points come closer to a distortion, as `curve` grows by each."""
+    lowest, highest = min(levels), max(levels)
+    for _ in range(MOST_TOWARDS):
+        errors = sorted((p.distortion, p.slope_nats) for p in curve)
+        if errors[0][0] > wanted:
+            lowest /= 2
+            yield lowest
+        elif errors[-1][0] < wanted:
+            highest *= 2
+            if not errors[-1][1] * wanted > 1e-3:  # at rate 0: no slope has a greater distortion
+                return
+            yield highest
+        else:
+            above = next(k for k, (error, _) in enumerate(errors) if error >= wanted)
+            (low, steep), (high, flat) = errors[max(above - 1, 0)], errors[above]
+            if min(wanted / low, high / wanted) < CLOSE or steep / flat < CLOSE:
+                return
+            share = math.log(wanted / low) / math.log(high / low)
+            yield 1 / (2 * steep ** (1 - share) * flat**share)
 
 
 def _fitted(x: Array, y: Array, symbols: Array | None, seed: int, alone: bool = False) -> _Fitted:

@@ -17,7 +17,6 @@ from obverse.theory import gaussian_wyner_ziv_rate_bits, limit_of_pairs
 from obverse.theory.densities import thinned
 
 MOST_PAIRS = 60_000  # that a limit is estimated from
-NEAR = (0.8, 1.0, 1.25)  # squared errors at which it is computed, as parts of the one that was measured
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def gap_of(
 
 def _of_scalars(x: np.ndarray, y: np.ndarray, mse: float, ideal_bits: float, file_bits: float) -> Gap:
     x, y = thinned(x, y, most=MOST_PAIRS)
-    limit = limit_of_pairs(x, y, distortions=[part * mse for part in NEAR], around=False)
+    limit = limit_of_pairs(x, y, distortions=[mse], through=mse, around=False)
     linear = limit.gaussian and len(np.unique(y)) > 2
     if linear:
         design = np.stack([np.ones(len(x)), y], 1)
