@@ -20,13 +20,14 @@ PUBLIC = {
         exit_codes
     """,
     "obverse.theory": """
-        Banana BlahutArimoto Measured RateDistortionCurve RateDistortionPoint WassersteinEstimate WynerZiv
+        Banana BlahutArimoto Measured RateDistortionCurve RateDistortionPoint SampleLimit WassersteinEstimate WynerZiv
         absolute_error bernoulli_rate_bits binary_entropy_bits binary_wyner_ziv_critical binary_wyner_ziv_rate_bits
         blahut_arimoto conditional_blahut_arimoto conditional_curve curve_at_slopes density_of discretise
         discretise_pair gaussian_conditional_variance gaussian_distortion gaussian_rate_bits gaussian_rdp_rate_bits
         gaussian_vector_rate_bits gaussian_wyner_ziv_rate_bits grid_rate_bits grid_rd hamming joint_density_of
-        laplace_rate_bits parallel_gaussians_rate_bits plot_curves point_at_distortion rate_distortion_curve
-        squared_error wasserstein_gd water_level wyner_ziv wyner_ziv_auxiliary wyner_ziv_squared_error
+        laplace_rate_bits limit_of_pairs limit_of_scalars parallel_gaussians_rate_bits plot_curves point_at_distortion
+        rate_distortion_curve squared_error wasserstein_gd water_level wyner_ziv wyner_ziv_auxiliary
+        wyner_ziv_squared_error
     """,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import subprocess
@@ -326,6 +327,27 @@ def test_evaluate(folder: Path, capsys: Capture) -> None:
     assert {row["codec"] for row in results["summary"]} == {"image", "jpeg"}
     assert results["summary"][0]["images"] == 1 and results["summary"][0]["ms_ssim"] is None
     assert files(folder / "report") == ["bd_rates.csv", "images.csv", "rd.png", "summary.csv"]
+
+
+def test_evaluate_says_why_there_is_no_bd_rate(
+    folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from obverse.evaluation import Row
+
+    def measured(*_: object, **__: object) -> list[Row]:
+        rows = []
+        for codec, first in (("image", 25.0), ("jpeg", 60.0)):
+            rows += [
+                Row("a.png", codec, k, 100, 0.1 * 1.5**k, first + 3 * k, math.nan, 0.1, 0.1) for k in range(5)
+            ]
+        return rows
+
+    monkeypatch.setattr("obverse.evaluation.evaluate", measured)
+    save("in/a.png", height=48, width=64)
+    assert run(["evaluate", "in", "--against", "jpeg", "--no-ms-ssim", "--out", "report"]) == 0
+    printed = capsys.readouterr()
+    assert "BD-rate (psnr) of image against jpeg: none" in printed.out and "nan" not in printed.out
+    assert "no quality in common (60.00 to 72.00 dB and 25.00 to 37.00 dB)" in printed.err
 
 
 def test_evaluate_says_what_is_wrong(folder: Path, capsys: Capture) -> None:

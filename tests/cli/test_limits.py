@@ -86,6 +86,15 @@ def test_pairs_of_samples(folder: Path, capsys: Capture, monkeypatch: pytest.Mon
     assert run(["limits", "--samples", "x.npy", "--side-info", "y.npy", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert "estimates" in found["note"]
+    assert [c["name"] for c in found["curves"]] == [
+        "R(D) without side information",
+        "Wyner-Ziv R(D)",
+        "R(D) with y at both ends",
+        "bracket of Wyner-Ziv R(D)",
+    ]
+    for point in found["curves"][3]["points"]:
+        expected = gaussian_wyner_ziv_rate_bits(0.1, point["distortion"])
+        assert point["lower_rate_bits"] <= expected <= point["rate_bits"]
     wyner_ziv = next(c for c in found["curves"] if c["name"] == "Wyner-Ziv R(D)")
     for point in wyner_ziv["points"]:
         expected = gaussian_wyner_ziv_rate_bits(0.1, point["distortion"])
@@ -117,6 +126,36 @@ def test_points_are_measured_against_the_limit(folder: Path, capsys: Capture) ->
     printed = capsys.readouterr()
     assert "mine: 2.5000 bits at distortion 0.0625, +0.5000 bits from R(D)" in printed.err
     assert curves(printed.out)["mine"] == [(0.0625, 2.5)]
+
+
+@pytest.mark.parametrize(
+    "source, possible, impossible",
+    [
+        (["--gaussian", "1"], "2.0", "1.9"),
+        (["--gaussian", "1.1", "--side-info-noise", "0.1"], "0.4", "0.3"),
+        (["--samples", "x.npy", "--side-info", "y.npy"], "0.4", "0.2"),
+        (["--samples", "x.npy"], "2.1", "1.9"),
+    ],
+)
+def test_a_point_where_no_code_can_be_is_warned_of(
+    folder: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    source: list[str],
+    possible: str,
+    impossible: str,
+) -> None:
+    monkeypatch.setattr("obverse.cli.limit_curves.RATES_BITS", (0.3, 1.0, 2.0))
+    distortion = "0.0625"
+    Path("p.csv").write_text(f"label,rate_bits,distortion\ngood,{possible},{distortion}\n")
+    assert run(["limits", *source, "--points", "p.csv"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    Path("p.csv").write_text(f"label,rate_bits,distortion\nbad,{impossible},{distortion}\n")
+    assert run(["limits", *source, "--points", "p.csv"]) == 0
+    assert (
+        f"warning: bad: {float(impossible):.4f} bits at distortion {distortion} lie below"
+        in capsys.readouterr().err
+    )
 
 
 class Rounding(SideInformed):

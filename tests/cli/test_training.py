@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from cyclopts import App
 
+from obverse.cli import run
 from obverse.cli.console import UsageError
 from obverse.cli.training import Trained, export_command, fit_command, train_command
+from obverse.data.patches import image_files
 from obverse.errors import InputError, OutputExistsError, TrainingError
 from obverse.fields import option
 from obverse.method import Method, Training
@@ -251,3 +253,49 @@ def test_what_is_refused_leaves_a_run_as_it_was(folder: Path) -> None:
     with pytest.raises(OutputExistsError, match="--force"):
         app(["run", "--out", "run/model"])
     assert app(["run", "--out", "run/model", "--force"]) == 0
+
+
+# -- what is checked before anything is done ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["1.5", "2.0000001", "-0.5"])
+def test_whole_numbers_are_not_rounded(given, tmp_path, monkeypatch, capsys):
+    """By any command: trainings, options of codecs, and flags that commands have of their own."""
+    monkeypatch.chdir(tmp_path)
+    for words, flag in (
+        (["train", "wyner-ziv-trellis", "--data", "missing.npz", "--out", "m"], "--steps"),
+        (["train", "wyner-ziv", "--data", "missing.npz", "--out", "m"], "--threads"),
+        (["compress", "missing.png", "--codec", "image"], "--effort"),
+    ):
+        assert run([*words, flag, given]) == 2
+        assert f"{flag} must be a whole number, not {given}" in capsys.readouterr().err
+        assert run([*words, flag, "2.0"]) == 3  # which is one; then the file is missing
+        assert "missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("codec", ["wyner-ziv", "wyner-ziv-grid", "wyner-ziv-trellis", "features"])
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_read(codec, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        words = ["train", codec, "--data", str(tmp_path / "missing.npz"), "--out", str(out)]
+        if codec == "invariant":
+            words += ["--labels", str(tmp_path / "missing.npy")]
+        assert run(words) == 30
+        assert "is no folder; write elsewhere" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_data_given_twice_count_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "b").mkdir()
+    given = [Path("a"), tmp_path / "a", Path("b"), Path("a/below/.."), Path("link")]
+    assert ToyInputs(data=given).data == [Path("a"), Path("b")]
+    for name in ("a/1.png", "a/below/2.png", "b/3.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert [p.name for p in image_files([Path("a"), Path("a/below"), Path("b")])] == [
+        "1.png",
+        "2.png",
+        "3.png",
+    ]

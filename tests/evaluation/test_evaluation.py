@@ -287,6 +287,8 @@ def test_bd_rates_of_every_pair():
     assert found["psnr", "image", "jpeg"] == pytest.approx(100 / 9, abs=1e-6)
     assert math.isnan(found["ms_ssim_db", "jpeg", "image"])  # MS-SSIM is the same everywhere: no curve
     assert len(result) == 4
+    notes = {b.metric: b.note for b in result}
+    assert notes["psnr"] == "" and "has 1 (3 points left out" in notes["ms_ssim_db"]
 
 
 def test_bd_rates_stop_at_two_bpp():

@@ -6,9 +6,13 @@ and others. torch is imported by the commands that need it, when they run.
 
 from __future__ import annotations
 
-from cyclopts import App
+from contextlib import suppress
+from typing import get_args
+
+from cyclopts import App, ArgumentCollection
 
 import obverse
+from obverse.cli.console import UsageError
 from obverse.cli.training_help import export_help, train_help
 from obverse.errors import exit_codes
 from obverse.registry import list_methods
@@ -25,8 +29,22 @@ For example:
 
 """
 
+
+def whole_numbers(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuses 1.5 where a whole number belongs, which would be rounded else. Raises UsageError."""
+    for argument in arguments:
+        kinds = {argument.hint, *get_args(argument.hint)}
+        if int not in kinds or float in kinds:
+            continue
+        for token in argument.tokens:
+            with suppress(ValueError):
+                if not float(token.value).is_integer():
+                    raise UsageError(f"{argument.name} must be a whole number, not {token.value}")
+
+
 app = App(
     name="obverse",
+    config=[whole_numbers],
     help=HELP + exit_codes(),
     version=obverse.__version__,
     help_format="markdown",

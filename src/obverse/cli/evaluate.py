@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -167,14 +168,17 @@ def _lossy(
     rows = measure(files, codec, against=peers, ms_ssim=ms_ssim, progress=_progress(), failures=failures)
     _tell(failures)
     paths = write_report(rows, out)
-    rates = [rate for rate in bd_rates(rows) if rate.test == codec]
+    rates = [rate for rate in bd_rates(rows) if rate.test == codec and (ms_ssim or rate.metric == "psnr")]
     if json:
         results: dict[str, list[Any]] = {"summary": summarise(rows), "bd_rates": rates}
         show(to_json({name: [asdict(item) for item in items] for name, items in results.items()}))
     else:
         show(markdown_table(rows))
         for rate in rates:
-            show(f"BD-rate ({rate.metric}) of {rate.test} against {rate.anchor}: {rate.percent:+.1f} %")
+            named = f"BD-rate ({rate.metric}) of {rate.test} against {rate.anchor}"
+            show(f"{named}: none" if math.isnan(rate.percent) else f"{named}: {rate.percent:+.1f} %")
+            if rate.note:
+                say(f"{named}: {rate.note.removeprefix('BD-rate: ')}")
     for path in paths.values():
         say(f"wrote {path}")
 

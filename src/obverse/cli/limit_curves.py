@@ -19,6 +19,10 @@ LABELS = {"mse": "mean squared error", "abs": "mean absolute error", "hamming": 
 RATES_BITS = (0.05, 0.15, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 VECTOR_RATES_BITS = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0)  # particles hold no more: see wasserstein_gd
 PARTICLES = 2000
+BRACKET = (
+    "the bracket's upper end is a rate measured on samples kept out, its lower end holds as far as these samples show "
+    "all that the source has"
+)
 
 
 @dataclass
@@ -29,6 +33,7 @@ class Limits:
     distortion: str
     note: str
     curves: list[RateDistortionCurve] = field(default_factory=list)
+    bracket: RateDistortionCurve | None = None  # one of the curves: the limit lies in it but for chance
 
 
 # -- sources with a formula ---------------------------------------------------------------------------------
@@ -186,57 +191,25 @@ def _of_symbols(source: str, x: np.ndarray, y: np.ndarray | None) -> Limits:
 
 
 def _of_scalars(source: str, x: np.ndarray, distortion: str) -> Limits:
-    import numpy as np
+    from obverse.theory import limit_of_scalars
 
-    from obverse.theory import absolute_error, density_of, squared_error
-
-    grid, p = density_of(x)
-    if distortion == "mse":
-        matrix, greatest = squared_error(grid, grid), float(np.var(x.astype(np.float64)))
-    else:
-        median = float(np.median(x))
-        matrix, greatest = absolute_error(grid, grid), float(np.abs(x.astype(np.float64) - median).mean())
-    note = "an estimate: Blahut-Arimoto on a kernel density of the samples"
-    curve = _blahut_arimoto("R(D)", p, matrix, _levels(greatest, distortion), distortion)
-    return Limits(source, distortion, note, [curve])
+    with progress_bar("R(D)", len(RATES_BITS)) as advance:
+        limit = limit_of_scalars(x, distortion, RATES_BITS, progress=advance)
+    note = "an estimate: Blahut-Arimoto on a mixture of Gaussians fitted to the samples; " + BRACKET
+    return Limits(source, distortion, note, [limit.curve, limit.bracket], limit.bracket)
 
 
 def _of_pairs(source: str, x: np.ndarray, y: np.ndarray, distortion: str) -> Limits:
-    import numpy as np
-
-    from obverse.theory import (
-        conditional_blahut_arimoto,
-        curve_at_slopes,
-        joint_density_of,
-        squared_error,
-        wyner_ziv_squared_error,
-    )
+    from obverse.theory import limit_of_pairs
 
     if distortion == "abs":
         raise UnsupportedInputError("with side information the distortion is mse, or hamming for symbols")
-    grid, joint = joint_density_of(x, y)
-    p_y = joint.sum(0)
-    least = float(joint.sum(1) @ grid**2 - p_y @ ((grid @ joint) / p_y) ** 2)
-    step = float(np.diff(grid).min())
-    slopes = _slopes(np.array([d for d in _levels(least, "mse") if d > step**2]), "mse")
-    d = squared_error(grid, grid)
-    with progress_bar("Wyner-Ziv", 2 * len(slopes)) as advance:
-
-        def decoder_only(slope: float) -> RateDistortionPoint:
-            advance()
-            return wyner_ziv_squared_error(grid, joint, slope, bound=False).point
-
-        def both(slope: float) -> RateDistortionPoint:
-            advance()
-            return conditional_blahut_arimoto(joint, d, slope, 2e-3).point
-
-        curves = [
-            _blahut_arimoto("R(D) without side information", joint.sum(1), d, None, "mse", slopes),
-            curve_at_slopes("Wyner-Ziv R(D)", decoder_only, slopes),
-            curve_at_slopes("R(D) with y at both ends", both, slopes),
-        ]
-    note = "estimates: Blahut-Arimoto on a kernel density of the pairs; Wyner-Ziv is between its curve and the last"
-    return Limits(f"{source} with side information at the decoder", "mse", note, curves)
+    with progress_bar("Wyner-Ziv", len(RATES_BITS)) as advance:
+        limit = limit_of_pairs(x, y, RATES_BITS, progress=advance)
+    curves = [limit.without, limit.curve, limit.both_ends, limit.bracket]
+    note = "estimates: Blahut-Arimoto on a mixture of Gaussians fitted to the pairs; " + BRACKET
+    source = f"{source} with side information at the decoder"
+    return Limits(source, "mse", note, [c for c in curves if c is not None], limit.bracket)
 
 
 def _of_vectors(source: str, x: np.ndarray, sandwich: bool) -> Limits:

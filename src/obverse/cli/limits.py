@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:  # NumPy and matplotlib are loaded when the command runs
     import numpy as np
 
     from obverse.theory import Measured, RateDistortionCurve
+
+ROUNDING_BITS = (
+    0.005  # by which a point may lie below a limit without a word: curves are drawn through points
+)
 
 sources = Group("Source (one of)", sort_key=1)
 
@@ -184,6 +189,10 @@ def _show(found: Limits, measured: list[Measured], folder: Path | None, as_json:
     from obverse.container.files import make_folder, write_atomically
 
     text = _csv(found.curves, measured)
+    for point in measured:
+        sentence = _impossible(found, point)
+        if sentence:
+            say(f"warning: {sentence}")
     if as_json:
         out(to_json(_facts(found, measured)))
     else:
@@ -212,10 +221,32 @@ def _against(curves: list[RateDistortionCurve], point: Measured) -> str:
     names = [curve.name for curve in curves]
     curve = curves[names.index("Wyner-Ziv R(D)")] if "Wyner-Ziv R(D)" in names else curves[0]
     try:
-        limit = curve.rate_bits_at(point.distortion)
+        limit = curve.estimate_bits_at(point.distortion)
     except InputError:
         return ""
     return f", {point.rate_bits - limit:+.4f} bits from {curve.name}"
+
+
+def _impossible(found: Limits, point: Measured) -> str:
+    """What to say of a point that lies where no code can be; empty for others."""
+    curve = found.bracket or found.curves[-1]
+    least = curve.lower_rate_bits_at(point.distortion)
+    if all(math.isnan(p.slope_nats) for p in curve.points):  # of a formula
+        with suppress(InputError):
+            least = curve.estimate_bits_at(point.distortion)
+    if not point.rate_bits < least - ROUNDING_BITS:
+        return ""
+    if found.bracket is None:
+        why = "is it of another source, or of few samples?"
+    else:
+        why = (
+            "the estimate does not see all of the source's structure (give more samples), or the point is of other "
+            "samples, or of too few"
+        )
+    return (
+        f"{point.label}: {point.rate_bits:.4f} bits at distortion {point.distortion:.6g} lie below the "
+        f"{least:.4f} bits that {curve.name} allows at least: {why}"
+    )
 
 
 def _csv(curves: list[RateDistortionCurve], measured: list[Measured]) -> str:

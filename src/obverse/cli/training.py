@@ -17,7 +17,7 @@ from cyclopts import Group, Parameter
 from obverse.cli.console import UsageError, human, say, to_json
 from obverse.cli.console import out as show
 from obverse.cli.options import Device, Force, Json, set_threads
-from obverse.container.files import make_folder
+from obverse.container.files import check_folder, make_folder
 from obverse.errors import InputError, OutputExistsError, TrainingError
 from obverse.fields import Fields, OptionField
 from obverse.method import Method, Training
@@ -177,11 +177,12 @@ def _described(command: Any, trained: Trained, inputs: Any, flags: Any) -> Calla
 
 
 def _keep(folder: Path, force: bool) -> None:
-    """Raises OutputExistsError for a folder with a model in it."""
+    """Raises OutputExistsError for a folder with a model in it, OutputError for one that cannot be written."""
     if (folder / WEIGHTS).exists() and not force:
         raise OutputExistsError(
             f"{folder} holds a model, whose files could not be read any more; choose another --out, or use --force"
         )
+    check_folder(folder)
 
 
 def _folder_of(inputs: Inputs, out: Path | None) -> Path:

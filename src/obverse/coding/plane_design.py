@@ -24,6 +24,8 @@ LEAST = 32  # bits sent of any plane
 LAYERS = 1_024  # the parity checks of a block come in as many parts
 
 Decodes = Callable[[Bits, Odds, int], bool]
+Progress = Callable[[float], None]
+"""What is told of a design: the share of it that is done, 0 to 1."""
 
 
 def design_plane(
@@ -35,6 +37,7 @@ def design_plane(
     failure: float,
     lists: int,
     rng: np.random.Generator,
+    progress: Progress = lambda share: None,
 ) -> Plane:
     """The code of plane b for blocks up to `block`.
 
@@ -47,6 +50,7 @@ def design_plane(
         failure: how often it may not be found.
         lists: paths of a polar code that are followed.
         rng: draws the sample blocks.
+        progress: called after each sample block.
     """
     sizes = [SMALLEST << k for k in range((block // SMALLEST).bit_length())]
     log2_mean = polar.log2_mean_of(min(max(entropy, 1e-5), 0.999))
@@ -60,14 +64,22 @@ def design_plane(
         2
     )  # bits of information
 
+    checks = block >= CHECKS_FROM and entropy > CHECKS_ABOVE
+    last = min(block, CHECKS_FROM) if checks else block
+    tries, tries_of_checks = (64 if entropy < 0.05 else 32), 20
+    work, done = tries * (SMALLEST + last) + checks * tries_of_checks * block, 0  # in bits that are decoded
+
     def need(n: int, tries: int, decodes: Decodes, guess: float, unit: int) -> float:
         """Bits a bit beyond the entropy with which a block of n fails this rarely."""
+        nonlocal done
         losses = []
         for _ in range(tries):
             chosen = rng.integers(0, x.size, n)
             information = float(own[chosen].mean())
             start = int(n * max(0.0, information + guess)) // unit * unit
             losses.append(_need(x[chosen], odds[chosen], decodes, start, unit) / n - information)
+            done += n
+            progress(done / work)
         # a new block holds more or less information than the mean, which is itself an estimate
         spread = float(own.std()) * math.sqrt(1 / n + 1 / x.size)
         return _quantile(losses, spread, failure)
@@ -85,9 +97,6 @@ def design_plane(
         found = ldpc.decode(soft, ldpc.sent_bits(block, design, design.bits(block.size)), design)
         return found is not None and np.array_equal(found, block)
 
-    checks = block >= CHECKS_FROM and entropy > CHECKS_ABOVE
-    last = min(block, CHECKS_FROM) if checks else block
-    tries = 64 if entropy < 0.05 else 32
     gaps = [
         max(need(n, tries, by_polar, guess, max(1, n // 2048)), LEAST / n)
         for n, guess in ((SMALLEST, 0.05), (last, -0.005))
@@ -96,7 +105,7 @@ def design_plane(
     if not checks:
         return Plane(entropy, counts, log2_mean)
     unit = block // LAYERS
-    design = graph(math.ceil((entropy + need(block, 20, by_checks, 0.008, unit)) * LAYERS))
+    design = graph(math.ceil((entropy + need(block, tries_of_checks, by_checks, 0.008, unit)) * LAYERS))
     return Plane(entropy, (*counts[:-1], min(block, design.bits(block))), log2_mean, design)
 
 

@@ -36,7 +36,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.coding.ldpc import Design
-from obverse.coding.plane_design import design_plane
+from obverse.coding.plane_design import NEVER, RAW_FROM, Progress, design_plane
 from obverse.coding.planes import (
     SMALLEST,
     Bits,
@@ -230,6 +230,7 @@ class SlepianWolfCode:
         block: int = BLOCK,
         lists: int = 32,
         seed: int = 0,
+        progress: Progress = lambda share: None,
     ) -> SlepianWolfCode:
         """The code for a source of which samples are given.
 
@@ -265,11 +266,19 @@ class SlepianWolfCode:
         entropies = conditional_bits(indices, rows, size)
         uncertain = sum(1e-3 < entropy < 0.98 for entropy in entropies)  # the others hardly ever fail
         rng = np.random.default_rng(seed)
-        planes = tuple(
-            design_plane(indices, rows, b, entropy, block, failure / max(1, uncertain), lists, rng)
-            for b, entropy in enumerate(entropies)
-        )
-        return cls(size, planes, block)
+        # nearly all of the time goes to the planes that are coded, to each about as much
+        coded = [b for b, entropy in enumerate(entropies) if NEVER <= entropy <= RAW_FROM - 0.005]
+        planes = []
+        for b, entropy in enumerate(entropies):
+            before = sum(c < b for c in coded)
+
+            def tell(share: float, before: int = before) -> None:
+                progress((before + share) / max(1, len(coded)))
+
+            planes.append(
+                design_plane(indices, rows, b, entropy, block, failure / max(1, uncertain), lists, rng, tell)
+            )
+        return cls(size, tuple(planes), block)
 
     def state(self) -> dict[str, Any]:
         """Plain values from which `from_state` makes the same code."""

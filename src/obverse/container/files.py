@@ -43,6 +43,23 @@ def make_writable_folder(path: str | os.PathLike[str]) -> None:
         raise _output_error(os.path.join(folder, ""), error) from error
 
 
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Check that `make_folder` will be able to make it, without making it: before long work whose result goes there.
+
+    Raises:
+        OutputError: it cannot be made, or nothing be written into it.
+    """
+    folder = os.path.abspath(path)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        raise OutputError(
+            f"the folder {os.fspath(path)} cannot be made: {folder} is no folder; write elsewhere"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"nothing can be written to {folder}: permission denied; write elsewhere")
+
+
 def write_atomically(path: str | os.PathLike[str], data: bytes, overwrite: bool = False) -> None:
     """Write `data` to `path` so that nobody ever sees half a file, not even after a power cut.
 

@@ -24,7 +24,7 @@ def open_rgb(path: Path) -> Image.Image:
 
 
 def image_files(folders: Sequence[Path]) -> list[Path]:
-    """All image files under the folders, sorted by path within each folder.
+    """All image files under the folders, sorted by path within each folder; one under two of them counts once.
 
     Raises:
         InputError: if there is none.
@@ -32,15 +32,14 @@ def image_files(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not Path(folder).is_dir():
             raise InputError(f"there is no folder {folder}")
-    found = [
-        path
-        for folder in folders
-        for path in sorted(Path(folder).rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    ]
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*")):
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+                found.setdefault(path.absolute(), path)
     if not found:
         raise InputError(f"no images under {', '.join(map(str, folders))}")
-    return found
+    return [*found.values()]
 
 
 def split_files(files: Sequence[Path], every: int = 40) -> tuple[list[Path], list[Path]]:

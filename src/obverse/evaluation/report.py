@@ -14,7 +14,7 @@ from obverse.container.files import make_folder, write_atomically
 from obverse.errors import InputError
 from obverse.evaluation.coders import LOSSY
 from obverse.evaluation.rates import Row
-from obverse.metrics.bd_rate import bd_rate
+from obverse.metrics.bd_rate import compare
 from obverse.metrics.distortion import ms_ssim_db
 
 MAX_BPP = 2.0  # BD-rates and plot stop here: beyond, photos are archived, not compressed
@@ -44,12 +44,18 @@ class Summary:
 
 @dataclass(frozen=True)
 class BdRate:
-    """How many per cent more bits `test` needs than `anchor`; NaN where the curves cannot be compared."""
+    """How many per cent more bits `test` needs than `anchor`.
+
+    Attributes:
+        percent: NaN where the curves cannot be compared.
+        note: why they cannot, or what to know of the figure; empty where there is nothing to say.
+    """
 
     metric: str
     anchor: str
     test: str
     percent: float
+    note: str = ""
 
 
 def summarise(rows: Iterable[Row]) -> list[Summary]:
@@ -77,10 +83,11 @@ def bd_rates(rows: Iterable[Row]) -> list[BdRate]:
             for test in curves:
                 if test != anchor:
                     try:
-                        percent = bd_rate(curves[anchor], curves[test])
-                    except InputError:
-                        percent = math.nan
-                    result.append(BdRate(metric, anchor, test, percent))
+                        found = compare(curves[anchor], curves[test])
+                        percent, note = found.percent, "; ".join(found.notes)
+                    except InputError as error:
+                        percent, note = math.nan, str(error)
+                    result.append(BdRate(metric, anchor, test, percent, note))
     return result
 
 

@@ -4,7 +4,9 @@
     densities    blahut_arimoto        R(D) and conditional R(D) of anything discrete, certified from below
                  wyner_ziv             side information at the decoder only, all strategies
                  wyner_ziv_grid        the same for scalar pairs on a grid, squared error
-    samples      densities             a kernel density on a grid, for the algorithms above
+    samples      mixtures              p(x|y) as a mixture of Gaussians
+                 densities             that on a grid, for the algorithms above
+                 sample_limits         the limit of scalars and pairs, with a bracket
                  wasserstein_gd        R(D) by moving particles: estimate from above
                  sandwich              R(D) between a learned upper and a learned lower bound (needs torch)
 
@@ -42,6 +44,7 @@ from obverse.theory.curves import (
 )
 from obverse.theory.densities import density_of, joint_density_of
 from obverse.theory.plot import Measured, plot_curves
+from obverse.theory.sample_limits import SampleLimit, limit_of_pairs, limit_of_scalars
 from obverse.theory.sources import (
     Banana,
     absolute_error,
@@ -60,6 +63,7 @@ __all__ = [
     "Measured",
     "RateDistortionCurve",
     "RateDistortionPoint",
+    "SampleLimit",
     "WassersteinEstimate",
     "WynerZiv",
     "absolute_error",
@@ -85,6 +89,8 @@ __all__ = [
     "hamming",
     "joint_density_of",
     "laplace_rate_bits",
+    "limit_of_pairs",
+    "limit_of_scalars",
     "parallel_gaussians_rate_bits",
     "plot_curves",
     "point_at_distortion",

@@ -108,6 +108,32 @@ class RateDistortionCurve:
         # the running minimum, because any rate also allows a greater distortion
         return float(np.interp(distortion, self.distortion, np.minimum.accumulate(self.rate_bits)))
 
+    def estimate_bits_at(self, distortion: float) -> float:
+        """R(distortion) in bits, as a smooth curve through the points has it: no bound, but closer than the chords.
+
+        Between two points of known slope a cubic in ln(distortion) with these slopes, else a straight line there.
+        Beyond the last point it stays at that point's rate.
+
+        Raises:
+            InputError: below the first point.
+        """
+        chord = self.rate_bits_at(distortion)
+        d, rates = self.distortion, self.rate_bits
+        i = int(np.searchsorted(d, distortion, "right")) - 1
+        if i + 1 >= len(d) or not d[i] > 0 or d[i + 1] == d[i]:
+            return chord
+        width = math.log(d[i + 1] / d[i])
+        t = math.log(distortion / d[i]) / width
+        low, high = rates[i], rates[i + 1]
+        ends = [-p.slope_nats * p.distortion / NATS_PER_BIT * width for p in self.points[i : i + 2]]
+        if any(map(math.isnan, ends)):
+            return float(min((1 - t) * low + t * high, chord))
+        cubic = (
+            (1 + 2 * t) * (1 - t) ** 2 * low + t * (1 - t) ** 2 * ends[0]
+            + t**2 * (3 - 2 * t) * high + t**2 * (t - 1) * ends[1]
+        )  # fmt: skip
+        return float(min(max(cubic, high), chord))
+
     def lower_rate_bits_at(self, distortion: float) -> float:
         """A lower bound on R(distortion) in bits: the highest of the touching lines, and 0."""
         tangents = [p.tangent_bits(distortion) for p in self.points]

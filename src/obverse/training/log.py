@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import suppress
 
 
@@ -12,3 +13,32 @@ def log(message: str) -> None:
         with suppress(OSError):
             sys.stderr.write(message + "\n")
             sys.stderr.flush()
+
+
+EARLY = 0.03  # share of the work up to which nobody can say how long the rest takes
+
+
+class Paced:
+    """Tells how far long work is, a line every few seconds: what a function takes as its `progress`.
+
+    Args:
+        what: what is done.
+        seconds: between lines.
+    """
+
+    def __init__(self, what: str, seconds: float = 10.0):
+        self.what, self.seconds = what, seconds
+        self._started = self._told = time.monotonic()
+
+    def __call__(self, share: float) -> None:
+        """After a part of the work.
+
+        Args:
+            share: of the whole that is done, 0 to 1.
+        """
+        now = time.monotonic()
+        if now - self._told < self.seconds or not share > 0:
+            return
+        self._told = now
+        left = (now - self._started) * (1 - share) / share / 60
+        log(f"{self.what}: {share:.0%}" + (f", {left:.1f} min left" if share > EARLY else ""))

@@ -11,7 +11,7 @@ one with fields and values. What is given by a flag counts more, and what is giv
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,6 +21,14 @@ from obverse.errors import InputError, TrainingError
 from obverse.fields import Fields, check_names
 
 RECIPE, INPUTS = "recipe.json", "inputs.json"
+
+
+def each_once(paths: Iterable[Path | str]) -> list[Path]:
+    """The paths in their order, those that lead to the same place once."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        found.setdefault(Path(path).resolve(), Path(path))
+    return [*found.values()]
 
 
 class Recipe(Fields):
@@ -47,7 +55,17 @@ class Sizes(Fields):
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs(Recipe):
-    """Base of what runs learn from: paths, and how they are read. A run keeps them in `inputs.json`."""
+    """Base of what runs learn from: paths, and how they are read. A run keeps them in `inputs.json`.
+
+    A path that a list holds twice counts once.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for about in self.described():
+            paths = getattr(self, about.name)
+            if about.kind is Path and isinstance(paths, list):
+                object.__setattr__(self, about.name, each_once(paths))
 
     def check(self) -> None:
         """Check that all is there, before torch is imported and a folder is made.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,16 @@ def test_the_learned_codec_from_pairs_to_files_and_back(folder, capsys):
     assert len(json.loads(shown.out)["fingerprint"]) == 16
     assert "step 1500 of 1600" in shown.err  # progress
     assert {p.name for p in (folder / "mine").iterdir()} == {"model.safetensors.xz", "config.json", "card.md"}
-    assert "gap_bits" in (folder / "mine" / "card.md").read_text()
+    card = " ".join((folder / "mine" / "card.md").read_text().split())
+    assert (
+        "gap_bits" in card
+        and "limit_bits: 1/2 log2(variance of x given y / mse), the Wyner-Ziv limit" in card
+    )
+    assert "limit_bits: 1/2 log2(variance of x given y / mse)" in shown.err
+    said = float(re.search(r"file_bits: ([\d.]+)", shown.err)[1])
+    np.save("long.npy", np.resize(np.load("pairs.npz")["x"], 65_536))
+    assert run(["compress", "--codec", "./mine", "long.npy"]) == 0
+    assert said == pytest.approx(8 * (folder / "long.obv").stat().st_size / 65_536, rel=0.01)
     assert run(["compress", "--codec", "./mine", "x.npy"]) == 0
     assert (folder / "x.obv").stat().st_size < 1400
     assert run(["decompress", "x.obv", "--side-info", "y.npy", "--model", "mine", "-o", "back.npy"]) == 0
@@ -87,6 +97,11 @@ def test_recipes_that_cannot_be_run_are_said_so(folder, capsys, arguments, code,
     assert run(["train", "wyner-ziv", "--data", "pairs.npz", "--out", "mine", *arguments]) == code
     assert word in capsys.readouterr().err
     assert not (folder / "mine").exists()
+
+
+def test_more_indices_than_labels_have_are_refused_at_once(folder, capsys):
+    assert run(["train", "wyner-ziv-grid", "--data", "none.npz", "--out", "mine", "--indices", "257"]) == 2
+    assert "--indices must be a whole number from 2 to 256" in capsys.readouterr().err
 
 
 def test_pairs_that_cannot_be_used_are_said_so(folder, capsys):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from obverse.errors import InputError
 from obverse.evaluation.coders import Coder, Setting
 from obverse.evaluation.engine import Coded, Engine
 from obverse.evaluation.report import csv_bytes, write_files
-from obverse.metrics.bd_rate import bd_rate
+from obverse.metrics.bd_rate import BdRateWarning, bd_rate
 from obverse.zoo import StoredModel
 
 Array = npt.NDArray[Any]
@@ -155,7 +156,10 @@ def quality(row: PlugRow) -> float:
 
 
 def bd_rates(rows: Sequence[PlugRow], against: str) -> dict[str, float]:
-    """BD-rate in per cent of each method against one of them; those whose curves do not meet it are left out."""
+    """BD-rate in per cent of each method against one of them.
+
+    Those that cannot be compared with it are left out, with a `BdRateWarning` that says why.
+    """
     curves = {
         method: [(row.bits_per_latent, quality(row)) for row in rows if row.method == method]
         for method in dict.fromkeys(row.method for row in rows)
@@ -165,8 +169,10 @@ def bd_rates(rows: Sequence[PlugRow], against: str) -> dict[str, float]:
         if method != against and against in curves:
             try:
                 found[method] = bd_rate(curves[against], curve)
-            except InputError:
-                continue
+            except InputError as error:
+                warnings.warn(
+                    f"no BD-rate of {method} against {against}: {error}", BdRateWarning, stacklevel=2
+                )
     return found
 
 

@@ -37,13 +37,14 @@ class Scene:
 
 
 def photo_files(folders: Sequence[Path]) -> list[Path]:
-    """The images under the folders that are not views of a pair."""
-    return [
-        path
+    """The images under the folders that are not views of a pair; one under two of them counts once."""
+    found = {
+        path.absolute(): path
         for folder in folders
         for path in sorted(Path(folder).rglob("*"))
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.stem.endswith(("_left", "_right"))
-    ]
+    }
+    return [*found.values()]
 
 
 def real_scenes(pairs: Sequence[PairFiles], qualities: Sequence[float], decode: Decode) -> list[Scene]:

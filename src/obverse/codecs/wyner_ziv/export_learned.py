@@ -9,6 +9,7 @@ held-out pairs ──► how likely u is given y, and given another sample's y �
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_safetensors
 
+from obverse.codecs.wyner_ziv.gap import gap_of
 from obverse.codecs.wyner_ziv.index import PRECISION, IndexCodec, IndexModel, Match, chunks
 from obverse.codecs.wyner_ziv.learned import WynerZivCodec
 from obverse.codecs.wyner_ziv.recipe import CONDITIONAL, MARGINAL, IndexRecipe, PairInputs, WynerZivRecipe
@@ -26,10 +28,11 @@ from obverse.coding import TableFamily
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import write
 from obverse.errors import UnrecoverableBlockError
-from obverse.training.log import log
+from obverse.training.log import Paced, log
 from obverse.zoo import StoredModel, store_model
 
 DESIGN = 4 * BLOCK  # pairs at most that the Slepian-Wolf code is designed on
+RATES = f"file_bits (of a file of at least {BLOCK:,} samples) and the entropies are bits a sample."
 Facts = dict[str, float]
 
 
@@ -82,6 +85,7 @@ def finish(
             model.indices,
             block=recipe.block,
             lists=recipe.lists,
+            progress=Paced("Slepian-Wolf code"),
         ).state()
     held_u = codec.indices_of(held[0])
     likely = log_likelihoods(codec, held_u, held[1])
@@ -90,16 +94,25 @@ def finish(
         "mean": float(likely.mean()), "deviation": float(likely.std()), "unrelated": float(unrelated.mean())
     }  # fmt: skip
     facts = measure(codec_of(values), held_u, likely, *held)
+    log("estimating the limit of these pairs")
+    ideal = facts["marginal_bits" if model.objective == MARGINAL else "conditional_bits"]
+    gap = gap_of(
+        np.concatenate([training[0], held[0]]),
+        np.concatenate([training[1], held[1]]),
+        model.side,
+        facts["mse"],
+        ideal / model.dimensions,
+        facts["file_bits"] / model.dimensions,
+    )
+    facts |= gap.facts
     for name, value in facts.items():
         log(f"{name}: {value:.5g}")
-    card = "\n".join([f"# {out.name}", "", *describe(facts), "", "Measured on pairs held out:", ""])
-    card += "\n".join(["", *(f"- {name}: {value:.5g}" for name, value in facts.items()), "", GAP, ""])
+    log(gap.sentence)
+    lines = [f"# {out.name}", "", *describe(facts), "", "Measured on pairs held out:", ""]
+    lines += [f"- {name}: {value:.5g}" for name, value in facts.items()]
+    lines += ["", *textwrap.wrap(f"{RATES} {gap.sentence}", 110), ""]
+    card = "\n".join(lines)
     return store_model(out, weights, config | {"index_model": values}, card), facts
-
-
-GAP = """file_bits and the entropies are bits a sample. gap_bits: of the ideal rate, H(U) or H(U|Y), above
-1/2 log2(sigma^2_{x|y} / D) a component, which is the Wyner-Ziv limit when x given y is Gaussian around a linear
-function of y, as in the quadratic-Gaussian source; for other sources the limit is lower. file_gap_bits: of the file."""
 
 
 def log_likelihoods(codec: IndexCodec, u: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -112,7 +125,10 @@ def log_likelihoods(codec: IndexCodec, u: np.ndarray, y: np.ndarray) -> np.ndarr
 
 
 def measure(codec: IndexCodec, u: np.ndarray, likely: np.ndarray, x: np.ndarray, y: np.ndarray) -> Facts:
-    """Rates in bits a sample, mean squared error a component, gaps in bits a component; from held-out pairs."""
+    """Rates in bits a sample, mean squared error a component; from held-out pairs.
+
+    The file holds a block at least, for which samples are repeated: shorter ones cost more a sample.
+    """
     model = codec.index_model
     q = np.bincount(u, minlength=model.indices) / len(u)
     facts = {
@@ -120,33 +136,17 @@ def measure(codec: IndexCodec, u: np.ndarray, likely: np.ndarray, x: np.ndarray,
         "conditional_bits": float(-likely.mean() / math.log(2)),
         "indices_used": float((q > 0).sum()),
     }
-    ideal = facts["marginal_bits" if model.objective == MARGINAL else "conditional_bits"]
-    container = codec.encode(x)
-    facts["file_bits"] = len(write(container)) * 8 / len(x)
+    whole = x[np.resize(np.arange(len(x)), max(len(x), BLOCK))]
+    facts["file_bits"] = len(write(codec.encode(whole))) * 8 / len(whole)
     columns = y.reshape(len(y), -1)
     x_hat = np.concatenate([codec.estimate(u[c], columns[c]) for c in chunks(len(u))])
     facts["mse"] = float(((x_hat - x) ** 2).mean())
-    facts["residual_variance"] = residual_variance(codec, x, columns)
-    limit = 0.5 * math.log2(facts["residual_variance"] / facts["mse"])
-    facts["gap_bits"] = ideal / model.dimensions - limit
-    facts["file_gap_bits"] = facts["file_bits"] / model.dimensions - limit
     try:
-        again = codec.decode(container, side_info=y)
+        again = codec.decode(codec.encode(x), side_info=y)
         facts["decoded_mse"] = float(((again.reshape(x.shape) - x) ** 2).mean())
     except UnrecoverableBlockError:  # as rare as the code was designed for
         facts["unrecoverable_blocks"] = 1.0
     return facts
-
-
-def residual_variance(codec: IndexCodec, x: np.ndarray, y: np.ndarray) -> float:
-    """sigma^2_{x|y} around a linear function of y (of each category's mean), the mean of all components; for
-    vectors the geometric mean of the residual covariance's eigenvalues, which is what the limit takes."""
-    side = codec.index_model.side.features(y).astype(np.float64)
-    design = np.concatenate([np.ones((len(x), 1)), side], axis=1)
-    weight = np.linalg.lstsq(design, x, rcond=None)[0]
-    residual = x - design @ weight
-    _, logarithm = np.linalg.slogdet(np.atleast_2d(residual.T @ residual / len(x)))
-    return float(math.exp(logarithm / x.shape[1]))
 
 
 def train_model(x: Any, y: Any, out: Path, recipe: WynerZivRecipe) -> StoredModel:

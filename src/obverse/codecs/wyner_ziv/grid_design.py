@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from obverse.codecs.wyner_ziv.recipe import CELLS, CONDITIONAL, MARGINAL, POINTS
+from obverse.codecs.wyner_ziv.recipe import CELLS, CONDITIONAL, MARGINAL, MOST_GRID_INDICES, POINTS
 from obverse.errors import InputError
 
 Q_FLOOR = 1e-12
@@ -301,12 +301,12 @@ def design(
     phases: int = 4,
     random_starts: int = 2,
     seed: int = 0,
-    progress: Callable[[], None] = lambda: None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> GridDesign:
     """The design of the least R + lmbda D from many starts: all on a coarser grid, the best few on the whole one.
 
     lmbda: nats per squared unit of x. widths: of the periodic starts, each with so many phases. random_starts:
-    labels drawn freely for stretches of cells. progress: called after each start. Raises InputError.
+    labels drawn freely for stretches of cells. progress: told the share that is done. Raises InputError.
     """
     check_design(indices, objective, lmbda)
     rng = np.random.default_rng(seed)
@@ -326,12 +326,13 @@ def design(
     found = []
     for labels in starts:
         found.append(lloyd(coarse, labels, indices, objective, lmbda))
-        progress()
-    finer = []
+        progress(0.5 * len(found) / len(starts))  # the fine grid takes about as long
+    finer: list[GridDesign] = []
     for rough in sorted(found, key=lambda d: d.cost)[:REFINED]:
         labels = np.repeat(rough.labels, factor)
         labels = np.append(labels, np.full(len(grid.x) - len(labels), labels[-1]))
         finer.append(lloyd(grid, labels, indices, objective, lmbda))
+        progress(0.5 + 0.5 * len(finer) / min(REFINED, len(found)))
     return min(finer, key=lambda d: d.cost)
 
 
@@ -339,7 +340,7 @@ def check_design(indices: int, objective: str, lmbda: float) -> None:
     """Raise InputError for what cannot be designed."""
     if objective not in (MARGINAL, CONDITIONAL):
         raise InputError(f"the objective is 'marginal' or 'conditional', not {objective!r}")
-    if not 2 <= indices <= 256:
-        raise InputError(f"the number of indices K must be 2 to 256, not {indices}")
+    if not 2 <= indices <= MOST_GRID_INDICES:
+        raise InputError(f"the number of indices K must be 2 to {MOST_GRID_INDICES}, not {indices}")
     if not 0 < lmbda < math.inf:
         raise InputError(f"lmbda, the price of distortion in nats, must be above 0, not {lmbda}")

@@ -16,6 +16,7 @@ MARGINAL, CONDITIONAL = "marginal", "conditional"
 NESTED, EMERGENT = "nested", "emergent"
 MSE, ABS = "mse", "abs"
 MOST_INDICES = 4096
+MOST_GRID_INDICES = 256  # labels are bytes
 CELLS, POINTS = 4800, 2400  # of the grid of a density
 BLOCK = 65_536  # samples that are Slepian-Wolf coded together, as `obverse.coding.slepian_wolf` has it
 MOST_BLOCK = 1 << 20
@@ -135,6 +136,7 @@ class WynerZivRecipe(IndexRecipe):
 class GridRecipe(IndexRecipe):
     """Of the best scalar design without networks, for squared error."""
 
+    indices: int = option(12, "K, how many values the index of a sample has.", low=2, high=MOST_GRID_INDICES)
     starts: int = option(8, "Widths of the intervals to start from, each with 2 phases.", low=1, high=1000)
     cells: int = option(CELLS, "Of the grid along x.", low=2, high=100_000)
     points: int = option(POINTS, "Of the grid along y.", low=2, high=100_000)

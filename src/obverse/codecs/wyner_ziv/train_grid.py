@@ -22,7 +22,7 @@ from obverse.codecs.wyner_ziv.recipe import CONDITIONAL, GridRecipe, PairInputs
 from obverse.codecs.wyner_ziv.side_information import SideInformation
 from obverse.codecs.wyner_ziv.train_learned import UNIQUE, check_pairs
 from obverse.errors import InputError
-from obverse.training.log import log
+from obverse.training.log import Paced, log
 from obverse.zoo import StoredModel
 
 
@@ -54,7 +54,16 @@ def train_grid(x: Any, y: Any, out: Path, recipe: GridRecipe) -> StoredModel:
     grid = JointGrid.of_samples(*flat, cells=recipe.cells, points=recipe.points)
     widths = grids.default_widths(deviation, recipe.indices, recipe.objective, lmbda, recipe.starts)
     log(f"{2 * recipe.starts} starts of Lloyd iterations")
-    found = grids.design(grid, recipe.indices, recipe.objective, lmbda, widths, phases=2, seed=recipe.seed)
+    found = grids.design(
+        grid,
+        recipe.indices,
+        recipe.objective,
+        lmbda,
+        widths,
+        phases=2,
+        seed=recipe.seed,
+        progress=Paced("design"),
+    )
     weights, config, model = packed(grid, found, recipe, training[0], side, deviation)
     lines = [
         f"The best scalar Wyner-Ziv design found on a grid of {recipe.cells} x {len(grid.y)} points, "

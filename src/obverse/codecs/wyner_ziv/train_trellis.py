@@ -1,9 +1,10 @@
 """Train the trellis Wyner-Ziv codec on pairs (x, y): `obverse train wyner-ziv-trellis --data pairs.npz`.
 
     pairs ──► p(x|y) by maximum likelihood ──► step for the rate asked for ──► Slepian-Wolf code ──► model
+                                                  └──── until files have that rate ─────┘
 
-Nothing about the source is assumed. Nine tenths of the pairs train p(x|y); the rest choose the step, and measure
-the model for its card from whole files. The Slepian-Wolf code is designed on all of them.
+Nothing about the source is assumed. A tenth of the pairs, or a block where there are enough, is kept out of p(x|y): it
+chooses the step, and measures the model for its card from whole files. The Slepian-Wolf code is designed on all pairs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from obverse.codecs.wyner_ziv.labels import Labels
 from obverse.codecs.wyner_ziv.mixture import MixturePrior, nats
 from obverse.codecs.wyner_ziv.recipe import PairInputs, TrellisRecipe
 from obverse.codecs.wyner_ziv.trellis import WynerZivTrellisCodec
+from obverse.coding.plane_design import Progress
 from obverse.coding.planes import conditional_bits
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import write
@@ -28,7 +30,7 @@ from obverse.container.files import make_folder
 from obverse.errors import InputError, TrainingError, UnrecoverableBlockError
 from obverse.quantization.trellis import STATES, Trellis
 from obverse.training.checkpoint import Draws, Same
-from obverse.training.log import log
+from obverse.training.log import Paced, log
 from obverse.training.run import Run, Unvalidated
 from obverse.training.schedule import half_cosine
 from obverse.zoo import StoredModel, store_model
@@ -36,6 +38,12 @@ from obverse.zoo import StoredModel, store_model
 FEWEST = 10_000  # pairs
 DESIGN = 12 * BLOCK  # pairs at most that the Slepian-Wolf code is designed on
 LARGEST_ALPHABET = 4_096
+MOST_ALIKE = 0.9  # of the samples of x may have one value
+FILE = 16 * BLOCK  # samples of the file whose rate is said first, and whose rate is asked for
+MOST_DESIGNS = 6  # of the Slepian-Wolf code, until the rate is met
+NEAR, MET = 0.004, 0.01  # of the rate: how near is near enough to stop, and what is said to be met
+LENGTHS = (1_024, 4_096, 16_384, 65_536)  # samples of files whose rates the card says
+HALVINGS = 14  # of the range of steps, from 10 to a millionth of the spread of x
 LARGEST = 1e12  # |x|, |y|, and one over the range of x: networks compute in single precision
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # weights, means, scales of mixtures, each (n, components)
@@ -58,6 +66,13 @@ def check_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise InputError("y has no columns: give side information, or code x alone")
     if x.min() == x.max():
         raise InputError("x is constant: there is nothing to code")
+    common, counts = np.unique(x, return_counts=True)
+    share = float(counts.max() / len(x))
+    if share > MOST_ALIKE:
+        raise InputError(
+            f"x is {common[counts.argmax()]:g} in {share:.2%} of the pairs: this code is for x with a density given y, "
+            "and takes half a bit a sample at least; use wyner-ziv, or code which samples differ, and those alone"
+        )
     for name, values in (("x", x), ("y", y)):
         if not (np.abs(values).max() < LARGEST and (name == "y" or np.ptp(values) > 1 / LARGEST)):
             raise InputError(
@@ -133,11 +148,14 @@ def quantised(x: np.ndarray, mixture: Arrays, step: float, trellis: Trellis) -> 
     return points // trellis.modulus % alphabet, known
 
 
-def step_for(rate_bits: float, x: np.ndarray, mixture: Arrays, trellis: Trellis, block: int) -> float:
+def step_for(
+    rate_bits: float, x: np.ndarray, mixture: Arrays, trellis: Trellis, block: int, progress: Progress
+) -> float:
     """The step at which raw branches, the labels' entropies and a usual loss of their codes make rate_bits."""
     spread = float(np.std(x))
     low, high = math.log(1e-6 * spread), math.log(10 * spread)
-    for _ in range(14):
+    for halving in range(HALVINGS):
+        progress(halving / HALVINGS)
         step = math.exp((low + high) / 2)
         try:
             labels, known = quantised(x, mixture, step, trellis)
@@ -159,12 +177,13 @@ def best_trellis(recipe: TrellisRecipe, x: np.ndarray, mixture: Arrays) -> tuple
     """The trellis, of one or two dimensions, that is expected to have the smaller error at the rate asked for, and
     its step. Candidates are compared with few states, since those differ in time but hardly in order."""
     found = []
+    log("choosing the trellis and its step")
     for dimensions in (1, 2):
+        tell = Paced(f"trellis in {dimensions} dimension{'s' * (dimensions > 1)}")
         if recipe.rate > 1 / dimensions + 0.05:
-            step = step_for(
-                recipe.rate, x, mixture, Trellis.of(min(recipe.states, 256), dimensions), recipe.block
-            )
-            error = quantised(x, mixture, step, Trellis.of(min(recipe.states, 256), dimensions))[1].noise
+            trellis = Trellis.of(min(recipe.states, 256), dimensions)
+            step = step_for(recipe.rate, x, mixture, trellis, recipe.block, tell)
+            error = quantised(x, mixture, step, trellis)[1].noise
             found.append((error, dimensions, step))
     _, dimensions, step = min(found)
     return Trellis.of(recipe.states, dimensions), step
@@ -180,26 +199,13 @@ def train(x: np.ndarray, y: np.ndarray, out: Path, recipe: TrellisRecipe) -> Sto
     x, y = check_pairs(x, y)
     rng = np.random.default_rng(recipe.seed)
     shuffled = rng.permutation(len(x))
-    held, used = shuffled[: max(1000, len(x) // 10)], shuffled[max(1000, len(x) // 10) :]
+    held, used = np.split(shuffled, [kept_out(len(x), recipe.block)])
     prior = fit_prior(torch.from_numpy(x[used]).float(), torch.from_numpy(y[used]).float(), recipe, out)
 
     sample = held[:BLOCK]
     trellis, step = best_trellis(recipe, x[sample], mixture_arrays(prior, y[sample]))
     chosen = rng.permutation(shuffled)[:DESIGN]
-    mixture = mixture_arrays(prior, y[chosen])
-    for attempt in range(2):  # the second time with what the codes really take
-        log(f"trellis in {trellis.dimensions} dimensions, step {step:.6g}: designing the Slepian-Wolf code")
-        labels, known = quantised(x[chosen], mixture, step, trellis)
-        code = SlepianWolfCode.design(
-            labels, known.log_q, known.alphabet, recipe.failure, recipe.block, recipe.lists, recipe.seed
-        )
-        rate = 1 / trellis.dimensions + code.total_bytes(recipe.block) * 8 / recipe.block
-        planes = ", ".join(f"{plane.entropy:.4f} + {plane.gap(recipe.block):.4f}" for plane in code.planes)
-        log(f"{rate:.4f} bits a sample, planes of {planes}")
-        if abs(rate - recipe.rate) < 0.02:
-            break
-        if attempt == 0:
-            step *= 2.0 ** (rate - recipe.rate)
+    step, known, code = design(recipe, x[chosen], mixture_arrays(prior, y[chosen]), trellis, step)
     config = {
         "codec": WynerZivTrellisCodec.method.id,
         "recipe": asdict(recipe),
@@ -220,6 +226,61 @@ def train(x: np.ndarray, y: np.ndarray, out: Path, recipe: TrellisRecipe) -> Sto
     return stored
 
 
+def kept_out(pairs: int, block: int) -> int:
+    """How many of the pairs measure the model: a tenth, and a whole block as long as that is no more than a quarter."""
+    return max(1000, pairs // 10, min(block, pairs // 4))
+
+
+def design(
+    recipe: TrellisRecipe, x: np.ndarray, mixture: Arrays, trellis: Trellis, step: float
+) -> tuple[float, Labels, SlepianWolfCode]:
+    """The step at which whole blocks have the rate asked for, what a receiver knows of the labels, and their code.
+
+    What the codes take beyond the entropies is only known once they are designed: so the step is corrected, by the
+    chord through the last two designs, until the rate is met.
+    """
+    tried: list[tuple[float, float, Labels, SlepianWolfCode]] = []  # ln step, how far off the rate is
+    for attempt in range(MOST_DESIGNS):
+        log(f"trellis in {trellis.dimensions} dimensions, step {step:.6g}: designing the Slepian-Wolf code")
+        labels, known = quantised(x, mixture, step, trellis)
+        code = SlepianWolfCode.design(
+            labels, known.log_q, known.alphabet, recipe.failure, recipe.block, recipe.lists, recipe.seed,
+            Paced("Slepian-Wolf code"),
+        )  # fmt: skip
+        rate = rate_of(code, trellis, FILE)
+        planes = ", ".join(f"{plane.entropy:.4f} + {plane.gap(recipe.block):.4f}" for plane in code.planes)
+        log(f"{rate:.4f} bits a sample, planes of {planes}")
+        tried.append((math.log(step), rate - recipe.rate, known, code))
+        if abs(rate - recipe.rate) < NEAR * recipe.rate or attempt == MOST_DESIGNS - 1:
+            break
+        step = math.exp(next_log_step([(at, off) for at, off, *_ in tried]))
+    at, off, known, code = min(tried, key=lambda t: abs(t[1]))
+    if abs(off) > MET * recipe.rate:
+        log(f"no step has the rate asked for: {recipe.rate + off:.4f} bits is as near as it comes")
+    return math.exp(at), known, code
+
+
+def next_log_step(tried: list[tuple[float, float]]) -> float:
+    """ln of the step to try after these: (ln step, by how many bits its rate is too high) each."""
+    below = max((t for t in tried if t[1] > 0), default=None)  # the largest step that is still too fine
+    above = min((t for t in tried if t[1] <= 0), default=None)
+    if below is not None and above is not None and below[0] < above[0]:
+        return below[0] + (above[0] - below[0]) * below[1] / (below[1] - above[1])
+    at, off = min(tried, key=lambda t: abs(t[1]))
+    slope = -1 / math.log(2)  # a bit for each halving, in high resolution
+    if len(tried) > 1:
+        (a, off_a), (b, off_b) = tried[-2:]
+        chord = (off_b - off_a) / (b - a) if a != b else slope
+        slope = min(max(chord, 1.5 * slope), 0.3 * slope)
+    return at - off / slope
+
+
+def rate_of(code: SlepianWolfCode, trellis: Trellis, n: int) -> float:
+    """Bits a sample of a file of n samples but for its header: labels, branches, states and checks."""
+    blocks = -(-n // BLOCK)
+    return (8 * code.total_bytes(n) + trellis.steps(n) + 48 * blocks) / n
+
+
 def fit(inputs: PairInputs, out: Path, recipe: TrellisRecipe) -> dict[str, object]:
     """What `obverse train wyner-ziv-trellis` does."""
     return {"fingerprint": train(*inputs.pairs, out, recipe).fingerprint.hex()}
@@ -229,10 +290,11 @@ def fit(inputs: PairInputs, out: Path, recipe: TrellisRecipe) -> dict[str, objec
 def measure(
     codec: WynerZivTrellisCodec, x: np.ndarray, y: np.ndarray, prior: MixturePrior
 ) -> dict[str, float]:
-    """From a file of whole blocks of held-out pairs: rate in bits a sample, mean squared error, and how far the rate
-    lies above the conditional Shannon lower bound h(X|Y) - 1/2 log2(2 pi e D), with h(X|Y) as p(x|y) estimates it.
+    """The rate of a file of 16 blocks in bits a sample, and those of shorter ones; from whole blocks of held-out pairs,
+    decoded, the mean squared error, and how far the first rate lies above the conditional Shannon lower bound
+    h(X|Y) - 1/2 log2(2 pi e D), with h(X|Y) as p(x|y) estimates it.
 
-    Pairs that fill no block are repeated until they do: a block that is not full costs nearly as much as a full one.
+    Pairs that fill no file are repeated until they do: the rate of a file depends on nothing but its length.
     """
     block = codec.code.block
     chosen = np.resize(np.arange(len(x)), max(block, len(x) // block * block))
@@ -240,19 +302,24 @@ def measure(
     entropy = float(nats(prior(torch.from_numpy(y).float()), torch.from_numpy(x).float()).mean()) / math.log(
         2
     )
-    container = codec.encode(x)
-    rate = len(write(container)) * 8 / len(x)
+
+    def rate(n: int) -> float:
+        return len(write(codec.encode(np.resize(x, n)))) * 8 / n
+
+    facts = {"rate_bits": rate(FILE)}
     try:
-        error = float(np.mean((codec.decode(container, side_info=y) - x) ** 2))
+        error = float(np.mean((codec.decode(codec.encode(x), side_info=y) - x) ** 2))
+        bound = max(entropy - 0.5 * math.log2(2 * math.pi * math.e * max(error, 1e-300)), 0.0)
+        above = facts["rate_bits"] - bound
+        facts |= {
+            "mse": error,
+            "shannon_bound_bits": bound,
+            "above_shannon_bound_bits": above,
+            "above_shannon_bound_db": 20 * math.log10(2) * above,
+        }
     except UnrecoverableBlockError:  # as rare as the recipe allows
-        return {"rate_bits": rate}
-    bound = entropy - 0.5 * math.log2(2 * math.pi * math.e * error)
-    return {
-        "rate_bits": rate,
-        "mse": error,
-        "gap_bits": rate - bound,
-        "gap_db": 20 * math.log10(2) * (rate - bound),
-    }
+        pass
+    return facts | {f"rate_bits_of_{n}_samples": rate(n) for n in LENGTHS}
 
 
 def card(facts: dict[str, float], recipe: TrellisRecipe, model: StoredModel) -> str:
@@ -263,11 +330,13 @@ def card(facts: dict[str, float], recipe: TrellisRecipe, model: StoredModel) -> 
         f"Wyner-Ziv coding of scalars: a trellis of {recipe.states} states, Slepian-Wolf code, p(x|y)",
         f"learned from pairs ({recipe.components} Gaussians, hidden width {recipe.hidden}).",
         "",
-        f"Measured from a file of the pairs held out, in whole blocks of {recipe.block:,} samples:",
+        f"Measured from files of the pairs kept out, in blocks of {recipe.block:,} samples:",
         "",
-        *[f"- {name}: {value:.5g}" for name, value in facts.items()],
+        *[f"- {name}: {value:.6g}" for name, value in facts.items()],
         "",
-        "gap: above the conditional Shannon lower bound h(X|Y) - 1/2 log2(2 pi e D), with h(X|Y) as p(x|y) has it.",
+        f"rate_bits is of a file of {FILE:,} samples; shorter ones cost more a sample, as said. shannon_bound_bits:",
+        "the conditional Shannon lower bound h(X|Y) - 1/2 log2(2 pi e D), with h(X|Y) as p(x|y) has it: no code of",
+        "less rate has this error. The limit itself may lie above it, and far from Gaussian it does.",
         "",
     ]
     return "\n".join(lines)
