@@ -204,7 +204,7 @@ def unpack_model(arrays: Mapping[str, Array], limits: Limits) -> FeatureBottlene
     """The bottleneck in these arrays. Raises DamagedError, LimitError."""
     steps, basis = arrays.get("steps"), arrays.get("basis")
     if steps is not None and basis is not None:
-        limits.check_memory(steps.size * TABLE_MEMORY + basis.size * 24)
+        limits.check_memory(steps.size * TABLE_MEMORY + basis.size * 32)
     return FeatureBottleneck.from_state(arrays)
 
 
