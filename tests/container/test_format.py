@@ -7,6 +7,7 @@ import math
 import os
 import threading
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cbor2
@@ -217,10 +218,33 @@ def test_not_obverse() -> None:
 
 
 def test_versions() -> None:
-    with pytest.raises(NewerVersionError, match="written by format version 2; this Obverse reads up to 1"):
-        read(MAGIC + b"\x02anything")
+    with pytest.raises(NewerVersionError, match="written by format version 3; this Obverse reads up to 2"):
+        read(MAGIC + b"\x03anything")
     with pytest.raises(DamagedError, match="version 0"):
         read(MAGIC + b"\x00anything")
+
+
+def test_a_file_is_written_in_the_oldest_version_that_can_say_it() -> None:
+    assert write(IMAGE)[4] == 1
+    checked = replace(IMAGE, version=2, samples=0xFFFFFFFF)
+    assert write(checked)[4] == 2 and read(write(checked)) == checked
+    assert describe(write(checked))["samples"] == "ffffffff" and describe(write(checked))["version"] == 2
+    assert describe(write(IMAGE))["samples"] is None and describe(write(IMAGE))["version"] == 1
+    assert read(write(replace(IMAGE, version=2))).version == 2  # a codec's own reason
+    for wrong in (
+        {"samples": 1},
+        {"version": 0},
+        {"version": 3},
+        {"version": 2, "samples": 2**32},
+        {"version": 2, "samples": -1},
+    ):
+        with pytest.raises(InputError):
+            write(replace(IMAGE, **wrong))
+    with pytest.raises(DamagedError, match="unknown keys"):
+        read(file_from(cbor2.dumps({0: "x", 1: {}, 3: [], 7: 1}), version=1))
+    for value in ("x", 2**32, -1, None, True):
+        with pytest.raises(DamagedError, match="checksum of the samples"):
+            read(file_from(cbor2.dumps({0: "x", 1: {}, 3: [], 7: value}), version=2))
 
 
 GOOD = {0: "x", 1: {}, 3: []}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from obverse.container.header import VERSION, unpack_header
+from obverse.container.header import unpack_header
 from obverse.container.limits import Limits
 from obverse.container.sections import read_index, read_item, read_section
 from obverse.container.source import SourceLike, open_source
@@ -16,8 +16,8 @@ def describe(source: SourceLike, limits: Limits | None = None) -> dict[str, Any]
 
     Returns:
         `file_bytes`, `header_bytes`, `version`, `codec`, `config`, `shape` (tuple), `model` (fingerprint in hex, or
-            None), `metadata`, `sections` (name -> bytes of payload), `items` (count, or None) and `item_bytes` (all
-            items' payloads together, or None).
+            None), `samples` (checksum of the decoded data in hex, or None), `metadata`, `sections` (name -> bytes of
+            payload), `items` (count, or None) and `item_bytes` (all items' payloads together, or None).
 
     Raises:
         InputError: as `read`.
@@ -41,11 +41,12 @@ def describe(source: SourceLike, limits: Limits | None = None) -> dict[str, Any]
         return {
             "file_bytes": opened.taken,
             "header_bytes": header.bytes,
-            "version": VERSION,
+            "version": header.version,
             "codec": header.codec,
             "config": header.config,
             "shape": header.shape,
             "model": None if header.model is None else header.model.hex(),
+            "samples": None if header.samples is None else f"{header.samples:08x}",
             "metadata": header.metadata,
             "sections": sections,
             "items": header.items,

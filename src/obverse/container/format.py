@@ -30,6 +30,8 @@ class Container:
         model: fingerprint (8 bytes) of the model that wrote the file, None without a model.
         metadata: the user's own: text keys; text, int, float, bytes or bool values.
         items: payloads of a stream of items; None when the file is not one.
+        version: of the format: 1, or 2 for a file that has what a reader of version 1 does not know.
+        samples: checksum of the data that are decoded (`samples_checksum`); version 2 only.
     """
 
     codec: str
@@ -39,6 +41,8 @@ class Container:
     model: bytes | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     items: tuple[bytes, ...] | None = None
+    version: int = 1
+    samples: int | None = None
 
 
 def write(container: Container, limits: Limits | None = None) -> bytes:
@@ -67,6 +71,8 @@ def write(container: Container, limits: Limits | None = None) -> bytes:
             model=container.model,
             items=count,
             metadata=container.metadata,
+            version=container.version,
+            samples=container.samples,
         )
         front = pack_header(header)
     except (ValueError, TypeError) as error:
@@ -126,4 +132,6 @@ def read(source: SourceLike, limits: Limits | None = None) -> Container:
         model=header.model,
         metadata=header.metadata,
         items=items,
+        version=header.version,
+        samples=header.samples,
     )

@@ -14,11 +14,12 @@ from obverse.errors import DamagedError, NewerVersionError, NotObverseError, Tru
 
 # The first byte is not ASCII, so no text file begins like this.
 MAGIC = b"\x9bOBV"
-VERSION = 1
+VERSION = 2  # the newest; a file that needs nothing new is written as version 1
 FINGERPRINT_BYTES = 8
 _LENGTH_BYTES = 5  # of the header length, at most
 
-CODEC, CONFIG, MODEL, SHAPE, NAMES, ITEMS, METADATA = range(7)
+CODEC, CONFIG, MODEL, SHAPE, NAMES, ITEMS, METADATA, SAMPLES = range(8)
+KEYS = {1: frozenset(range(7)), 2: frozenset(range(8))}  # of the header, by format version
 Fingerprint: TypeAlias = bytes
 
 
@@ -34,6 +35,8 @@ class Header:
         model: fingerprint (8 bytes) of the model that wrote the file, None without a model.
         items: how many items a stream has; None when the file is not a stream of items.
         metadata: the user's own: text keys; text, int, float, bytes or bool values.
+        version: of the format, 1 or 2.
+        samples: checksum of the decoded data (samples.py), None where the file has none; from version 2 on.
         bytes: length of the front of the file in bytes, from the magic through the checksum.
     """
 
@@ -44,6 +47,8 @@ class Header:
     model: Fingerprint | None
     items: int | None
     metadata: dict[str, Any]
+    version: int = 1
+    samples: int | None = None
     bytes: int = 0
 
 
@@ -62,9 +67,11 @@ def pack_header(header: Header) -> bytes:
         fields[ITEMS] = header.items
     if header.metadata:
         fields[METADATA] = header.metadata
-    _from_fields(fields, 0)
+    if header.samples is not None:
+        fields[SAMPLES] = header.samples
+    _from_fields(fields, header.version, 0)
     packed = cbor.pack(fields)
-    front = MAGIC + bytes([VERSION]) + encode_varint(len(packed)) + packed
+    front = MAGIC + bytes([header.version]) + encode_varint(len(packed)) + packed
     return front + zlib.crc32(front).to_bytes(4, "little")
 
 
@@ -104,7 +111,7 @@ def unpack_header(source: Source, limits: Limits) -> Header:
     if checksum != zlib.crc32(front):
         raise source.damaged("the checksum of the header does not match")
     try:
-        header = _from_fields(cbor.unpack(packed), len(front) + 4)
+        header = _from_fields(cbor.unpack(packed), version, len(front) + 4)
     except (ValueError, DamagedError) as error:
         raise source.damaged(str(error)) from error
     if header.items is not None:
@@ -112,12 +119,13 @@ def unpack_header(source: Source, limits: Limits) -> Header:
     return header
 
 
-def _from_fields(fields: Any, size: int) -> Header:
+def _from_fields(fields: Any, version: int, size: int) -> Header:
     """Check every field; ValueError names the first that does not hold."""
+    _need(version in KEYS, f"there is no format version {version}")
     _need(type(fields) is dict, "the header is not a map")
     missing = {CODEC, CONFIG, SHAPE} - fields.keys()
     _need(not missing, f"the header misses the keys {sorted(missing)}")
-    unknown = fields.keys() - set(range(7))
+    unknown = fields.keys() - KEYS[version]
     _need(not unknown, f"the header has unknown keys {sorted(map(str, unknown))}")
     codec, config, shape = fields[CODEC], fields[CONFIG], fields[SHAPE]
     _need(type(codec) is str and codec != "", "the codec id is not a text")
@@ -143,7 +151,12 @@ def _from_fields(fields: Any, size: int) -> Header:
             _need(isinstance(key, str), f"the metadata key {key!r} is not a text")
             good = isinstance(value, str | int | float | bytes)
             _need(good, f"the metadata value of {key!r} is not a text, number, bytes or bool")
-    return Header(codec, config, tuple(shape), tuple(names), model, items, metadata, size)
+    samples = fields.get(SAMPLES)
+    if SAMPLES in fields:
+        _need(
+            _is_count(samples) and samples < 2**32, "the checksum of the samples is not a number of 32 bits"
+        )
+    return Header(codec, config, tuple(shape), tuple(names), model, items, metadata, version, samples, size)
 
 
 def _is_count(value: object) -> bool:

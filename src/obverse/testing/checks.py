@@ -17,9 +17,11 @@ import numpy as np
 
 from obverse.codec import Predicts, Rated, Reconstructs, Recovers, SideInformed, compress, decompress
 from obverse.container import Container, Limits, describe, read, write
+from obverse.container.samples import samples_checksum
 from obverse.data.images import Photo, photo_of, write_photo
 from obverse.data.kinds import Kind
 from obverse.errors import (
+    DamagedError,
     DecodeError,
     InputError,
     LimitError,
@@ -80,6 +82,11 @@ def check_round_trip(it: Opened) -> None:
         wanted = it.data.array() if isinstance(it.data, Photo) else np.asarray(it.data)
         it.require(it.decoded.dtype == wanted.dtype, "the data come back in their type")
         it.require(np.array_equal(it.decoded, wanted), "the data come back as they were")
+        checked = it.container.samples == samples_checksum(it.decoded)
+        plain = it.payload >= it.decoded.nbytes
+        it.require(checked or plain, "the file has a checksum of its samples, or the samples as they are")
+        other = replace(it.container, version=2, samples=samples_checksum(it.decoded) ^ 1)
+        _raises(it, "samples with another checksum", DamagedError, lambda: it.decode(other))
     if it.installed:
         name = it.example.model or it.example.codec
         packed = compress(it.data, codec=str(name), **it.example.options)

@@ -88,7 +88,8 @@ def test_rate_of_an_image_does_not_depend_on_the_others(shipped):
 
 def test_overhead_of_one_image(shipped):
     image = some_images(1)
-    assert len(write(shipped.encode(image))) < shipped.rate_bits(image)[0] / 8 + 64
+    # the checksum of the samples takes 6 bytes
+    assert len(write(shipped.encode(image))) < shipped.rate_bits(image)[0] / 8 + 64 + 6
 
 
 def test_real_images_take_less_than_webp(shipped, data_folder):

@@ -25,6 +25,7 @@ from obverse.coding import Message
 from obverse.coding.logistic_mixture import LogisticMixtures
 from obverse.container import Container, Limits
 from obverse.container.recover import recover_items
+from obverse.container.samples import check_samples, with_samples
 from obverse.container.source import SourceLike
 from obverse.data.image_sets import check_image_set
 from obverse.errors import (
@@ -68,9 +69,10 @@ class FlowCodec(ModelCodec):
             for symbols, mixtures in reversed(list(self.symbols(images[first : first + segment]))):
                 message.push_mixtures(symbols, mixtures)
             items.append(message.to_bytes())
-        return Container(
+        container = Container(
             self.id, {0: segment}, images.shape, {}, self.fingerprint, options.kept, tuple(items)
         )
+        return with_samples(container, images)
 
     def symbols(self, images: Images) -> Iterator[tuple[Symbols, LogisticMixtures]]:
         """What is coded for these images, with its mixtures, in the order in which the receiver pops it."""
@@ -102,6 +104,7 @@ class FlowCodec(ModelCodec):
         for number, payload in enumerate(container.items or ()):
             first, end = number * segment, min(len(images), (number + 1) * segment)
             images[first:end] = self._pop(payload, end - first)
+        check_samples(container, images)
         return images
 
     def recover(self, source: SourceLike, limits: Limits | None = None) -> tuple[Images, list[str]]:

@@ -26,6 +26,7 @@ from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.container import Container, ItemReader, Limits, read_header
 from obverse.container.inflate import inflate
 from obverse.container.recover import recover_items
+from obverse.container.samples import check_samples, with_samples
 from obverse.container.source import SourceLike
 from obverse.data.images import Photo, photo_of
 from obverse.errors import DamagedError, InputError
@@ -109,12 +110,14 @@ class ImageLosslessCodec(ModelCodec):
         shape, metadata = (height, width), options.kept
         if len(stripes) == 1:
             sections = {STRIPE: stripes[0]} | extras
-            return Container(self.id, config, shape, sections, self.fingerprint, metadata)
+            container = Container(self.id, config, shape, sections, self.fingerprint, metadata)
+            # raw samples have the checksum of their section
+            return container if stripes[0][0] == methods.RAW else with_samples(container, pixels)
         config[1] = rows
         if extras:
             config[2] = list(extras)
         items = (*stripes, *extras.values())
-        return Container(self.id, config, shape, {}, self.fingerprint, metadata, items)
+        return with_samples(Container(self.id, config, shape, {}, self.fingerprint, metadata, items), pixels)
 
     def rate_bits(self, data: Any, options: ImageLosslessOptions | None = None) -> np.ndarray:
         """(1,) bits that the model gives to the image.
@@ -150,6 +153,7 @@ class ImageLosslessCodec(ModelCodec):
             extras = dict(zip(layout.extras, container.items[layout.stripes :], strict=True))
         icc, exif = (inflate(extras.get(name, b""), limits.header * 64) for name in EXTRAS)
         pixels = self._decode_stripes(layout, 0, stripes, limits)
+        check_samples(container, pixels)
         if layout.channels in (2, 4):
             colours = pixels[:, :, 0] if layout.channels == 2 else pixels[:, :, :3]
             return Photo(np.ascontiguousarray(colours), np.ascontiguousarray(pixels[:, :, -1]), icc, exif)

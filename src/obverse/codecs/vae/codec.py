@@ -30,6 +30,7 @@ from obverse.coding import Message
 from obverse.coding.bits_back import pop_item, push_item
 from obverse.container import Container, Limits, write
 from obverse.container.recover import recover_items
+from obverse.container.samples import check_samples, with_samples
 from obverse.container.source import SourceLike
 from obverse.data.image_sets import check_image_set
 from obverse.errors import (
@@ -179,6 +180,7 @@ class VaeCodec(ModelCodec):
         images = np.empty(container.shape, np.uint8)
         for numbers in _groups(range(plan.chains)):
             self._pop(plan, [(i, (container.items or ())[i]) for i in numbers], images)
+        check_samples(container, images)
         return images
 
     def recover(self, source: SourceLike, limits: Limits | None = None) -> tuple[Array, list[str]]:
@@ -250,7 +252,7 @@ class VaeCodec(ModelCodec):
                 count = min(MOST_INITIAL, count + max(2, count // 50))
         config = {0: count, 1: seed, 2: segment}
         container = Container(self.id, config, images.shape, {}, self.fingerprint, options.kept, tuple(items))
-        return container, growth
+        return with_samples(container, images), growth
 
     def _enough(self, images: Array, seed: int, segment: int) -> int:
         """About how many initial symbols the first image of each chain takes: those that choose its z1."""
