@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 import obverse
 from obverse.cli.batch import STDIN, Job, Row, plan, run_jobs
-from obverse.cli.console import UsageError
+from obverse.cli.console import UsageError, noted_warnings
 from obverse.cli.files import read_stdin, report, row_of, write_output
 from obverse.cli.flags import NO_FLAGS, CodecFlags, given_options
 from obverse.cli.options import Big, Force, Inputs, Json, Metadata, Output
@@ -76,7 +76,7 @@ def compress(
         else:
             data = chosen.kind.load(job.source)
             before = _bytes_under(job.source)
-        with search_bar(shown=searches and len(jobs) == 1) as progress:
+        with noted_warnings() as told, search_bar(shown=searches and len(jobs) == 1) as progress:
             now = replace(options, progress=progress) if progress else options
             packed = write(chosen.encode(data, now))
         write_output(job.target, packed, force)
@@ -84,6 +84,8 @@ def compress(
         size = getattr(data, "size", None)
         if isinstance(size, tuple) and len(size) == 2:
             row["bpp"] = len(packed) * 8 / (size[0] * size[1])
+        if told:
+            row["warnings"] = told
         return row | {"seconds": round(time.perf_counter() - started, 3)}
 
     jobs = plan(inputs, output, chosen.kind.read, _obv_name, whole_folders=chosen.kind.folder)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
@@ -22,6 +23,23 @@ def say(message: str) -> None:
     with suppress(OSError):
         sys.stderr.write(message + "\n")
         sys.stderr.flush()
+
+
+@contextmanager
+def noted_warnings() -> Iterator[list[str]]:
+    """The sentences of the warnings of some work, which are shown as ever."""
+    told: list[str] = []
+    before = warnings.showwarning
+
+    def note(message: Warning | str, *rest: Any, **more: Any) -> None:
+        told.append(str(message))
+        before(message, *rest, **more)
+
+    warnings.showwarning = note
+    try:
+        yield told
+    finally:
+        warnings.showwarning = before
 
 
 def out(text: str) -> None:
