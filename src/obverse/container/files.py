@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 
 from obverse.errors import OutputError, OutputExistsError
@@ -25,11 +26,18 @@ def make_folder(path: str | os.PathLike[str]) -> None:
         ) from error
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes, overwrite: bool = False) -> None:
+def write_atomically(
+    path: str | os.PathLike[str], data: bytes | Iterable[bytes], overwrite: bool = False
+) -> None:
     """Write `data` to `path` so that nobody ever sees half a file, not even after a power cut.
 
     The data goes to a temporary file beside the target, reaches the disk, and is then renamed. The
     temporary file is removed whatever happens.
+
+    Args:
+        path: of the file.
+        data: all of it, or its parts in order, so that they need not be in memory together.
+        overwrite: whether a file that is there is replaced.
 
     Raises:
         OutputExistsError: `path` exists and `overwrite` is False.
@@ -69,10 +77,10 @@ def _check_target(target: str, overwrite: bool) -> None:
         raise _exists(target)
 
 
-def _write_through(temporary: str, data: bytes, like: str) -> None:
+def _write_through(temporary: str, data: bytes | Iterable[bytes], like: str) -> None:
     """Write a new file down to the disk, with the permissions of the file `like` if there is one."""
     with open(temporary, "xb") as file:
-        file.write(data)
+        file.writelines([data] if isinstance(data, bytes | bytearray | memoryview) else data)
         file.flush()
         os.fsync(file.fileno())
     with suppress(OSError):

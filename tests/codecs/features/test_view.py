@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obverse.codecs.features import view as feature_view
+from obverse.codecs.features import items
 from obverse.codecs.features.codec import FeatureCodec
 from obverse.codecs.features.export import fit_model
 from obverse.codecs.features.fit import Target
@@ -113,9 +113,9 @@ def test_rows_that_are_not_there(view, key):
 
 def test_one_item_is_read_for_one_vector(view, monkeypatch):
     decoded = []
-    real = feature_view.decode_chunk
+    real = items.decode_chunk
     monkeypatch.setattr(
-        feature_view, "decode_chunk", lambda model, payload, n: decoded.append(n) or real(model, payload, n)
+        items, "decode_chunk", lambda model, payload, n: decoded.append(n) or real(model, payload, n)
     )
     view[70], view[100], view[64:128]
     assert decoded == [64]
