@@ -143,7 +143,9 @@ def rates(test: Path, model: str, out: Path) -> None:
         record(NAMES[name], SET, len(images), *timed(lambda name=name: peer_bytes(sheet, name)))
     record(NAMES["flow"], EACH, len(images), *timed(lambda: sum(flow_bytes(x[None], codec) for x in images)))
     record(NAMES["flow"], SET, len(images), *timed(lambda: flow_bytes(images, codec)))
-    predicted, seconds = timed(lambda: float(codec.rate_bits(images).sum()) / 8)
+    predicted, seconds = timed(
+        lambda: float(codec.rate_bits(images, codec.options(model_only=True)).sum()) / 8
+    )
     record("integer flow, what the model predicts", "no file", len(images), predicted, seconds)
     pixels = sum(entropy_bits(images[..., c]) for c in range(3)) / 8
     record("pixels, a table for each colour", "no file", len(images), pixels, 0)

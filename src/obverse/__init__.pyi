@@ -93,12 +93,14 @@ def compress(
     verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
     segment: int = ...,
+    model_only: bool = ...,
 ) -> bytes:
     """Sets of 32x32 colour images, lossless, an integer flow.
 
     Args:
         metadata: KEY=TEXT to store in the file.
         segment: Images of a message: fewer lose less when a file is damaged, and cost a few bytes more for each.
+        model_only: Code every segment with the model, also where it does not fit.
     """
 
 @overload
@@ -231,6 +233,7 @@ def compress(
     seed: int = ...,
     segment: int = ...,
     initial: int | None = ...,
+    model_only: bool = ...,
 ) -> bytes:
     """Sets of small images, lossless, bits back from a latent variable.
 
@@ -239,6 +242,7 @@ def compress(
         seed: Of the initial bits.
         segment: Images of a chain: fewer lose less when a file is damaged, and cost more initial bits.
         initial: Symbols of 10 initial bits that a chain has; by default as few as suffice.
+        model_only: Code every segment with the model, also where it does not fit.
     """
 
 @overload

@@ -14,6 +14,8 @@ from obverse.registry import built_in_methods
 from obverse.testing import CHECKS, Example, Opened, check_golden, check_other_processes, make_golden
 from obverse.zoo import load_model
 
+pytestmark = pytest.mark.filterwarnings("ignore::obverse.codecs.stored_segments.ModelFitWarning")
+
 METHODS = {method.package.rpartition(".")[2] for method in built_in_methods().values()}
 HERE = Path(__file__).parent
 

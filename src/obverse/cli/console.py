@@ -29,6 +29,23 @@ def say(message: str) -> None:
         _silence(sys.stderr)
 
 
+@contextmanager
+def noted_warnings() -> Iterator[list[str]]:
+    """The sentences of the warnings of some work, which are shown as ever."""
+    told: list[str] = []
+    before = warnings.showwarning
+
+    def note(message: Warning | str, *rest: Any, **more: Any) -> None:
+        told.append(str(message))
+        before(message, *rest, **more)
+
+    warnings.showwarning = note
+    try:
+        yield told
+    finally:
+        warnings.showwarning = before
+
+
 def out(text: str) -> None:
     """One line on stdout; names that are no valid text are shown with escapes.
 

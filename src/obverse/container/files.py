@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
@@ -60,15 +60,22 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         raise OutputError(f"nothing can be written to {folder}: permission denied; write elsewhere")
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes, overwrite: bool = False) -> None:
+def write_atomically(
+    path: str | os.PathLike[str], data: bytes | Iterable[bytes], overwrite: bool = False
+) -> None:
     """Write `data` to `path` so that nobody ever sees half a file, not even after a power cut.
+
+    Args:
+        path: of the file.
+        data: all of it, or its parts in order, so that they need not be in memory together.
+        overwrite: whether a file that is there is replaced.
 
     Raises:
         OutputExistsError: `path` exists and `overwrite` is False.
         OutputError: the folder is missing, permission denied, disk full, ...
     """
     with new_file(path, overwrite) as file:
-        file.write(data)
+        file.writelines([data] if isinstance(data, bytes | bytearray | memoryview) else data)
 
 
 @contextmanager

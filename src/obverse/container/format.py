@@ -54,13 +54,32 @@ def write(container: Container, limits: Limits | None = None) -> bytes:
     """
     limits = limits or Limits()
     items = container.items
-    if items is not None and container.sections:
-        raise InputError("a stream of items cannot have named sections too")
     payloads = list(container.sections.values()) if items is None else list(items)
     for payload in payloads:
         if not isinstance(payload, bytes | bytearray):
             raise InputError(f"a payload must be bytes, not {type(payload).__name__}")
-    count = None if items is None else len(items)
+    parts = [front_of(container, None if items is None else len(items), limits)]
+    if items is not None:
+        payloads.insert(0, pack_index(map(len, items)))
+    for payload in payloads:
+        parts += pack_section(payload)
+    return b"".join(parts)
+
+
+def front_of(container: Container, count: int | None, limits: Limits) -> bytes:
+    """The front of a file, before its sections or items.
+
+    Args:
+        container: its items are not looked at.
+        count: of the items, None where it is no stream of items.
+        limits: of the header and the items.
+
+    Raises:
+        InputError: a field cannot be stored; the sentence names it.
+        LimitError: the header or the item count is larger than `limits`.
+    """
+    if count is not None and container.sections:
+        raise InputError("a stream of items cannot have named sections too")
     limits.check_items(count or 0)
     try:
         header = Header(
@@ -78,12 +97,7 @@ def write(container: Container, limits: Limits | None = None) -> bytes:
     except (ValueError, TypeError) as error:
         raise InputError(f"cannot write this container: {error}") from error
     limits.check_header(len(front))
-    if items is not None:
-        payloads.insert(0, pack_index(map(len, items)))
-    parts = [front]
-    for payload in payloads:
-        parts += pack_section(payload)
-    return b"".join(parts)
+    return front
 
 
 def read_header(source: SourceLike, limits: Limits | None = None) -> Header:

@@ -59,13 +59,23 @@ def check_features(data: Any, dimensions: int | None = None) -> Array:
         )
     bad = ~np.isfinite(features).all(1)
     if bad.any():
-        raise InputError(
-            f"{int(bad.sum())} of {len(features)} vectors hold NaN or infinite values, the first is number "
-            f"{int(np.flatnonzero(bad)[0])}: remove or repair them"
-        )
+        raise not_finite(int(bad.sum()), len(features), int(np.flatnonzero(bad)[0]))
     if features.dtype == np.float64 and float(np.abs(features).max()) > LARGEST:
         raise InputError("features above 1e100 cannot be coded: scale them first")
     return features
+
+
+def not_finite(bad: int, count: int, first: int) -> InputError:
+    """The error for so many of `count` vectors that hold NaN or infinite values.
+
+    Args:
+        bad: how many do.
+        count: of all.
+        first: the number of the first.
+    """
+    return InputError(
+        f"{bad} of {count} vectors hold NaN or infinite values, the first is number {first}: remove or repair them"
+    )
 
 
 def read_features(source: Path | BinaryIO, key: str | None = None) -> Array:
@@ -122,7 +132,18 @@ def feature_bytes(features: Array, target: str) -> bytes:
     return save_safetensors({"features": np.ascontiguousarray(features)})
 
 
-def _choose(names: list[str], key: str | None, name: str, what: str) -> str:
+def choose_key(names: list[str], key: str | None, name: str, what: str) -> str:
+    """The one of these names that is meant.
+
+    Args:
+        names: of what a file holds.
+        key: the one that was asked for, if any.
+        name: of the file.
+        what: a word for what it holds.
+
+    Raises:
+        InputError: where the key names none, or is needed.
+    """
     if key is None and len(names) == 1:
         return names[0]
     if key in names and key is not None:
@@ -153,10 +174,21 @@ def _tensor(tensor: Any, name: str) -> Array:
 
 def _safetensors(raw: bytes, name: str, key: str | None) -> Array:
     tensors = _tensors(raw, name)
-    return _tensor(tensors[_choose(sorted(tensors), key, name, "tensor")], name)
+    return _tensor(tensors[choose_key(sorted(tensors), key, name, "tensor")], name)
 
 
 def _parquet(raw: bytes, name: str, key: str | None) -> Array:
+    pa, pq = load_pyarrow()
+    with guarded(f"{name} is a Parquet file that cannot be read"):
+        return rows_of_table(pa, pq.read_table(pa.BufferReader(raw)), name, key)
+
+
+def load_pyarrow() -> tuple[Any, Any]:
+    """pyarrow and pyarrow.parquet.
+
+    Raises:
+        MissingExtraError: where they are not installed.
+    """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -164,35 +196,54 @@ def _parquet(raw: bytes, name: str, key: str | None) -> Array:
         raise MissingExtraError(
             "reading Parquet needs pyarrow: pip install 'obverse[parquet]', or save the features as .npy"
         ) from None
-    with guarded(f"{name} is a Parquet file that cannot be read"):
-        table = pq.read_table(pa.BufferReader(raw))
-        if key is None:
-            lists = [f.name for f in table.schema if _is_list(pa, f.type)]
-            numbers = [f.name for f in table.schema if pa.types.is_floating(f.type)]
-            if not lists and numbers:
-                columns = [_whole(table.column(c), name, c).to_numpy(zero_copy_only=False) for c in numbers]
-                return np.stack(columns, 1)
-            key = _choose(lists, None, name, "column")
-        else:
-            key = _choose([f.name for f in table.schema], key, name, "column")
-        column = _whole(table.column(key), name, key)
-        if not _is_list(pa, column.type):
-            raise InputError(f"{name}: the column {key!r} holds {column.type}, not a list of floats a row")
-        lengths = (
-            {len(row) for row in column}
-            if not pa.types.is_fixed_size_list(column.type)
-            else {column.type.list_size}
+    return pa, pq
+
+
+def rows_of_table(pa: Any, table: Any, name: str, key: str | None) -> Array:
+    """A table of Parquet as vectors (n, d): a column of lists, or several columns of numbers side by side.
+
+    Args:
+        pa: pyarrow.
+        table: as it was read.
+        name: of the file.
+        key: which column, where there are several of lists.
+
+    Raises:
+        InputError: for missing values, lists of several lengths, and where the key names none or is needed.
+    """
+    if key is None:
+        lists = [f.name for f in table.schema if is_list(pa, f.type)]
+        numbers = [f.name for f in table.schema if pa.types.is_floating(f.type)]
+        if not lists and numbers:
+            columns = [_whole(table.column(c), name, c).to_numpy(zero_copy_only=False) for c in numbers]
+            return np.stack(columns, 1)
+        key = choose_key(lists, None, name, "column")
+    else:
+        key = choose_key([f.name for f in table.schema], key, name, "column")
+    column = _whole(table.column(key), name, key)
+    if not is_list(pa, column.type):
+        raise InputError(f"{name}: the column {key!r} holds {column.type}, not a list of floats a row")
+    lengths = (
+        {len(row) for row in column}
+        if not pa.types.is_fixed_size_list(column.type)
+        else {column.type.list_size}
+    )
+    if len(lengths) > 1:
+        raise InputError(
+            f"{name}: the lists of column {key!r} differ in length ({min(lengths)} to {max(lengths)})"
         )
-        if len(lengths) > 1:
-            raise InputError(
-                f"{name}: the lists of column {key!r} differ in length ({min(lengths)} to {max(lengths)})"
-            )
-        flat = _whole(column.flatten(), name, key)
-        values = flat.to_numpy(zero_copy_only=False)
+    flat = _whole(column.flatten(), name, key)
+    values = flat.to_numpy(zero_copy_only=False)
     return np.asarray(values).reshape(len(column), -1) if len(column) else np.zeros((0, 0), np.float32)
 
 
-def _is_list(pa: Any, kind: Any) -> bool:
+def is_list(pa: Any, kind: Any) -> bool:
+    """Whether a type of Arrow is a list of floats.
+
+    Args:
+        pa: pyarrow.
+        kind: the type.
+    """
     types = pa.types
     lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
     return any(is_one(kind) for is_one in lists) and bool(types.is_floating(kind.value_type))

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from obverse.jit import njit
 from obverse.theory.curves import NATS_PER_BIT, Array
 
 MOST_COMPONENTS = 128

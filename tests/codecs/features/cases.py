@@ -20,6 +20,7 @@ def example(name, data, options, bits=23):
 EXAMPLES = (
     example("half", X.astype(np.float16), {"loss": 0.1, "chunk": 40}, bits=10),
     example("single", X.astype(np.float32), SINGLE),
+    example("stored", X[:3].astype(np.float32), {"chunk": 2, "prototypes": PROTOTYPES}),
 )
 GOLDEN = (
     example("double-l1", X, {"lmbda": 0.3, "distortion": "l1"}, bits=52),

@@ -64,6 +64,25 @@ def test_synthesis_is_what_it_says(model):
     assert model.rate_bits(z).shape == (70,) and (model.rate_bits(z) > 0).all()
 
 
+def test_synthesis_is_exact_for_symbols_of_any_size():
+    """Symbols of one to three digits, together and alone, against whole numbers without bounds."""
+    model = fit(correlated(3000), Target(loss=0.01), transform="klt")
+    rng = np.random.default_rng(0)
+    z = rng.integers(-(2**30), 2**30, (model.coefficients, 40)) >> rng.integers(0, 30, (1, 40))
+    z = z.astype(np.int32)
+    together = model.dequantise(z)
+    for i in range(40):
+        np.testing.assert_array_equal(model.dequantise(z[:, i : i + 1])[0], together[i])
+    whole, units = model._synthesis
+    assert np.abs(whole).sum(0).max() <= 2**38 and np.array_equal(whole, np.rint(whole))
+    parts = z.T.astype(object) * SHIFT_UNIT + model.shifts[np.arange(len(z)), np.clip(z.T, -2, 2) + 2].astype(
+        int
+    )
+    exact = parts @ whole.astype(np.int64).astype(object)
+    expected = exact.astype(np.float64) * units + model.mean
+    np.testing.assert_allclose(together, expected.astype(np.float32), rtol=1e-6)
+
+
 def test_state_makes_the_same_model(model):
     again = FeatureBottleneck.from_state(model.state())
     x = correlated(50, seed=3)

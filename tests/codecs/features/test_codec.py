@@ -94,6 +94,7 @@ def test_bits_are_met_by_the_whole_file(distortion):
                      {"standardise": True}]),
 )  # fmt: skip
 @settings(deadline=None, max_examples=60)
+@pytest.mark.filterwarnings("ignore::obverse.codecs.stored_segments.ModelFitWarning")
 def test_any_small_set_comes_back(n, d, chunk, seed, options):
     """Constant, tiny and huge numbers among them."""
     rng = np.random.default_rng(seed)

@@ -9,7 +9,11 @@ from obverse.codecs.features.codec import FeatureCodec
 from obverse.codecs.features.items import Layout, decode_chunk
 from obverse.container import Limits, read
 
-FILES = sorted((Path(__file__).parent / "golden").glob("*.obv"))
+FILES = [
+    path
+    for path in sorted((Path(__file__).parent / "golden").glob("*.obv"))
+    if path.stem != "stored"  # vectors as they are: no symbols
+]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -36,20 +36,24 @@ from tests.codecs.vae.models import BINARY, CONFIGS, TWO_LAYERS, images_of, stor
 CODECS = {config: VaeCodec(stored_model(config)) for config in CONFIGS}
 CODEC = CODECS[TWO_LAYERS]
 IMAGES = images_of(TWO_LAYERS, 25)
-PLAIN = CODEC.encode(IMAGES, CODEC.options(segment=10))
+PLAIN = CODEC.encode(IMAGES, CODEC.options(model_only=True, segment=10))
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("segment", [1, 7, 1000])
 def test_round_trip(config, segment):
     images = images_of(config, 15, seed=3)
-    container = CODECS[config].encode(images, CODECS[config].options(segment=segment, seed=5))
+    container = CODECS[config].encode(
+        images, CODECS[config].options(model_only=True, segment=segment, seed=5)
+    )
     data = write(container)
     again = CODECS[config].decode(read(data))
     assert again.dtype == np.uint8
     np.testing.assert_array_equal(again, images)
     assert len(read(data).items) == -(-15 // segment)
-    assert data == write(CODECS[config].encode(images, CODECS[config].options(segment=segment, seed=5)))
+    assert data == write(
+        CODECS[config].encode(images, CODECS[config].options(model_only=True, segment=segment, seed=5))
+    )
 
 
 @settings(deadline=None, max_examples=25)
@@ -61,14 +65,16 @@ def test_any_images_round_trip(seed, n, kind):
     if kind != "noise":
         images = np.where(rng.random(images.shape) < 0.5, images, 0) if kind == "mixed" else images * 0
         images = images.astype(np.uint8) + np.uint8(255 * (kind == "white"))
-    np.testing.assert_array_equal(CODEC.decode(CODEC.encode(images, CODEC.options(segment=4))), images)
+    np.testing.assert_array_equal(
+        CODEC.decode(CODEC.encode(images, CODEC.options(model_only=True, segment=4))), images
+    )
 
 
 def test_chains_together_give_what_each_gives_alone():
     """The networks run on batches, and batches do not change their numbers."""
     for number in range(2):
         part = IMAGES[10 * number : 10 * (number + 1)]
-        alone = CODEC.encode(part, CODEC.options(segment=10, initial=PLAIN.config[0]))
+        alone = CODEC.encode(part, CODEC.options(model_only=True, segment=10, initial=PLAIN.config[0]))
         if number == 0:  # the initial bits of others depend on their number
             assert alone.items[0] == PLAIN.items[0]
         assert len(alone.items[0]) == pytest.approx(len(PLAIN.items[number]), abs=40)
@@ -87,14 +93,14 @@ def test_the_net_rate_of_real_streams_is_the_negative_elbo(config):
 
 
 def test_the_report_is_what_the_file_weighs():
-    report = CODEC.report(IMAGES, CODEC.options(segment=10))
+    report = CODEC.report(IMAGES, CODEC.options(model_only=True, segment=10))
     data = write(PLAIN)
     assert report.file_bytes == len(data) and report.pixels == IMAGES.size
     assert report.initial_bits == 3 * PLAIN.config[0] * BIN_BITS
     content = report.net_bits.sum() + report.initial_bits
     assert 0 <= 8 * len(data) - content < 8 * (60 + 3 * 12)  # header, lengths, checksums, whole bytes
     assert report.net_rate_bits < report.file_rate_bits
-    single = CODEC.report(IMAGES[24:], CODEC.options(initial=PLAIN.config[0]))
+    single = CODEC.report(IMAGES[24:], CODEC.options(model_only=True, initial=PLAIN.config[0]))
     assert single.alone_bits == pytest.approx(single.initial_bits + single.net_bits[0])
     assert report.alone_bits > report.net_bits.mean() + 10 * BIN_BITS
 
@@ -125,8 +131,8 @@ def test_other_initial_bits_than_announced_are_damage():
 
 def test_not_enough_initial_bits():
     with pytest.raises(InputError, match="not enough initial bits: 3 symbols"):
-        CODEC.encode(IMAGES, CODEC.options(initial=3))
-    enough = CODEC.encode(IMAGES, CODEC.options(initial=500))
+        CODEC.encode(IMAGES, CODEC.options(model_only=True, initial=3))
+    enough = CODEC.encode(IMAGES, CODEC.options(model_only=True, initial=500))
     np.testing.assert_array_equal(CODEC.decode(enough), IMAGES)
 
 
@@ -159,7 +165,7 @@ def test_a_binary_model_refuses_gray_images():
                                      {"initial": -1}, {"initial": 2**20}])  # fmt: skip
 def test_bad_options(options):
     with pytest.raises(InputError):
-        CODEC.encode(IMAGES, CODEC.options(**options))
+        CODEC.encode(IMAGES, CODEC.options(model_only=True, **options))
 
 
 def test_a_file_cut_anywhere_gives_every_whole_segment():
@@ -264,7 +270,7 @@ def test_folders_and_archives(tmp_path):
         Image.fromarray(image).save(tmp_path / f"{number:02}.png")
     images = CODEC.kind.load(tmp_path)
     np.testing.assert_array_equal(images, IMAGES[:12])
-    container = CODEC.encode(images)
+    container = CODEC.encode(images, CODEC.options(model_only=True))
     np.testing.assert_array_equal(np.load(io.BytesIO(decoded_file(CODEC, container, "out.npy"))), images)
     zipfile.ZipFile(io.BytesIO(decoded_file(CODEC, container, "out.ZIP"))).extractall(tmp_path / "again")
     np.testing.assert_array_equal(read_image_set(tmp_path / "again"), images)

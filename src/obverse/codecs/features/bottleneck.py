@@ -5,7 +5,8 @@
 
 Dubois, Bloem-Reddy, Ullrich and Maddison (NeurIPS 2021) learn z' = (z + b) exp(s) and a factorised density by gradient
 descent; here mean and steps are b and exp(-s), and everything is found in closed form (codecs/features/fit.py). Only z
-is parsed, with integer tables; what is computed in floats may differ in its last bit between machines.
+is parsed, with integer tables. The synthesis multiplies whole numbers in float64, where their sums are exact, so that
+x̂ is the same to the last bit whichever vectors are decoded with it.
 
 The basis is stored in integers, no finer than the number of vectors pays for. The analysis is its pseudoinverse, so
 that a coarse basis costs a little rate and next to no distortion.
@@ -37,6 +38,8 @@ FIELDS = {
     "lows": "i", "sizes": "i", "lengths": "u", "rule": "f",
 }  # fmt: skip
 FARTHEST = 2.0**30  # a symbol is an int32, with room for its neighbours
+DIGIT_BITS = 15  # of a level in parts of a step: most have one such digit
+SUM_BITS = 38  # of a column of the synthesis; with a digit's 14 and its sign below 53, where float64 ends to be exact
 
 
 @dataclass(frozen=True)
@@ -149,17 +152,32 @@ class FeatureBottleneck:
     # -- symbols to features ---------------------------------------------------------------------------------
 
     @cached_property
-    def _synthesis(self) -> Array:
-        rows = self.basis * self.basis_scales[:, None]
-        return (rows * self.scales if self.scales.size else rows).astype(self.mean.dtype)
+    def _synthesis(self) -> tuple[Floats, Floats]:
+        """Whole numbers (K, d), and the unit (d,) of each column, a power of two: what a part of a level adds.
+
+        A column's numbers sum to at most 2^SUM_BITS, so that products with digits of DIGIT_BITS are exact in float64 in
+        any order: whichever rows are asked for, with whatever threads, on whichever machine, a vector is the same.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows = self.basis * (self.basis_scales * self.steps)[:, None] / SHIFT_UNIT
+            if self.scales.size:
+                rows *= self.scales
+            exponents = np.frexp(np.abs(rows).max(0, initial=0.0))[1].astype(np.int64)
+            spare = SUM_BITS - max(1, self.coefficients).bit_length()
+            units = np.ldexp(1.0, np.maximum(exponents - spare, -1000))
+            return np.rint(rows / units), units
 
     def dequantise(self, symbols: Symbols) -> Array:
-        """z (K, n) -> x̂ (n, d) in the mean's dtype."""
-        levels = np.empty(symbols.shape[::-1], self.mean.dtype)
-        _synthesise(np.ascontiguousarray(symbols), self.steps, self._levels, levels)
+        """z (K, n) -> x̂ (n, d) in the mean's dtype: to the last bit the same, whatever else is asked for with it."""
         with np.errstate(over="ignore", invalid="ignore"):
             if len(self.basis):
-                return levels @ self._synthesis + self.mean
+                whole, units = self._synthesis
+                sums = _exact_product(_parts(symbols, self.shifts), whole)
+                sums *= units
+                sums += self.mean
+                return sums.astype(self.mean.dtype, copy=False)
+            levels = np.empty(symbols.shape[::-1], self.mean.dtype)
+            _synthesise(np.ascontiguousarray(symbols), self.steps, self._levels, levels)
             features = np.repeat(self.mean[None], len(levels), 0)
             features[:, self.kept] += levels * self.scales[self.kept] if self.scales.size else levels
             return features
@@ -222,6 +240,32 @@ def _smallest(array: Array) -> Array:
     return array
 
 
+def _parts(symbols: Symbols, shifts: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
+    """z (K, n) -> levels (n, K) in parts of a step, whole numbers."""
+    parts = np.empty(symbols.shape[::-1], np.int64)
+    _count_parts(np.ascontiguousarray(symbols), shifts.astype(np.int64), parts)
+    return parts
+
+
+def _exact_product(parts: npt.NDArray[np.int64], whole: Floats) -> Floats:
+    """(n, K) whole numbers times (K, d) of `_synthesis`: digit by digit, each of which is exact."""
+    half = 1 << (DIGIT_BITS - 1)
+    digits = []
+    while True:
+        low = ((parts + half) & (2 * half - 1)) - half
+        digits.append(low.astype(np.float64) @ whole)
+        parts = (parts - low) >> DIGIT_BITS
+        more = parts.any(0)
+        if not more.any():
+            break
+        parts, whole = parts[:, more], whole[more]
+    total = digits.pop()
+    while digits:
+        total *= 2.0**DIGIT_BITS
+        total += digits.pop()
+    return total
+
+
 compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -247,6 +291,18 @@ def _choose(y, steps, levels, lows, starts, bits, lmbda, absolute, z):  # type: 
                 if cost < least:
                     best, least = candidate, cost
             z[k, i] = best
+
+
+@compiled
+def _count_parts(z, shifts, out):  # type: ignore[no-untyped-def]
+    """out[i, k] = z[k, i] * SHIFT_UNIT + shift, in blocks that stay in the cache."""
+    rows, columns = z.shape
+    for first in range(0, columns, 64):
+        end = min(columns, first + 64)
+        for k in range(rows):
+            for i in range(first, end):
+                symbol = np.int64(z[k, i])
+                out[i, k] = symbol * SHIFT_UNIT + shifts[k, min(max(symbol, -2), 2) + 2]
 
 
 @compiled

@@ -12,6 +12,7 @@ The encoder itself is not in the file, but its fingerprint is: features of anoth
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from safetensors.numpy import load as load_safetensors
 
 from obverse.codecs.features import METHOD
 from obverse.codecs.features.bottleneck import FeatureBottleneck
+from obverse.codecs.features.fit import DEFAULT_LOSS, Target, fit, sample_of
 from obverse.codecs.features.items import (
     ENCODER,
     ENCODER_NAME,
@@ -33,25 +35,23 @@ from obverse.codecs.features.items import (
     Layout,
     Prototypes,
     check_encoder,
-    decode_chunk,
-    encode_chunk,
-    indices,
-    pack_arrays,
-    synthesise,
+    read_chunk,
     unpack_arrays,
     unpack_model,
 )  # fmt: skip
 from obverse.codecs.features.options import FeatureOptions
+from obverse.codecs.features.writer import Encoded, Writer
 from obverse.codecs.model_codec import OptionalModelCodec, from_model
-from obverse.container import Container, Limits, write
+from obverse.codecs.stored_segments import MODEL, check_methods, method_of
+from obverse.container import Container, Limits
 from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
+from obverse.container.spool import ItemSpool
+from obverse.data.feature_files import FeatureArray, FeatureRows, survey
 from obverse.data.features import check_features
 from obverse.errors import DamagedError, DecodeError, InputError, ModelError, RateTargetError, WrongModelError
 from obverse.method import Method
 from obverse.zoo import find_model, stored_model
-
-CHUNK = 256  # vectors of an item
 
 Array = npt.NDArray[Any]
 
@@ -85,23 +85,31 @@ class FeatureCodec(OptionalModelCodec):
         """A stored model fixes how much is lost."""
         return super().settings if self.model is None else ({},)
 
-    def encode(
-        self,
-        data: Any,
-        options: FeatureOptions | None = None,
-    ) -> Container:
+    def encode(self, data: Any, options: FeatureOptions | None = None) -> Container:
         """(n, d) floats to a container.
 
         Without a stored model one is fitted to the data and put into the file (`fit.py`).
         Raises InputError, UnsupportedInputError, WrongModelError (another encoder's), RateTargetError.
         """
+        features = check_features(data, self.bottleneck.dimensions if self.bottleneck else None)
+        with ItemSpool() as spool:
+            container = self.encode_rows(FeatureArray(features), options, spool).container
+            return replace(container, items=tuple(spool.items()))
+
+    def encode_rows(self, rows: FeatureRows, options: FeatureOptions | None, spool: ItemSpool) -> Encoded:
+        """Vectors that are read piece by piece, several times, to items, which the spool keeps.
+
+        A container without its items, and what is lost. Raises as `encode`.
+        """
         options = options or FeatureOptions()
         chunk, encoder, prototypes = int(options.chunk), options.encoder, options.prototypes
-        features = check_features(data, self.bottleneck.dimensions if self.bottleneck else None)
+        own, dimensions = self.bottleneck is None, rows.shape[1]
+        if self.bottleneck is not None:
+            check_features(np.zeros((1, dimensions), rows.dtype), self.bottleneck.dimensions)
         config: dict[Any, Any] = {
-            KIND: [t.itemsize for t in TYPES].index(features.dtype.itemsize),
+            KIND: [t.itemsize for t in TYPES].index(rows.dtype.itemsize),
             PER_ITEM: chunk,
-            OWN_MODEL: self.model is None,
+            OWN_MODEL: own,
         }
         here, name = self.encoder
         check_encoder(here, name, encoder, "model")
@@ -116,102 +124,103 @@ class FeatureCodec(OptionalModelCodec):
         front = []
         if prototypes is not None:
             config[PROTOTYPES] = True
-            front.append(Prototypes.of(prototypes, features.shape[1]).pack())
-        fields = (config, front, features, options.kept)
+            front.append(Prototypes.of(prototypes, dimensions).pack())
+        container = Container(self.id, config, rows.shape, {}, self.fingerprint, options.kept)
         targets = (options.lmbda, options.bits, options.loss)
         how = {"distortion": options.distortion, "transform": options.transform}
+        if not own and (options.standardise or any(value is not None for value in (*targets, *how.values()))):
+            raise InputError(
+                "the model fixes how much is kept: give lmbda, bits or loss when it is trained, or use no model"
+            )
+        seen = survey(rows, sample_of(rows.shape[0]) if own else slice(0, 0))
+        writer = Writer(rows, seen.mean, container, front, spool)
         if self.bottleneck is not None:
-            if options.standardise or any(value is not None for value in (*targets, *how.values())):
-                raise InputError(
-                    "the model fixes how much is kept: give lmbda, bits or loss when it is trained, or use no model"
-                )
-            return self._container(self.bottleneck, *fields)
+            return writer.write(self.bottleneck)
         given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
-        return self._fitted(fields, *targets, given | {"standardise": options.standardise})
+        return self._fitted(writer, seen.sample, *targets, given | {"standardise": options.standardise})
 
     def rate_bits(self, data: Any, options: FeatureOptions | None = None) -> npt.NDArray[np.float64]:
-        """(n,) bits that the model gives to each vector; of model and prototypes in the file, each has its share."""
+        """(n,) bits that the model gives to each vector; of model and prototypes in the file, each has its share.
+
+        Of vectors that are stored without the model, their bytes are counted.
+        """
         options = options or FeatureOptions()
         features = check_features(data, self.bottleneck.dimensions if self.bottleneck else None)
-        model, own = self.bottleneck, 0.0
-        if model is None:
-            items = self.encode(features, options).items or ()
-            model = unpack_model(unpack_arrays(items[0], Limits.unlimited()), Limits.unlimited())
-            own = 8.0 * len(items[0])
-        if options.prototypes is not None:
-            own += 8 * len(Prototypes.of(options.prototypes, features.shape[1]).pack())
-        bits = np.full(len(features), own / len(features))
-        for first in range(0, len(features) if model.tables is not None else 0, CHUNK):
-            z = model.quantise(features[first : first + CHUNK])
-            bits[first : first + CHUNK] += model.tables.bits(z, indices(model, z.shape[1])).sum(0)
+        container = self.encode(features, options)
+        items = container.items or ()
+        layout = Layout.of(container.config, container.shape, container.model, len(items), container.version)
+        model = self.model_of(layout, items[0] if layout.own_model else b"", Limits.unlimited())
+        bits = np.full(len(features), 8.0 * sum(map(len, items[: layout.first])) / len(features))
+        for number, payload in enumerate(items[layout.first :]):
+            here = slice(number * layout.chunk, number * layout.chunk + layout.vectors_of(number))
+            if model is None or method_of(payload, layout.stored > 0)[0] != MODEL:
+                bits[here] += 8 * len(payload) / layout.vectors_of(number)
+            elif model.tables is not None:
+                bits[here] += model.rate_bits(model.quantise(features[here]))
         return bits
 
     def _fitted(
         self,
-        fields: Any,
+        writer: Writer,
+        sample: Array,
         lmbda: float | None,
         bits: float | None,
         loss: float | None,
         how: dict[str, Any],
-    ) -> Container:
+    ) -> Encoded:
         """With a model of its own; if bits are asked for, as many as the whole file may have."""
-        from obverse.codecs.features.fit import DEFAULT_LOSS, Target, fit
-
-        features = fields[2]
+        count = writer.rows.shape[0]
         if lmbda is None and bits is None and loss is None:
             loss = DEFAULT_LOSS
         target = aim = Target(lmbda, bits, loss)
         weight = 0.0
         for _ in range(6):
-            container = self._container(fit(features, aim, copies=len(features), **how), *fields)
+            encoded = writer.write(fit(sample, aim, copies=count, **how))
             if target.bits is None:
-                return container
-            weight = 8 * len(write(container)) / len(features)
+                return encoded
+            weight = 8 * writer.spool.file_bytes(encoded.container) / count
             if weight <= target.bits:
-                return container
+                return encoded
             aim = Target(bits=max((aim.bits or 0.0) - 1.02 * (weight - target.bits), 1e-3))
         raise RateTargetError(
             f"{target.bits} bits a vector cannot be reached with a model in the file, which then has {weight:.1f}: "
             "allow more, compress more vectors at once, or use a model of its own (obverse train features)"
         )
 
-    def _container(
-        self,
-        model: FeatureBottleneck,
-        config: dict[Any, Any],
-        front: list[bytes],
-        features: Array,
-        metadata: Any,
-    ) -> Container:
-        chunk = config[PER_ITEM]
-        items = [pack_arrays(model.state()), *front] if self.model is None else list(front)
-        for first in range(0, len(features), chunk):
-            items.append(encode_chunk(model, features[first : first + chunk]))
-        return Container(self.id, config, features.shape, {}, self.fingerprint, metadata, tuple(items))
-
     def decode(self, container: Container, limits: Limits | None = None) -> Array:
         """x̂ (n, d) in the type that was encoded. Raises DamagedError, LimitError."""
         limits = limits or Limits()
         items = container.items or ()
-        layout = Layout.of(container.config, container.shape, container.model, container.items and len(items))
+        layout = Layout.of(
+            container.config,
+            container.shape,
+            container.model,
+            None if container.items is None else len(items),
+            container.version,
+        )
+        check_methods(items[layout.first :], layout.stored)
         model = self.model_of(layout, items[0] if layout.own_model else b"", limits)
         features = np.empty((layout.count, layout.dimensions), layout.dtype)
         for number in range(len(items) - layout.first):
             here = slice(number * layout.chunk, number * layout.chunk + layout.vectors_of(number))
-            symbols = decode_chunk(model, items[layout.first + number], layout.vectors_of(number))
-            features[here] = synthesise(model, symbols, layout.dtype)
+            features[here] = read_chunk(model, layout, number, items[layout.first + number]).rows()
         return features
 
     def model_of(
         self, layout: Layout, payload: bytes, limits: Limits, whole: bool = True
-    ) -> FeatureBottleneck:
-        """The bottleneck that the vectors are decoded with, after checking what that takes.
+    ) -> FeatureBottleneck | None:
+        """The bottleneck that the vectors are decoded with, after checking what that takes; None where there is none.
 
         payload: item 0, where that is the model. whole: whether all vectors are decoded, else one chunk at a time.
         Raises DamagedError, LimitError.
         """
         if whole:
             limits.check_memory(layout.count * layout.dimensions * layout.dtype.itemsize)
+        if layout.bare:
+            limits.check_memory(
+                min(layout.chunk, layout.count) * 2 * layout.dimensions * layout.dtype.itemsize
+            )
+            return None
         model = unpack_model(unpack_arrays(payload, limits), limits) if layout.own_model else self.bottleneck
         if model is None or model.dimensions != layout.dimensions:
             raise DamagedError("the model of the features is for vectors of another length")
@@ -232,7 +241,7 @@ class FeatureCodec(OptionalModelCodec):
             raise WrongModelError(
                 "the file was written by another codec or model: name the model that wrote it"
             )
-        layout = Layout.of(header.config, header.shape, header.model, len(items))
+        layout = Layout.of(header.config, header.shape, header.model, len(items), header.version)
         if layout.own_model and items[0] is None:
             raise DamagedError("the model in the file is damaged, and nothing can be read without it")
         model = self.model_of(layout, items[0] or b"", limits)
@@ -242,7 +251,7 @@ class FeatureCodec(OptionalModelCodec):
             try:
                 if payload is None:
                     raise DamagedError("it is cut off or damaged")
-                parts.append(synthesise(model, decode_chunk(model, payload, count), layout.dtype))
+                parts.append(read_chunk(model, layout, number, payload).rows())
             except DecodeError as error:
                 missing.append(f"vectors {first} to {first + count - 1} are missing: {error}")
         return np.concatenate(parts), missing

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from obverse.cli.console import UsageError, human, out_bytes, progress_bar, say, to_json
+from obverse.cli.console import UsageError, human, noted_warnings, out_bytes, progress_bar, say, to_json
 from obverse.cli.console import out as show
 from obverse.cli.options import Force, Json, Metadata, Output, Trust
 from obverse.cli.plan import STDIN
@@ -52,11 +52,11 @@ Batch = Annotated[int, Parameter(group=encoders, help="Images that the encoder s
 
 
 def compress_features(
-    source: Annotated[
-        Path,
+    sources: Annotated[
+        list[Path],
         Parameter(
-            help="Features (.npy, .safetensors, .parquet; - for standard input), or images, where there is an "
-            "--encoder."
+            help="Features (.npy, .npz, .safetensors, .parquet, folders of them; - for standard input), or images, "
+            "where there is an --encoder. Several are one set, in this order."
         ),
     ],
     /,
@@ -101,24 +101,29 @@ def compress_features(
 
     - `obverse compress-features embeddings.npy` writes embeddings.obv, with a model of its own in it
     - `obverse compress-features embeddings.npy --bits 800 -o small.obv`
+    - `obverse compress-features shards/ -o all.obv`, or `part-*.npy -o all.obv`
     - `obverse compress-features photos/ --encoder clip-vit-base-patch32/ --classes names.txt`
     - `obverse compress-features today.npy --model models/clip`
     - then `obverse decompress embeddings.obv` writes embeddings.npy
     """
     from obverse.codecs.features.codec import features_codec
-    from obverse.codecs.features.sources import features_of, open_encoder
-    from obverse.container import write, write_atomically
+    from obverse.codecs.features.sources import open_encoder, rows_of
+    from obverse.container import write_atomically
+    from obverse.container.spool import ItemSpool
 
     if sum(value is not None for value in (loss, bits, lmbda)) > 1:
         raise UsageError("give one of --loss, --bits and --lmbda")
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
-    if output is None and source == Path(STDIN):
-        raise UsageError("features from standard input need an --output: a file, or - for standard output")
-    target = Path(output) if output is not None else source.parent / _obv_name(source)
+    if sources.count(STDIN) > 1:
+        raise UsageError("standard input can be read once only: give one -")
+    if output is None and (len(sources) > 1 or sources[0] == STDIN):
+        raise UsageError(
+            "several files become one, and standard input has no name: they need an --output, a file, or - for "
+            "standard output"
+        )
+    target = _target(sources, output)
     to_stdout = target == STDIN
-    if output is not None and not to_stdout and (output.endswith("/") or target.is_dir()):
-        target = target / _obv_name(source)
     if not to_stdout and target.exists() and not force:
         from obverse.errors import OutputExistsError
 
@@ -127,34 +132,53 @@ def compress_features(
     codec = features_codec(model)
     if encoder is None and (size, mean, std) != (None, None, None):
         raise UsageError("--size, --mean and --std are for images: give --encoder")
-    if encoder is None and source.is_dir():
-        raise UsageError(f"{source} is a folder: of images features are made with an --encoder")
     frozen = open_encoder(encoder, size, mean, std, trust)
-    features, before = features_of(source, key, frozen, batch, progress_bar)
-    container = codec.encode(
-        features, codec.options(loss=loss, bits=bits, lmbda=lmbda, distortion=distortion, standardise=standardise,
-        chunk=chunk, encoder=frozen,
-        prototypes=_prototypes(prototypes, classes, encoder, template), metadata=_pairs(metadata)),
+    options = codec.options(
+        loss=loss, bits=bits, lmbda=lmbda, distortion=distortion, standardise=standardise, chunk=chunk, encoder=frozen,
+        prototypes=_prototypes(prototypes, classes, encoder, template), metadata=_pairs(metadata),
     )  # fmt: skip
-    packed = write(container)
-    lost = _lost(features, codec.decode(container))
-    if to_stdout:
-        out_bytes(packed)
-    else:
-        write_atomically(target, packed, overwrite=force)
+    folder = None if to_stdout or not target.parent.is_dir() else str(target.parent)
+    with (
+        noted_warnings() as told,
+        rows_of(sources, key, frozen, batch, progress_bar) as (rows, before),
+        ItemSpool(folder) as spool,
+    ):
+        encoded = codec.encode_rows(rows, options, spool)
+        container, after = encoded.container, spool.file_bytes(encoded.container)
+        parts = spool.parts(container)
+        if to_stdout:
+            for part in parts:
+                out_bytes(part)
+        else:
+            write_atomically(target, parts, overwrite=force)
+    count, dimensions = rows.shape
+    name = str(sources[0]) if len(sources) == 1 else f"{sources[0]} and {len(sources) - 1} more"
     row: dict[str, Any] = {
-        "input": str(source), "output": str(target), "bytes_in": before, "bytes_out": len(packed),
-        "vectors": len(features), "dimensions": features.shape[1], "bits_per_vector": 8 * len(packed) / len(features),
-        "variance_lost": lost, "model": container.model.hex() if container.model else "in the file",
+        "input": name if len(sources) == 1 else [str(path) for path in sources], "output": str(target),
+        "bytes_in": before, "bytes_out": after, "vectors": count, "dimensions": dimensions,
+        "bits_per_vector": 8 * after / count, "variance_lost": encoded.lost,
+        "model": container.model.hex() if container.model else "in the file" if container.config[2] else None,
         "encoder": frozen.fingerprint.hex() if frozen and frozen.fingerprint else None,
         "seconds": round(time.perf_counter() - started, 3),
-    }  # fmt: skip
+    } | ({"warnings": told} if told else {})  # fmt: skip
     text = (
-        f"{source} -> {target}: {human(before)} -> {human(len(packed))}, {len(features)} vectors of "
-        f"{features.shape[1]}, {row['bits_per_vector']:.1f} bits a vector, {lost:.2%} of the variance lost"
+        f"{name} -> {target}: {human(before)} -> {human(after)}, {count} vectors of {dimensions}, "
+        f"{row['bits_per_vector']:.1f} bits a vector, {encoded.lost:.2%} of the variance lost"
     )
     (say if to_stdout else show)(to_json(row) if json else text)
     return 0
+
+
+def _target(sources: list[Path], output: str | None) -> Path:
+    """The file that is written, or - for standard output."""
+    if output is None:
+        return sources[0].parent / _obv_name(sources[0])
+    target = Path(output)
+    if target != STDIN and (output.endswith("/") or target.is_dir()):
+        if len(sources) > 1:
+            raise UsageError(f"{output} is a folder: name the file that the set is written to")
+        return target / _obv_name(sources[0])
+    return target
 
 
 def _obv_name(path: Path) -> str:
@@ -197,19 +221,6 @@ def _prototypes(
     if vectors.ndim != 2 or len(vectors) != len(names):
         raise InputError(f"{path} has shape {vectors.shape}, but there are {len(names)} class names")
     return dict(zip(names, vectors, strict=True))
-
-
-def _lost(features: Any, decoded: Any) -> float:
-    """The part of the variance that is lost, over all vectors."""
-    import numpy as np
-
-    mean = features.mean(0, dtype=np.float64)
-    error = spread = 0.0
-    for first in range(0, len(features), 4096):
-        x = features[first : first + 4096].astype(np.float64)
-        error += float(np.square(x - decoded[first : first + 4096]).sum())
-        spread += float(np.square(x - mean).sum())
-    return error / spread if spread else 0.0
 
 
 def _pairs(texts: list[str] | None) -> dict[str, str] | None:

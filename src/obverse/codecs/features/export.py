@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save as save_safetensors
 
-from obverse.codecs.features.fit import AUTO, DEFAULT_LOSS, L2, Target, fit
+from obverse.codecs.features.fit import AUTO, DEFAULT_LOSS, L2, Target, fit, sample_of
 from obverse.codecs.features.recipe import FeatureInputs, FeatureRecipe
-from obverse.codecs.features.sources import features_of, open_encoder
+from obverse.codecs.features.sources import open_encoder, rows_of
+from obverse.data.feature_files import survey
 from obverse.data.features import check_features
-from obverse.errors import InputError
 from obverse.training.log import log
 from obverse.zoo import StoredModel, store_model
 
@@ -43,10 +43,12 @@ def fit_model(
     encoder: bytes | None = None,
     encoder_name: str = "",
     seed: int = 0,
+    count: int | None = None,
 ) -> tuple[StoredModel, dict[str, Any]]:
     """Fit to features (n, d) and write the model into the folder `out`; the model, and what was measured.
 
-    encoder, encoder_name: whose features these are; the model then refuses others. Raises InputError,
+    encoder, encoder_name: whose features these are; the model then refuses others. count: of the vectors that the
+    features were chosen from, where they are a sample. Raises InputError,
     UnsupportedInputError, OutputError.
     """
     features = check_features(features)
@@ -62,7 +64,7 @@ def fit_model(
     power = 1 if model.absolute else 2
     total = float((spread**power).sum())
     facts: dict[str, Any] = {
-        "vectors": len(features),
+        "vectors": count or len(features),
         "dimensions": model.dimensions,
         "coefficients": model.coefficients,
         "bits": float(model.rate_bits(z).mean()),
@@ -75,7 +77,7 @@ def fit_model(
         "distortion": distortion,
         "standardise": standardise,
         "target": {name: value for name, value in vars(target).items() if value is not None},
-        "vectors": len(features),
+        "vectors": count or len(features),
     }
     if encoder is not None:
         config |= {"encoder": encoder.hex(), "encoder_name": encoder_name}
@@ -97,18 +99,18 @@ def _contiguous(arrays: dict[str, Any]) -> dict[str, Any]:
 def fit_to(inputs: FeatureInputs, out: Path, recipe: FeatureRecipe) -> dict[str, Any]:
     """What `obverse train features` does."""
     frozen = open_encoder(inputs.encoder, inputs.size, inputs.mean, inputs.std, inputs.trust)
-    parts = [features_of(path, inputs.key, frozen, inputs.batch, _told)[0] for path in inputs.data]
-    if len({(part.shape[1:], part.dtype) for part in parts}) > 1:
-        raise InputError("the features differ in length or type: fit a model to those of one encoder")
     given = (recipe.lmbda, recipe.bits, recipe.loss)
+    with rows_of(inputs.data, inputs.key, frozen, inputs.batch, _told) as (rows, _):
+        count = rows.shape[0]
+        sample = survey(rows, sample_of(count, recipe.seed)).sample
     _, facts = fit_model(
-        np.concatenate(parts),
+        sample,
         out,
         Target(loss=DEFAULT_LOSS) if given == (None, None, None) else Target(*given),
         distortion=recipe.distortion or L2,
         transform=recipe.transform or AUTO,
         standardise=recipe.standardise,
-        seed=recipe.seed,
+        count=count,
         encoder=frozen.fingerprint if frozen else None,
         encoder_name=frozen.name if frozen else "",
     )

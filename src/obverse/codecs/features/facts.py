@@ -17,7 +17,7 @@ def facts(file: Mapping[str, Any]) -> dict[str, str]:
         f"{config[5]}" if 5 in config else "",
         f"SHA-256 {config[4].hex()[:16]}..." if 4 in config else "",
     ]
-    own = "model in the file" if config[2] else "model stored elsewhere"
+    own = "model in the file" if config[2] else "model stored elsewhere" if file["model"] else "no model"
     dtype = DTYPES[range(3).index(config[0])]
     lines = {
         "vectors": f"{count} of {dimensions} numbers, {dtype}, {int(config[1])} an item, {own}",
@@ -25,6 +25,8 @@ def facts(file: Mapping[str, Any]) -> dict[str, str]:
     }
     if any(whose):
         lines["encoder"] = ", ".join(filter(None, whose))
+    if 6 in config:
+        lines["stored"] = f"{int(config[6])} items of vectors as they are: the model does not fit them"
     if config.get(3):
         lines["classes"] = "prototypes are in the file"
     return lines

@@ -19,7 +19,7 @@ than it costs is dropped, and if all of them together do, the features are coded
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ L1, L2 = "l1", "l2"
 AUTO, KLT, IDENTITY = "auto", "klt", "identity"
 DEFAULT_LOSS = 0.01
 SAMPLE = 50_000  # vectors that are looked at; more change nothing
+ROWS, COLUMNS = 4096, 64  # of them that are held in float64
 GRID = 2.0 ** (np.arange(-12, 13) / 6)  # steps around the one that theory gives
 ENDLESS = 1 << 20  # vectors that a model of its own is made for
 KEPT_LENGTHS = 2.0**-13  # what is rarer than this at the ends of a table goes to the escape
@@ -102,50 +103,41 @@ def fit(
         )
     if distortion == L1 and transform == KLT:
         raise InputError("the absolute distortion goes with the identity: rotations do not keep it")
-    if len(features) > SAMPLE:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(features), SAMPLE, replace=False))
-        features = features[chosen]
+    features = features[sample_of(len(features), seed)]
     absolute = distortion == L1
-    x = features.astype(np.float64)
-    mean = np.median(x, 0) if absolute else x.mean(0)
-    mean = mean.astype(np.float64 if features.dtype == np.float64 else np.float32)
-    x -= mean
-    scales = np.zeros(0, np.float32)
-    if standardise:
-        deviations = x.std(0)
-        least = 1e-6 * (float(deviations.max()) or 1.0)  # what hardly changes counts little
-        scales = np.maximum(deviations, least).astype(mean.dtype)
-        x /= scales
-    origin = (mean, scales)
+    x = _Centred.of(features, absolute, standardise)
     candidates = []
     if transform in (AUTO, IDENTITY) or absolute:
         candidates.append(_Allocation.of(x, None, absolute, target, copies))
     if transform in (AUTO, KLT) and not absolute and (len(x) > 1 or transform == KLT):
-        candidates.append(_Allocation.of(x, _eigenvectors(x), absolute, target, copies))
+        candidates.append(_Allocation.of(x, x.eigenvectors(), absolute, target, copies))
     candidates.sort(key=lambda a, at=candidates[-1].lmbda: a.cost(at))
     # of a handful of vectors the basis can be too coarse to meet a small loss; then the next best does
-    settled = [_settle(allocation, x, origin, target) for allocation in candidates[:1]]
+    settled = [_settle(allocation, x, target) for allocation in candidates[:1]]
     if not settled[0][1] and len(candidates) > 1:
-        settled.append(_settle(candidates[1], x, origin, target))
+        settled.append(_settle(candidates[1], x, target))
     return max(settled, key=lambda found: found[1])[0]
 
 
-def _settle(
-    allocation: _Allocation, x: Floats, origin: tuple[Array, Array], target: Target
-) -> tuple[FeatureBottleneck, bool]:
+def sample_of(count: int, seed: int = 0) -> Any:
+    """Which of so many vectors are looked at: an index of them."""
+    if count <= SAMPLE:
+        return slice(None)
+    return np.sort(np.random.default_rng(seed).choice(count, SAMPLE, replace=False))
+
+
+def _settle(allocation: _Allocation, x: _Centred, target: Target) -> tuple[FeatureBottleneck, bool]:
     """The bottleneck whose measured bits or loss are within 1.5 % of the target from below, and whether it meets it.
 
     The curves were measured before the rounding knew the final slope, and before the basis was rounded.
     """
-    model = allocation.bottleneck(x, *origin)
+    model = allocation.bottleneck(x)
     wanted = target.bits if target.bits is not None else target.loss
     spread = allocation.spreads.sum()
     if wanted is None or not spread:
         return model, True
-    mean, scales = origin
-    some = x[:: max(1, len(x) // 8192)]
-    unit = scales if scales.size else np.ones(1)
-    features = some * unit + mean
+    unit = x.scales if x.scales.size else np.ones(1)
+    features = x.features[:: max(1, len(x) // 8192)].astype(np.float64)
     aim, kept = wanted, None
     for _ in range(6):
         z = model.quantise(features)
@@ -167,15 +159,72 @@ def _settle(
         )
         if target.bits is not None and kept and np.array_equal(allocation.chosen, before.chosen):
             break  # there is nothing finer
-        model = allocation.bottleneck(x, *origin)
+        model = allocation.bottleneck(x)
     return kept or model, kept is not None
 
 
-def _eigenvectors(x: Floats) -> Floats:
-    """(d, d), those of the largest variance first, as columns."""
-    scale = float(np.abs(x).max()) or 1.0
-    scaled = x / scale
-    return np.linalg.eigh(scaled.T @ scaled)[1][:, ::-1]
+@dataclass(frozen=True)
+class _Centred:
+    """Vectors minus their mean, over their scales, made when they are used: a copy in float64 is twice as large."""
+
+    features: Array
+    mean: Array
+    scales: Array
+
+    @classmethod
+    def of(cls, features: Array, absolute: bool, standardise: bool) -> _Centred:
+        """Around the medians (absolute) or means; in units of the deviations (standardise) or of the features."""
+        here = cls(features, np.zeros(features.shape[1]), np.zeros(0))
+        mean = np.array([np.median(y) if absolute else y.mean() for y in here.columns(None)])
+        mean = mean.astype(np.float64 if features.dtype == np.float64 else np.float32)
+        scales = np.zeros(0, np.float32)
+        if standardise:
+            deviations = np.array([y.std() for y in cls(features, mean, scales).columns(None)])
+            least = 1e-6 * (float(deviations.max()) or 1.0)  # what hardly changes counts little
+            scales = np.maximum(deviations, least).astype(mean.dtype)
+        return cls(features, mean, scales)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def rows(self) -> Iterator[tuple[slice, Floats]]:
+        """Some rows after the other, (m, d) float64."""
+        for first in range(0, len(self), ROWS):
+            here = slice(first, first + ROWS)
+            x = self.features[here].astype(np.float64)
+            x -= self.mean
+            if self.scales.size:
+                x /= self.scales
+            yield here, x
+
+    def columns(
+        self, directions: Floats | None, kept: npt.NDArray[np.int64] | None = None
+    ) -> Iterator[Floats]:
+        """Each coefficient of all vectors, (n,) float64: along directions (d, K), or the features themselves."""
+        count = self.features.shape[1] if directions is None else directions.shape[1]
+        chosen = np.arange(count) if kept is None else kept
+        for first in range(0, len(chosen), COLUMNS):
+            some = chosen[first : first + COLUMNS]
+            y = np.empty((len(some), len(self)))
+            if directions is None:
+                y[:] = self.features[:, some].T
+                y -= self.mean[some, None]
+                if self.scales.size:
+                    y /= self.scales[some, None]
+            else:
+                columns = np.ascontiguousarray(directions[:, some])
+                for here, x in self.rows():
+                    y[:, here] = (x @ columns).T
+            yield from y
+
+    def eigenvectors(self) -> Floats:
+        """(d, d), those of the largest variance first, as columns."""
+        scale = max(float(np.abs(x).max()) for _, x in self.rows()) or 1.0
+        gram = np.zeros((self.features.shape[1], self.features.shape[1]))
+        for _, x in self.rows():
+            x /= scale
+            gram += x.T @ x
+        return np.linalg.eigh(gram)[1][:, ::-1]
 
 
 @dataclass(frozen=True)
@@ -200,17 +249,17 @@ class _Allocation:
 
     @classmethod
     def of(
-        cls, x: Floats, vectors: Floats | None, absolute: bool, target: Target, copies: int
+        cls, x: _Centred, vectors: Floats | None, absolute: bool, target: Target, copies: int
     ) -> _Allocation:
-        d = x.shape[1]
-        y = x if vectors is None else x @ vectors
-        spreads = np.abs(y).mean(0) if absolute else np.square(y).mean(0)
+        d = len(x.mean)
+        spreads = np.array([(np.abs(y) if absolute else np.square(y)).mean() for y in x.columns(vectors)])
         step = _first_step(spreads, target, absolute)
         for _ in range(8):  # until the optimum lies within the grid
             grid = step * GRID
             rates, distortions = np.full((d, len(grid)), np.inf), np.full((d, len(grid)), np.inf)
-            for k in np.flatnonzero(spreads > 0):
-                rates[k], distortions[k] = curve(SortedSamples.of(y[:, k]), grid, absolute)
+            varied = np.flatnonzero(spreads > 0)
+            for k, y in zip(varied, x.columns(vectors, varied), strict=True):
+                rates[k], distortions[k] = curve(SortedSamples.of(y), grid, absolute)
             sides = _side_bits(spreads, grid, d, vectors is not None, absolute, copies)
             found = cls(
                 vectors,
@@ -284,8 +333,9 @@ class _Allocation:
             low, high = (low, middle) if enough else (middle, high)
         return self.at(math.exp(high if target.bits is not None else low))
 
-    def bottleneck(self, x: Floats, mean: Array, scales: Array) -> FeatureBottleneck:
-        """Final quantisers at the chosen slope, for centred and scaled x; their code lengths are counted on it."""
+    def bottleneck(self, x: _Centred) -> FeatureBottleneck:
+        """Final quantisers at the chosen slope; their code lengths are counted on these vectors."""
+        mean, scales = x.mean, x.scales
         coded = np.flatnonzero(self.chosen < len(self.grid))
         steps = np.append(self.grid, np.nan)[self.chosen]
         if self.vectors is None:
@@ -304,10 +354,10 @@ class _Allocation:
             mean, scales, basis, units, kept, steps[coded], np.zeros((k, SHIFTS), np.int8), np.zeros(k, np.int64),
             np.full(k, 2), np.zeros(2 * k, np.uint8), np.array([float(self.absolute), self.lmbda]),
         )  # fmt: skip
-        y = x @ blank.analysis if len(basis) else x[:, kept]
+        columns = x.columns(blank.analysis) if len(basis) else x.columns(None, kept)
         found = [
-            design(SortedSamples.of(y[:, i]), float(steps[j]), self.lmbda, self.absolute)
-            for i, j in enumerate(coded)
+            design(SortedSamples.of(y), float(steps[j]), self.lmbda, self.absolute)
+            for j, y in zip(coded, columns, strict=True)
         ]
         shifts = np.array([q.shifts for q in found], np.int8).reshape(k, SHIFTS)
         lows, lengths = [], []

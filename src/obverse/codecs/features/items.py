@@ -23,6 +23,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from obverse.codecs.features.bottleneck import FeatureBottleneck
+from obverse.codecs.stored_segments import MODEL, RAW, checked_count, method_of
 from obverse.coding import Message
 from obverse.container import Limits
 from obverse.data.arrays import as_array
@@ -30,7 +31,7 @@ from obverse.errors import CodingError, DamagedError, InputError, WrongModelErro
 
 MOST_CHUNK = 1 << 16  # vectors of an item
 TYPES = (np.dtype("<f2"), np.dtype("<f4"), np.dtype("<f8"))
-KIND, PER_ITEM, OWN_MODEL, PROTOTYPES, ENCODER, ENCODER_NAME = range(6)  # keys of the header's config
+KIND, PER_ITEM, OWN_MODEL, PROTOTYPES, ENCODER, ENCODER_NAME, STORED = range(7)  # keys of the header's config
 FINGERPRINT = 32  # bytes of an encoder's SHA-256
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 24, "lc": 0, "lp": 0, "pb": 0}]
 PACKED_MEMORY = 1 << 26  # bytes that unpacking may take for itself
@@ -128,26 +129,37 @@ class Layout:
     prototypes: int | None
     encoder: bytes | None
     encoder_name: str
+    stored: int = 0
+    bare: bool = False
 
     @classmethod
     def of(
-        cls, config: Mapping[Any, Any], shape: tuple[int, ...], model: bytes | None, items: int | None
+        cls,
+        config: Mapping[Any, Any],
+        shape: tuple[int, ...],
+        model: bytes | None,
+        items: int | None,
+        version: int = 1,
     ) -> Layout:
         """From a header's fields. Raises DamagedError."""
         kind, chunk = config.get(KIND), config.get(PER_ITEM)
         own, prototypes = config.get(OWN_MODEL), config.get(PROTOTYPES, False)
         encoder, name = config.get(ENCODER), config.get(ENCODER_NAME, "")
         if (
-            items is None or not set(config) <= set(range(6)) or len(shape) != 2 or min(shape) < 1
+            items is None or not set(config) <= set(range(7)) or len(shape) != 2 or min(shape) < 1
             or type(kind) is not int or not 0 <= kind < len(TYPES) or type(chunk) is not int
             or not 1 <= chunk <= MOST_CHUNK or type(own) is not bool or type(prototypes) is not bool
-            or own != (model is None) or type(name) is not str
+            or (own and model is not None) or type(name) is not str
             or not (encoder is None or (type(encoder) is bytes and len(encoder) == FINGERPRINT))
         ):  # fmt: skip
             raise DamagedError("not the header of a file of features")
-        first = int(own) + int(prototypes)
-        if items != first + -(-shape[0] // chunk):
+        first, chunks = int(own) + int(prototypes), -(-shape[0] // chunk)
+        if items != first + chunks:
             raise DamagedError("the file of features has other items than its header says")
+        stored = checked_count(config, STORED, version, chunks)
+        bare = not own and model is None
+        if bare and stored < chunks:
+            raise DamagedError("a file of features without a model, which it needs")
         return cls(
             shape[0],
             shape[1],
@@ -158,6 +170,8 @@ class Layout:
             int(own) if prototypes else None,
             encoder,
             name,
+            stored,
+            bare,
         )
 
     def check_encoder(self, encoder: EncoderId | bytes | None) -> None:
@@ -208,15 +222,53 @@ def unpack_model(arrays: Mapping[str, Array], limits: Limits) -> FeatureBottlene
     """The bottleneck in these arrays. Raises DamagedError, LimitError."""
     steps, basis = arrays.get("steps"), arrays.get("basis")
     if steps is not None and basis is not None:
-        limits.check_memory(steps.size * TABLE_MEMORY + basis.size * 24)
+        limits.check_memory(steps.size * TABLE_MEMORY + basis.size * 32)
     return FeatureBottleneck.from_state(arrays)
 
 
-def encode_chunk(model: FeatureBottleneck, features: Array) -> bytes:
-    """(n, d) to the payload of an item. Coefficient after coefficient, so that a table stays in the cache."""
+@dataclass(frozen=True)
+class Chunk:
+    """The vectors of an item: symbols, from which those that are wanted are synthesised, or values as they are."""
+
+    model: FeatureBottleneck | None
+    dtype: np.dtype[Any]
+    content: Array
+
+    def rows(self, wanted: Any = slice(None)) -> Array:
+        """(m, d) those with these numbers, of this type. Raises DamagedError for numbers that are none."""
+        if self.model is None:
+            return self.content[wanted]
+        symbols = self.content
+        if not (isinstance(wanted, slice) or np.array_equal(wanted, np.arange(symbols.shape[1]))):
+            symbols = symbols[:, wanted]
+        return synthesise(self.model, symbols, self.dtype)
+
+
+def read_chunk(model: FeatureBottleneck | None, layout: Layout, number: int, payload: bytes) -> Chunk:
+    """The vectors in the payload of their item `number`. Raises DamagedError."""
+    count = layout.vectors_of(number)
+    method, data = method_of(payload, layout.stored > 0)
+    if method == MODEL and model is not None:
+        return Chunk(model, layout.dtype, decode_chunk(model, data, count))
+    if method != RAW:
+        raise DamagedError(f"there is no method {method} to store features")
+    if len(data) != count * layout.dimensions * layout.dtype.itemsize:
+        raise DamagedError("a part of the features has another length than its vectors")
+    rows = np.frombuffer(data, layout.dtype).reshape(count, layout.dimensions)
+    if not np.isfinite(rows).all():
+        raise DamagedError("a part of the features holds NaN or infinite values")
+    return Chunk(None, layout.dtype, rows)
+
+
+def store_chunk(features: Array) -> bytes:
+    """(n, d) as they are, behind the number of that method: the payload of an item."""
+    return bytes([RAW]) + features.astype(features.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def encode_symbols(model: FeatureBottleneck, z: npt.NDArray[np.int32]) -> bytes:
+    """z (K, n) to the payload of an item. Coefficient after coefficient, so that a table stays in the cache."""
     message = Message()
     if model.tables is not None:
-        z = model.quantise(features)
         message.push(z, model.tables, indices(model, z.shape[1]))
     return message.to_bytes()
 

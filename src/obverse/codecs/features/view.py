@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.features.codec import FeatureCodec, features_codec
-from obverse.codecs.features.items import EncoderId, Layout, Prototypes, decode_chunk, synthesise
+from obverse.codecs.features.items import Chunk, EncoderId, Layout, Prototypes, read_chunk
 from obverse.container import ItemReader, Limits
 from obverse.container.source import SourceLike
 from obverse.errors import InputError, ItemIndexError, WrongModelError
@@ -71,7 +71,7 @@ class FeatureView:
             if model is not None and header.model is None:
                 raise WrongModelError("the file brings its own model: do not name another")
             codec = features_codec(model, header.model)
-            self.layout = Layout.of(header.config, header.shape, header.model, header.items)
+            self.layout = Layout.of(header.config, header.shape, header.model, header.items, header.version)
             self.layout.check_encoder(encoder)
             payload = self._reader[0] if self.layout.own_model else b""
             # only chunks are ever held: the limit on memory is not for the whole array
@@ -80,9 +80,9 @@ class FeatureView:
             self._reader.close()
             raise
         # int32 symbols of a chunk; one is always kept
-        size = 4 * max(1, self._model.coefficients) * min(self.layout.chunk, self.layout.count)
-        self._kept = max(1, cache // size)
-        self._cache: OrderedDict[int, npt.NDArray[np.int32]] = OrderedDict()
+        symbols = self._model.coefficients if self._model else 2 * self.layout.dimensions
+        self._kept = max(1, cache // (4 * max(1, symbols) * min(self.layout.chunk, self.layout.count)))
+        self._cache: OrderedDict[int, Chunk] = OrderedDict()
 
     # -- as an array -----------------------------------------------------------------------------------------
 
@@ -197,17 +197,16 @@ class FeatureView:
             raise ItemIndexError(f"there is no vector {i}: the file holds {len(self)}")
         return number
 
-    def _symbols(self, number: int) -> npt.NDArray[np.int32]:
-        """z (K, count) of a chunk."""
+    def _chunk(self, number: int) -> Chunk:
         if number in self._cache:
             self._cache.move_to_end(number)
             return self._cache[number]
         payload = self._reader[self.layout.first + number]
-        symbols = decode_chunk(self._model, payload, self.layout.vectors_of(number))
-        self._cache[number] = symbols
+        chunk = read_chunk(self._model, self.layout, number, payload)
+        self._cache[number] = chunk
         while len(self._cache) > self._kept:
             self._cache.popitem(last=False)
-        return symbols
+        return chunk
 
     def _rows(self, wanted: npt.NDArray[np.int64]) -> Array:
         out = np.empty((len(wanted), self.layout.dimensions), self.dtype)
@@ -216,11 +215,7 @@ class FeatureView:
         ends = np.flatnonzero(np.diff(chunks[order])) + 1
         for places in np.split(order, ends) if len(wanted) else []:
             number = int(chunks[places[0]])
-            symbols = self._symbols(number)
-            inside = wanted[places] - number * self.chunk
-            if len(inside) < symbols.shape[1] or not np.array_equal(inside, np.arange(symbols.shape[1])):
-                symbols = symbols[:, inside]
-            out[places] = synthesise(self._model, symbols, self.dtype)
+            out[places] = self._chunk(number).rows(wanted[places] - number * self.chunk)
         return out
 
     def close(self) -> None:

@@ -5,12 +5,14 @@
     message ──► pop a ──► mixtures of d ──► pop d ──► couplings backwards ──► mixtures of b ──► ... ──► images
 
 The networks and the mixtures are integers, so that both ends have the same (`codecs/flow/exact_networks.py`).
+A segment that the model does not fit is stored without it (`codecs/stored_segments.py`).
 Segments are independent: one is read without the others, and a file that is cut gives back those that are whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,9 +23,20 @@ from obverse.codecs.flow.exact_networks import ExactIntegerFlow
 from obverse.codecs.flow.options import FlowOptions
 from obverse.codecs.flow.recipe import FlowConfig
 from obverse.codecs.model_codec import ModelCodec, from_model
+from obverse.codecs.stored_segments import (
+    MODEL,
+    Samples,
+    Stored,
+    check_methods,
+    checked_count,
+    method_of,
+    shortest,
+    warn_of,
+)
 from obverse.coding import Message
 from obverse.coding.logistic_mixture import LogisticMixtures
 from obverse.container import Container, Limits
+from obverse.container.header import Header
 from obverse.container.recover import recover_items
 from obverse.container.samples import check_samples, with_samples
 from obverse.container.source import SourceLike
@@ -39,6 +52,8 @@ from obverse.method import Method
 SEGMENT = 250  # images of a message
 LARGEST_SEGMENT = 1000  # so that a file cannot ask for more memory than its images take
 SIDE = 32
+STORED = 1  # the config's key: how many segments are stored without the model
+SAMPLES = Samples(SIDE * 3, step=3)
 IMAGE_BYTES = 600_000  # memory that an image of a segment takes while it is coded, at most
 
 Images = npt.NDArray[np.uint8]
@@ -63,15 +78,18 @@ class FlowCodec(ModelCodec):
         images = _checked(data)
         options = options or FlowOptions()
         segment = int(options.segment)
-        items = []
+        messages = []
         for first in range(0, len(images), segment):
             message = Message()
             for symbols, mixtures in reversed(list(self.symbols(images[first : first + segment]))):
                 message.push_mixtures(symbols, mixtures)
-            items.append(message.to_bytes())
-        container = Container(
-            self.id, {0: segment}, images.shape, {}, self.fingerprint, options.kept, tuple(items)
-        )
+            messages.append(message.to_bytes())
+        stored = Stored(tuple(messages), 0, segment)
+        if not options.model_only:
+            stored = shortest(SAMPLES, messages, images, segment)
+        warn_of(stored, sum(map(len, messages)), self.model.name, "try image-lossless, or another model")
+        config = {0: stored.segment} | ({STORED: stored.stored} if stored.stored else {})
+        container = Container(self.id, config, images.shape, {}, self.fingerprint, options.kept, stored.items)
         return with_samples(container, images)
 
     def symbols(self, images: Images) -> Iterator[tuple[Symbols, LogisticMixtures]]:
@@ -88,22 +106,25 @@ class FlowCodec(ModelCodec):
         return iter(coded)
 
     def rate_bits(self, data: Any, options: FlowOptions | None = None) -> npt.NDArray[np.float64]:
-        """What the model says that each image costs, in bits, (n,)."""
+        """What each image costs in bits, (n,): by the model, or its share of a segment that is stored without it."""
         images = _checked(data)
+        options = options or FlowOptions()
+        segment = int(options.segment)
         rates = np.zeros(len(images))
-        for first in range(0, len(images), SEGMENT):
-            here = slice(first, first + SEGMENT)
+        for first in range(0, len(images), segment):
+            here = slice(first, first + segment)
             for symbols, mixtures in self.symbols(images[here]):
                 rates[here] += mixtures.bits(symbols).sum(axis=(1, 2))
-        return rates
+        return rates if options.model_only else SAMPLES.rates(rates, images, segment)
 
     def decode(self, container: Container, limits: Limits | None = None) -> Images:
         """(n, 32, 32, 3) uint8. Raises DamagedError, LimitError."""
-        segment = self._plan(container.config, container.shape, container.items, limits or Limits())
+        plan = self._plan(container, container.items, limits or Limits())
+        check_methods(container.items or (), plan.stored)
         images = np.empty(container.shape, np.uint8)
         for number, payload in enumerate(container.items or ()):
-            first, end = number * segment, min(len(images), (number + 1) * segment)
-            images[first:end] = self._pop(payload, end - first)
+            first, end = plan.range_of(number)
+            images[first:end] = self._segment(payload, end - first, plan)
         check_samples(container, images)
         return images
 
@@ -116,32 +137,44 @@ class FlowCodec(ModelCodec):
         limits = limits or Limits()
         header, items, _ = recover_items(source, limits)
         self.check_written_here(header)
-        segment = self._plan(header.config, header.shape, items, limits)
+        plan = self._plan(header, items, limits)
         kept, missing = [np.empty((0, *header.shape[1:]), np.uint8)], []
         for number, payload in enumerate(items):
-            first, end = number * segment, min(header.shape[0], (number + 1) * segment)
+            first, end = plan.range_of(number)
             why = "cut off or damaged"
             if payload is not None:
                 try:
-                    kept.append(self._pop(payload, end - first))
+                    kept.append(self._segment(payload, end - first, plan))
                     continue
                 except DecodeError as error:
                     why = f"damaged: {error}"
             missing.append(f"images {first} to {end - 1} are missing: segment {number} is {why}")
         return np.concatenate(kept), missing
 
-    def _plan(self, config: dict[Any, Any], shape: tuple[int, ...], items: Any, limits: Limits) -> int:
-        """Images of a segment, from a header that is checked. Raises DamagedError, LimitError."""
+    def _plan(self, header: Container | Header, items: Any, limits: Limits) -> Plan:
+        """How the images lie in segments, from a header that is checked. Raises DamagedError, LimitError."""
+        config, shape = header.config, header.shape
         segment = config.get(0)
         if (
-            set(config) != {0} or type(segment) is not int or not 1 <= segment <= LARGEST_SEGMENT or items is None
-            or len(shape) != 4 or shape[0] < 1 or tuple(shape[1:]) != (SIDE, SIDE, 3)
+            not {0} <= set(config) <= {0, STORED} or type(segment) is not int or not 1 <= segment < 2**31
+            or items is None or len(shape) != 4 or shape[0] < 1 or tuple(shape[1:]) != (SIDE, SIDE, 3)
             or len(items) != -(-shape[0] // segment)
         ):  # fmt: skip
             raise DamagedError("not the header of a set of 32x32 colour images")
+        plan = Plan(segment, shape[0], checked_count(config, STORED, header.version, len(items)))
+        if segment > LARGEST_SEGMENT and plan.stored < len(items):
+            raise DamagedError("not the header of a set of 32x32 colour images: its segments are too long")
         limits.check_pixels(shape[0] * SIDE * SIDE)
-        limits.check_memory(shape[0] * SIDE * SIDE * 3 + min(segment, shape[0]) * IMAGE_BYTES)
-        return segment
+        work = 2 * SIDE * SIDE * 3 if plan.stored == len(items) else IMAGE_BYTES
+        limits.check_memory(shape[0] * SIDE * SIDE * 3 + min(segment, shape[0]) * work)
+        return plan
+
+    def _segment(self, payload: bytes, count: int, plan: Plan) -> Images:
+        """Decode one segment of `count` images, by its method. Raises DamagedError."""
+        method, data = method_of(payload, plan.stored > 0)
+        if method == MODEL and count <= LARGEST_SEGMENT:
+            return self._pop(data, count)
+        return SAMPLES.restore(method, data, count * SIDE).reshape(count, SIDE, SIDE, 3)
 
     def _pop(self, payload: bytes, count: int) -> Images:
         """Decode one segment of `count` images. Raises DamagedError."""
@@ -153,6 +186,19 @@ class FlowCodec(ModelCodec):
         if not message.empty:
             raise DamagedError("a segment holds more than its images")
         return images
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a file's images lie in segments: images of one, images in all, and segments without the model."""
+
+    segment: int
+    count: int
+    stored: int
+
+    def range_of(self, number: int) -> tuple[int, int]:
+        """First image of a segment, and one past its last."""
+        return number * self.segment, min(self.count, (number + 1) * self.segment)
 
 
 def _checked(data: Any) -> Images:

@@ -43,6 +43,7 @@ from obverse.codecs.flow.networks import (
     IntegerFlow,
     Stage,
 )
+from obverse.codecs.flow.options import FlowOptions
 from obverse.codecs.flow.recipe import FlowConfig, FlowInputs, FlowRecipe
 from obverse.codecs.flow.train import bits_per_dimension, to_tensor
 from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS
@@ -262,7 +263,7 @@ def export_flow(
     float_rate = bits_per_dimension(model, held_out, torch.device("cpu"))
     config = {"codec": "flow", "model": model.config.as_dict(), "steps": steps}
     trial = FlowCodec(StoredModel(out.name, weights, config, bytes(8)))
-    exact_rate = float(trial.rate_bits(held_out).sum()) / held_out.size
+    exact_rate = float(trial.rate_bits(held_out, FlowOptions(model_only=True)).sum()) / held_out.size
     cost = 100 * (exact_rate / float_rate - 1)
     stored = store_trained(
         out,

@@ -17,3 +17,4 @@ class FlowOptions(Options):
         low=1,
         high=1000,
     )
+    model_only: bool = option(False, "Code every segment with the model, also where it does not fit.")

@@ -14,7 +14,6 @@ much where nothing repeats.
 
 from __future__ import annotations
 
-import lzma
 import zlib
 from typing import Protocol
 
@@ -22,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.image_lossless import drawing as graphics
-from obverse.codecs.image_lossless.row_filters import filter_rows, unfilter_rows
+from obverse.coding import filtered_rows
 from obverse.container.varint import decode_varint, encode_varint
 from obverse.errors import CodingError, DamagedError, DecodeError
 
@@ -45,8 +44,6 @@ LOOKS_DRAWN = (
     0.3  # from this share of pixels equal to a neighbour on, drawing is tried whatever the sample says
 )
 IS_DRAWN = 0.9  # from this one on the model is not
-MOST_FILTERED = 2**26  # bytes: LZMA's encoder takes over 10 times its dictionary
-QUICK, THOROUGH = 1, 9 | lzma.PRESET_EXTREME  # presets of LZMA
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -283,52 +280,11 @@ def _decode_table(data: bytes, count: int) -> tuple[npt.NDArray[np.uint8], bytes
 
 def _encode_filtered(pixels: Pixels, most: int) -> bytes | None:
     """Rows as PNG filters them, or as they are, behind LZMA; None where `most` bytes are far away."""
-    if pixels.nbytes > MOST_FILTERED:
-        return None
     symbols = _bytes_of(pixels)
-    height, width, step = symbols.shape
-    rows = symbols.reshape(height, width * step)
-    # samples of 2 or 4 bytes begin at multiples of that, 1 and 3 have no such rhythm
-    rhythm = {2: 1, 4: 2}.get(step, 0)
-    properties = (rhythm * 5 + rhythm) * 9 + 4 - rhythm
-    choices = [filter_rows(rows, step, adaptive).tobytes() for adaptive in (True, False)]
-
-    def compress(raw: bytes, preset: int) -> bytes:
-        return lzma.compress(raw, lzma.FORMAT_RAW, filters=_filters(properties, len(raw), preset))
-
-    quick = min(choices, key=lambda raw: len(compress(raw, QUICK)))
-    if len(compress(quick, QUICK)) > 1.5 * most + 200:
-        return None
-    return bytes([properties]) + compress(quick, THOROUGH)
+    return filtered_rows.encode(symbols.reshape(len(symbols), -1), symbols.shape[2], most)
 
 
 def _decode_filtered(data: bytes, height: int, width: int, channels: int, depth: int) -> Pixels:
     step = channels * depth // 8
-    size = height * (width * step + 1)
-    if not data or data[0] >= 9 * 5 * 5 or data[0] % 9 + data[0] // 9 % 5 > 4:
-        raise DamagedError("it has no valid LZMA properties")
-    try:
-        stream = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_filters(data[0], size))
-        raw = stream.decompress(data[1:], size + 1)
-        if len(raw) == size and not stream.eof:  # the end marker may still be ahead
-            raw += stream.decompress(b"", 1)
-    except (lzma.LZMAError, EOFError) as error:
-        raise DamagedError(f"its LZMA stream is damaged: {error}") from None
-    if len(raw) != size or not stream.eof or stream.unused_data:
-        raise DamagedError("its LZMA stream does not have the length it should")
-    rows = unfilter_rows(np.frombuffer(raw, np.uint8).reshape(height, width * step + 1), step)
-    if rows is None:
-        raise DamagedError("it has a row filter that there is not")
-    symbols = rows.reshape(height, width, step)
+    symbols = filtered_rows.decode(data, height, width * step, step).reshape(height, width, step)
     return symbols if depth == 8 else symbols.view("<u2").astype(np.uint16)
-
-
-def _filters(properties: int, size: int, preset: int = QUICK) -> list[dict[str, int]]:
-    """LZMA2 with these properties, (pb * 5 + lp) * 9 + lc, and a dictionary as large as the data."""
-    dictionary = 1 << min(30, max(12, size.bit_length()))
-    return [
-        {
-            "id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": dictionary,
-            "lc": properties % 9, "lp": properties // 9 % 5, "pb": properties // 45,
-        }
-    ]  # fmt: skip

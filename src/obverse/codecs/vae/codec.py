@@ -7,20 +7,31 @@
 
 Images cost their negative ELBO, and a chain its initial bits once. Segments are independent: a file that is cut
 gives back every segment that is whole, and all segments advance together, one image each at a time, so that the
-networks run on batches. The networks are exact, so a batch gives what its images give alone.
+networks run on batches. The networks are exact, so a batch gives what its images give alone. A segment that is shorter
+without the model is stored so (`codecs/stored_segments.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.model_codec import ModelCodec, from_model
+from obverse.codecs.stored_segments import (
+    MODEL,
+    Samples,
+    Stored,
+    check_methods,
+    checked_count,
+    method_of,
+    shortest,
+    warn_of,
+)
 from obverse.codecs.vae import METHOD
 from obverse.codecs.vae.exact_networks import BIN_BITS, BINS, ExactVae
 from obverse.codecs.vae.lanes import UNIFORM, LanePixels, VaeLanes
@@ -29,6 +40,7 @@ from obverse.codecs.vae.recipe import VaeConfig
 from obverse.coding import Message
 from obverse.coding.bits_back import pop_item, push_item
 from obverse.container import Container, Limits, write
+from obverse.container.header import Header
 from obverse.container.recover import recover_items
 from obverse.container.samples import check_samples, with_samples
 from obverse.container.source import SourceLike
@@ -46,6 +58,8 @@ SEGMENT = 1000  # images of a chain
 AT_ONCE = 64  # chains that advance together
 MOST_INITIAL = 1 << 16  # symbols of initial bits that a file may name
 IMAGE_BYTES = 400  # memory a pixel takes while its image is coded, in bytes
+STORED_BYTES = 12  # the same of a segment that is stored without the model
+STORED = 3  # the config's key: how many segments that are
 
 Array = npt.NDArray[Any]
 
@@ -105,6 +119,11 @@ class VaeCodec(ModelCodec):
     def networks(self) -> ExactVae:
         return ExactVae.from_state(VaeConfig.from_dict(self.model.config.get("model")), self.weights)
 
+    @property
+    def samples(self) -> Samples:
+        """How pixels are stored without the model."""
+        return Samples(self.networks.config.width, levels=self.networks.config.levels)
+
     @from_model
     def lanes(self) -> VaeLanes:
         return VaeLanes(self.networks)
@@ -122,9 +141,9 @@ class VaeCodec(ModelCodec):
         return self._encode(images, options or VaeOptions())[0]
 
     def report(self, data: Any, options: VaeOptions | None = None) -> ChainReport:
-        """What the set costs, measured on the messages that `encode` makes."""
+        """What the set costs with the model, measured on the messages that `encode` makes with `model_only`."""
         images = self._images(data)
-        options = options or VaeOptions()
+        options = replace(options or VaeOptions(), model_only=True)
         container, growth = self._encode(images, options)
         count, segment = container.config[0], options.segment
         ends = _last_of_segments(len(images), segment)
@@ -138,7 +157,10 @@ class VaeCodec(ModelCodec):
         )
 
     def rate_bits(self, data: Any, options: VaeOptions | None = None) -> npt.NDArray[np.float64]:
-        """(n,) negative ELBO of each image in bits; the image that a chain begins with carries its initial bits too."""
+        """(n,) negative ELBO of each image in bits; the image that a chain begins with carries its initial bits too.
+
+        Where the model does not fit, an image has its share of what its segment takes without it.
+        """
         images = self._images(data)
         options = options or VaeOptions()
         bits = self.elbo(images)
@@ -149,7 +171,7 @@ class VaeCodec(ModelCodec):
             else int(options.initial)
         )
         bits[_last_of_segments(len(images), segment)] += count * BIN_BITS
-        return bits
+        return bits if options.model_only else self.samples.rates(bits, images, segment)
 
     def elbo(self, data: Any, seed: int = 1) -> npt.NDArray[np.float64]:
         """The negative ELBO of each image in bits, (n,), of the exact networks and tables.
@@ -176,10 +198,11 @@ class VaeCodec(ModelCodec):
 
     def decode(self, container: Container, limits: Limits | None = None) -> Array:
         """(n, H, W) uint8. Raises DamagedError, also when the initial bits do not come back as they were."""
-        plan = self._plan(container.config, container.shape, container.items, limits or Limits())
+        plan = self._plan(container, container.items, limits or Limits())
+        check_methods(container.items or (), plan.stored)
         images = np.empty(container.shape, np.uint8)
         for numbers in _groups(range(plan.chains)):
-            self._pop(plan, [(i, (container.items or ())[i]) for i in numbers], images)
+            self._segments(plan, [(i, (container.items or ())[i]) for i in numbers], images)
         check_samples(container, images)
         return images
 
@@ -192,16 +215,16 @@ class VaeCodec(ModelCodec):
         limits = limits or Limits()
         header, items, _ = recover_items(source, limits)
         self.check_written_here(header)
-        plan = self._plan(header.config, header.shape, items, limits)
+        plan = self._plan(header, items, limits)
         images = np.empty(header.shape, np.uint8)
         broken = {i: "cut off or damaged" for i, item in enumerate(items) if item is None}
         for numbers in _groups([i for i in range(plan.chains) if i not in broken]):
             try:
-                self._pop(plan, [(i, items[i] or b"") for i in numbers], images)
+                self._segments(plan, [(i, items[i] or b"") for i in numbers], images)
             except DecodeError:  # one of them: each by itself tells which
                 for i in numbers:
                     try:
-                        self._pop(plan, [(i, items[i] or b"")], images)
+                        self._segments(plan, [(i, items[i] or b"")], images)
                     except DecodeError as error:
                         broken[i] = str(error)
         missing = []
@@ -232,16 +255,16 @@ class VaeCodec(ModelCodec):
         return images
 
     def _encode(self, images: Array, options: VaeOptions) -> tuple[Container, npt.NDArray[np.float64]]:
-        """The container, and by how many bits each image made its message longer."""
+        """The container, and by how many bits each image made its chain longer."""
         seed, segment, initial = int(options.seed), int(options.segment), options.initial
         chains = -(-len(images) // segment)
         count = initial if initial is not None else self._enough(images, seed, segment)
         while True:
             try:
-                items: list[bytes] = []
+                messages: list[bytes] = []
                 growth = np.empty(len(images))
                 for numbers in _groups(range(chains)):
-                    items += self._push(images, seed, segment, count, numbers, growth)
+                    messages += self._push(images, seed, segment, count, numbers, growth)
                 break
             except MessageEmptyError as error:
                 if initial is not None or count >= MOST_INITIAL:
@@ -250,8 +273,17 @@ class VaeCodec(ModelCodec):
                         "latents; give more, or leave the number to the codec"
                     ) from error
                 count = min(MOST_INITIAL, count + max(2, count // 50))
-        config = {0: count, 1: seed, 2: segment}
-        container = Container(self.id, config, images.shape, {}, self.fingerprint, options.kept, tuple(items))
+        stored = Stored(tuple(messages), 0, segment)
+        if not options.model_only:
+            stored = shortest(self.samples, messages, images, segment)
+        warn_of(
+            stored,
+            sum(map(len, messages)),
+            self.model.name,
+            "use another model, or train one (obverse train vae)",
+        )
+        config = {0: count, 1: seed, 2: stored.segment} | ({STORED: stored.stored} if stored.stored else {})
+        container = Container(self.id, config, images.shape, {}, self.fingerprint, options.kept, stored.items)
         return with_samples(container, images), growth
 
     def _enough(self, images: Array, seed: int, segment: int) -> int:
@@ -281,6 +313,20 @@ class VaeCodec(ModelCodec):
             growth[at] = [message.bits - was for message, was in zip(lanes, before, strict=True)]
         return [message.to_bytes() for message in messages]
 
+    def _segments(self, plan: Plan, segments: list[tuple[int, bytes]], images: Array) -> None:
+        """Decode segments, given as number and payload, into `images`, each by its method. Raises DamagedError."""
+        chains = []
+        for number, payload in segments:
+            method, data = method_of(payload, plan.stored > 0)
+            if method == MODEL:
+                chains.append((number, data))
+                continue
+            first, end = plan.range_of(number)
+            rows = self.samples.restore(method, data, (end - first) * images.shape[1])
+            images[first:end] = rows.reshape(images[first:end].shape)
+        if chains:
+            self._pop(plan, chains, images)
+
     def _pop(self, plan: Plan, chains: list[tuple[int, bytes]], images: Array) -> None:
         """Decode chains, given as number and payload, into `images`. Raises DamagedError."""
         messages = [Message.from_bytes(payload, interleave=False) for _, payload in chains]
@@ -301,17 +347,18 @@ class VaeCodec(ModelCodec):
                     "damaged; get a fresh copy"
                 )
 
-    def _plan(self, config: dict[Any, Any], shape: tuple[int, ...], items: Any, limits: Limits) -> Plan:
+    def _plan(self, header: Container | Header, items: Any, limits: Limits) -> Plan:
         """The header's numbers, checked. Raises DamagedError, LimitError."""
-        model = self.networks.config
+        config, shape, model = header.config, header.shape, self.networks.config
         values = [config.get(key) for key in (0, 1, 2)]
         if (
-            set(config) != {0, 1, 2} or any(type(value) is not int for value in values) or items is None
-            or len(shape) != 3 or shape[0] < 1 or tuple(shape[1:]) != (model.height, model.width)
+            not {0, 1, 2} <= set(config) <= {0, 1, 2, STORED} or any(type(value) is not int for value in values)
+            or items is None or len(shape) != 3 or shape[0] < 1 or tuple(shape[1:]) != (model.height, model.width)
         ):  # fmt: skip
             raise DamagedError("not the header of a set of images of this model")
         initial, seed, segment = values
-        plan = Plan(int(initial), int(seed), int(segment), shape[0])
+        stored = checked_count(config, STORED, header.version, len(items))
+        plan = Plan(int(initial), int(seed), int(segment), shape[0], stored)
         if (
             not 0 <= plan.initial <= MOST_INITIAL or not 0 <= plan.seed < 2**63 or not 1 <= plan.segment < 2**31
             or plan.chains != len(items)
@@ -320,17 +367,24 @@ class VaeCodec(ModelCodec):
         pixels = model.height * model.width
         limits.check_pixels(pixels)
         limits.check_memory(plan.count * pixels + AT_ONCE * pixels * IMAGE_BYTES)
+        if plan.stored:
+            limits.check_memory(plan.count * pixels + min(plan.segment, plan.count) * pixels * STORED_BYTES)
         return plan
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a file's images lie in chains: initial symbols, seed, images of a chain, and images in all."""
+    """How a file's images lie in chains.
+
+    initial: symbols. seed: of the initial bits. segment: images of a chain. count: images in all. stored: segments that
+    are no chains, but stored without the model.
+    """
 
     initial: int
     seed: int
     segment: int
     count: int
+    stored: int
 
     @property
     def chains(self) -> int:

@@ -24,3 +24,4 @@ class VaeOptions(Options):
         low=0,
         high=2**16,
     )
+    model_only: bool = option(False, "Code every segment with the model, also where it does not fit.")

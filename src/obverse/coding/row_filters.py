@@ -19,6 +19,7 @@ NONE, SUB, UP, AVERAGE, PAETH = range(5)
 
 Bytes = npt.NDArray[np.uint8]
 _compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
+_inlined: Any = njit(forceinline=True, cache=True, nogil=True)
 
 
 def filter_rows(rows: Bytes, step: int, adaptive: bool = True) -> Bytes:
@@ -43,7 +44,7 @@ def unfilter_rows(filtered: Bytes, step: int) -> Bytes | None:
     return rows
 
 
-@njit(forceinline=True, cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+@_inlined
 def _expected(kind, left, above, corner):  # type: ignore[no-untyped-def]
     if kind == SUB:
         return left
