@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import obverse
 from obverse.cli import batch, run
 from obverse.cli.batch import Batch
 from obverse.cli.plan import Job
-from obverse.errors import InputError
+from obverse.container import write_atomically
+from obverse.errors import InputError, OutputError, OutputExistsError
 from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
@@ -312,3 +314,53 @@ def test_exit_codes_do_not_depend_on_how_it_is_asked(photos: Path, capsys: Captu
                     continue
                 assert run([*command, *more]) == code, (command, more)
     assert "did you mean 'image'" in capsys.readouterr().err
+
+
+def test_links_in_an_output_folder_lead_nowhere_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out, elsewhere = tmp_path / "photos", tmp_path / "out", tmp_path / "elsewhere"
+    for folder in (photos / "sub", out, elsewhere):
+        folder.mkdir(parents=True)
+    for path in (photos / "a.png", photos / "sub" / "b.png"):
+        Image.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(path)
+    (out / "sub").symlink_to(elsewhere)
+    (elsewhere / "kept").write_bytes(b"mine")
+    (out / "a.obv").symlink_to(elsewhere / "kept")
+    for more in ([], ["--force"]):
+        assert run(["compress", "--lossless", str(photos), "-o", str(out), *more]) == OutputError.exit_code
+        assert "leads out of the folder" in capsys.readouterr().err
+    assert [path.name for path in elsewhere.iterdir()] == ["kept"] and (
+        elsewhere / "kept"
+    ).read_bytes() == b"mine"
+    # decompressing and recovering go the same way
+    (out / "sub").unlink()
+    (out / "a.obv").unlink()
+    assert run(["compress", "--lossless", str(photos), "-o", str(out)]) == 0
+    back = tmp_path / "back"
+    back.mkdir()
+    (back / "sub").symlink_to(elsewhere)
+    for more in ([], ["--recover"]):
+        assert run(["decompress", str(out), "-o", str(back), "--force", *more]) == OutputError.exit_code
+    assert [path.name for path in elsewhere.iterdir()] == ["kept"]
+
+
+def test_of_several_writers_of_one_output_one_wins_whole(tmp_path: Path) -> None:
+    """Each writes a file of its own and puts it into place in one step."""
+    target = tmp_path / "x.bin"
+    contents = [bytes([number]) * 300_000 for number in range(8)]
+
+    def write(number: int) -> bool:
+        try:
+            write_atomically(target, contents[number], overwrite=overwrite)
+            return True
+        except OutputExistsError:
+            return False
+
+    for overwrite in (True, False):
+        target.unlink(missing_ok=True)
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(write, range(8)))
+        assert target.read_bytes() in contents
+        assert sum(won) == (8 if overwrite else 1)
+        assert list(tmp_path.iterdir()) == [target]

@@ -14,6 +14,7 @@ from typing import Any
 from obverse.cli.console import UsageError, explain, progress_bar, say, warnings_as_sentences
 from obverse.cli.plan import STDIN, Job
 from obverse.container.files import make_folder
+from obverse.container.within import check_within
 from obverse.errors import InputError, ObverseError, OutputExistsError
 from obverse.threads import available_cores
 
@@ -95,12 +96,14 @@ class Attempt:
         try:
             if job.refused:
                 raise InputError(job.refused)
+            if job.folder is not None:
+                check_within(job.folder, job.target)
             if not self.force and job.target != STDIN and os.path.lexists(job.target):
                 if self.skip is not None:
                     why = self.skip(job.target)
                     return {"input": str(job.source), "output": str(job.target), "skipped": why}
                 raise OutputExistsError(f"{job.target} exists; use --force to overwrite it")
-            if job.in_folder:
+            if job.folder is not None:
                 make_folder(job.target.parent)
             return self.work(job)
         except BrokenPipeError:

@@ -22,13 +22,13 @@ class Job:
     Attributes:
         source: the input.
         target: its result.
-        in_folder: whether the target lies in a folder that is made if need be.
+        folder: that results are written into, made if need be, and left by no link; None where the target was named.
         refused: why it must not be done, "" for what may.
     """
 
     source: Path
     target: Path
-    in_folder: bool = False
+    folder: Path | None = None
     refused: str = ""
 
 
@@ -109,11 +109,11 @@ def plan(
             found, others = files_under(path, suffixes, passed_over, only)
             skipped += others
             base = target or path
-            jobs += [Job(file, base / file.relative_to(path).parent / rename(file), True) for file in found]
+            jobs += [Job(file, base / file.relative_to(path).parent / rename(file), base) for file in found]
         elif target is None:
             jobs.append(Job(path, path.parent / rename(path)))
         elif into:
-            jobs.append(Job(path, target / rename(path), True))
+            jobs.append(Job(path, target / rename(path), target))
         else:
             jobs.append(Job(path, target))
     return Plan(_without_clashes(jobs), skipped)
