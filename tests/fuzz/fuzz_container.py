@@ -31,6 +31,8 @@ SEEDS = [
     Container("m", {}, (1,), metadata={"text": "é", "n": -7, "x": 0.1, "raw": b"12", "ok": False}),
     Container("s", {}, (4, 4), items=(b"first", b"", b"x" * 200)),
     Container("s", {}, (), items=()),
+    Container("v", {0: 2}, (5, 7), {"x": b"raw" * 40}, bytes(8), version=2, samples=0x12345678),
+    Container("v", {}, (3,), items=(b"a", b"b"), version=2, samples=7),
 ]
 
 
