@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from obverse.codecs.image_lossless import METHOD, methods
+from obverse.codecs.image_lossless import METHOD, deep, methods
 from obverse.codecs.image_lossless.options import ImageLosslessOptions
 from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.container import Container, ItemReader, Limits, read_header
@@ -46,7 +46,11 @@ KINDS = (
     (3, 8),
     (4, 8),
     (1, 16),
+    (2, 16),
+    (3, 16),
+    (4, 16),
 )  # channels and bits of a sample: what the config's key 0 says
+OLD_KINDS = 5  # those of format version 1
 EXTRAS = ("icc", "exif")
 STRIPE = "x"  # the section of the only stripe
 
@@ -70,7 +74,7 @@ class Layout(NamedTuple):
 
 
 class ImageLosslessCodec(ModelCodec):
-    """Any 8-bit grayscale or RGB image, with or without alpha, or 16-bit grayscale, from 1x1 pixel on."""
+    """Any grayscale or RGB image of 8 or 16 bits, with or without alpha, from 1x1 pixel on."""
 
     method: ClassVar[Method] = METHOD
 
@@ -82,7 +86,7 @@ class ImageLosslessCodec(ModelCodec):
         return RasterModel.load(self.model)
 
     def encode(self, data: Any, options: ImageLosslessOptions | None = None) -> Container:
-        """A Photo, a Pillow image, a uint8 array (H, W), (H, W, 1 to 4) or a uint16 array (H, W).
+        """A Photo, a Pillow image, a uint8 or uint16 array (H, W), (H, W, 1 to 4).
 
         EXIF data and profile are kept as they are, and pixels as they lie in the file: an orientation in the
         EXIF data stays an instruction to the viewer. Raises InputError, LimitError.
@@ -101,7 +105,7 @@ class ImageLosslessCodec(ModelCodec):
         rows = stripe_rows(pixels)
         raster = self.raster
         stripes = _in_threads(
-            lambda top: methods.encode_stripe(raster, pixels[top : top + rows]), range(0, height, rows)
+            lambda top: _encode_stripe(raster, pixels[top : top + rows]), range(0, height, rows)
         )
         weight = sum(map(len, stripes)) + ITEM_OVERHEAD * len(stripes)
         if len(stripes) > 1 and weight >= pixels.nbytes:  # noise: one stripe has less around it
@@ -110,7 +114,10 @@ class ImageLosslessCodec(ModelCodec):
         shape, metadata = (height, width), options.kept
         if len(stripes) == 1:
             sections = {STRIPE: stripes[0]} | extras
-            container = Container(self.id, config, shape, sections, self.fingerprint, metadata)
+            version = 1 if config[0] < OLD_KINDS else 2
+            container = Container(
+                self.id, config, shape, sections, self.fingerprint, metadata, version=version
+            )
             # raw samples have the checksum of their section
             return container if stripes[0][0] == methods.RAW else with_samples(container, pixels)
         config[1] = rows
@@ -129,13 +136,13 @@ class ImageLosslessCodec(ModelCodec):
         pixels = array if array.ndim == 3 else array[:, :, None]
         rows, raster = stripe_rows(pixels), self.raster
         stripes = _in_threads(
-            lambda top: methods.stripe_bits(raster, pixels[top : top + rows]), range(0, len(pixels), rows)
+            lambda top: _stripe_bits(raster, pixels[top : top + rows]), range(0, len(pixels), rows)
         )
         beside = sum(8 * len(zlib.compress(value, 9)) for value in (photo.icc, photo.exif) if value)
         return np.array([sum(stripes) + beside], np.float64)
 
     def decode(self, container: Container, limits: Limits | None = None) -> np.ndarray:
-        """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8; or (H, W), uint16."""
+        """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8 or uint16."""
         return self.decode_photo(container, limits).array()
 
     def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
@@ -249,6 +256,19 @@ class ImageLosslessCodec(ModelCodec):
 
         _in_threads(decode, range(len(stripes)), threads)
         return pixels
+
+
+def _deep(pixels: np.ndarray) -> bool:
+    """Whether it is of a kind that `deep` codes."""
+    return pixels.itemsize == 2 and pixels.shape[2] > 1
+
+
+def _encode_stripe(raster: RasterModel, pixels: np.ndarray) -> bytes:
+    return (deep if _deep(pixels) else methods).encode_stripe(raster, pixels)
+
+
+def _stripe_bits(raster: RasterModel, pixels: np.ndarray) -> float:
+    return (deep if _deep(pixels) else methods).stripe_bits(raster, pixels)
 
 
 def stripe_rows(pixels: np.ndarray) -> int:
