@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.image_lossless import drawing as graphics
-from obverse.codecs.image_lossless.row_filters import filter_rows, unfilter_rows
 from obverse.codecs.image_lossless.value_lists import read_list, values_of
 from obverse.container.varint import decode_varint, encode_varint
+from obverse.data.row_filters import filter_rows, unfilter_rows
 from obverse.errors import CodingError, DamagedError, DecodeError
 
 RAW, RASTER, PALETTE, DRAWING, FILTERED, SPLIT, GRAY = range(7)
