@@ -7,6 +7,7 @@ samples ──► an image that Pillow can save, with all metadata ──► fil
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from obverse.errors import InputError
+from obverse.errors import InputError, UnsupportedInputError
 
 Deep = npt.NDArray[np.uint16]
 
@@ -50,6 +51,16 @@ def is_deep_file(image: Image.Image) -> bool:
     return isinstance(image, PngImageFile) and image.mode[0] != "I" and _is_deep_png(_file_of(image, 32))
 
 
+def check_8_bits(image: Image.Image, name: Path | str) -> None:
+    """Check an image that is about to be converted to 8 bits, as training and comparisons take it.
+
+    Raises:
+        UnsupportedInputError: Pillow would cut or clip its samples without a word.
+    """
+    if image.mode[0] in "IF" or is_deep_file(image):
+        raise UnsupportedInputError(f"{name} has more than 8 bits a channel: convert it to 8 bits first")
+
+
 def deep_samples(image: Image.Image, name: str) -> Deep | None:
     """The samples (H, W, C) of such an image, which are read again from its file: Pillow keeps 8 bits.
 
@@ -72,7 +83,8 @@ def deep_samples(image: Image.Image, name: str) -> Deep | None:
         samples = read_png16(data) if isinstance(image, PngImageFile) else read_tiff16(data)
     except (InputError, OSError, ValueError, KeyError, TypeError, SyntaxError) as error:
         raise InputError(f"{name} is damaged: {error}") from error
-    again = type(image)(io.BytesIO(data))  # is the image still what Pillow reads?
+    opened: Any = type(image)
+    again = opened(io.BytesIO(data))  # is the image still what Pillow reads?
     return samples if np.array_equal(np.asarray(again), np.asarray(image)) else None
 
 
@@ -123,14 +135,21 @@ def savable(samples: npt.NDArray[Any], kind: str, target: str) -> Image.Image:
     raise InputError(f"{target}: {kind} is not written with 16 bits a channel in {what}; use .png")
 
 
-def finished(data: bytes, samples: npt.NDArray[Any], kind: str) -> bytes:
-    """The file that Pillow made of `savable`, with the samples in it."""
+def finished(data: bytes, samples: npt.NDArray[Any], kind: str, level: int = 6) -> bytes:
+    """The file that Pillow made of `savable`, with the samples in it.
+
+    Args:
+        data: the file.
+        samples: as `savable` took them.
+        kind: likewise.
+        level: how hard deflate tries, 0 to 9, as Pillow by default.
+    """
     if not _is_deep(samples):
         return data
     if kind == "PNG":
         from obverse.data.png16 import with_samples
 
-        return with_samples(data, samples)
+        return with_samples(data, samples, level)
     from obverse.data.tiff16 import as_tiff16
 
     return as_tiff16(data, samples.shape[2])

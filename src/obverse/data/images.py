@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from obverse.data.arrays import NPY, read_array
 from obverse.data.deep_images import deep_samples, eight_bits, finished, is_deep_file, savable
 from obverse.data.source import name_of, read_bytes
 from obverse.errors import InputError, LimitError, UnsupportedInputError
@@ -76,7 +77,7 @@ class Photo:
 
 
 def read_photo(source: Path | BinaryIO, exact: bool = False) -> Photo:
-    """Read an image file.
+    """Read an image file, or a .npy file of an image.
 
     Args:
         source: the file.
@@ -91,6 +92,8 @@ def read_photo(source: Path | BinaryIO, exact: bool = False) -> Photo:
     data = read_bytes(source)
     if not data:
         raise InputError(f"{name} is empty (0 bytes)")
+    if data.startswith(NPY):
+        return photo_of(read_array(io.BytesIO(data)), name, exact)
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")

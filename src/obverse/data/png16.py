@@ -73,16 +73,17 @@ def read_png16(data: bytes) -> Deep:
     return _with_key(samples, key)
 
 
-def with_samples(data: bytes, samples: Deep) -> bytes:
+def with_samples(data: bytes, samples: Deep, level: int) -> bytes:
     """A PNG file with all that another one has, but these samples instead of its own.
 
     Args:
         data: any PNG file without a palette, whose colours and alpha are of the kind of the samples.
         samples: (H, W, C), C = 1 to 4.
+        level: of deflate, 0 to 9.
     """
     height, width, channels = samples.shape
     rows = samples.astype(">u2").view(np.uint8).reshape(height, -1)
-    packed = zlib.compress(filter_rows(rows, 2 * channels).tobytes(), 6)
+    packed = zlib.compress(filter_rows(rows, 2 * channels).tobytes(), level)
     header = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
     parts, written = [SIGNATURE], False
     for kind, body in _chunks(data):

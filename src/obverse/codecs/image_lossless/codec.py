@@ -24,6 +24,7 @@ from obverse.codecs.image_lossless import METHOD, deep, methods
 from obverse.codecs.image_lossless.options import ImageLosslessOptions
 from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.container import Container, ItemReader, Limits, read_header
+from obverse.container.header import Header
 from obverse.container.inflate import inflate
 from obverse.container.recover import recover_items
 from obverse.container.samples import check_samples, with_samples
@@ -148,7 +149,7 @@ class ImageLosslessCodec(ModelCodec):
     def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
         """The pixels with alpha, ICC profile and EXIF data."""
         limits = limits or Limits()
-        layout = layout_of(container.config, container.shape, container.items is not None, limits)
+        layout = layout_of(container, limits)
         if container.items is None:
             if STRIPE not in container.sections or not set(container.sections) <= {STRIPE, *EXTRAS}:
                 raise DamagedError("an image file with other sections than an image has")
@@ -181,7 +182,7 @@ class ImageLosslessCodec(ModelCodec):
         codec = codec_of(Container(header.codec, header.config, header.shape, {}, header.model))
         if not isinstance(codec, ImageLosslessCodec):
             raise InputError(f"a file of codec {header.codec!r}, not {self.id!r}: decode it whole")
-        layout = layout_of(header.config, header.shape, header.items is not None, limits)
+        layout = layout_of(header, limits)
         if not 0 <= first < last <= layout.height:
             raise InputError(f"there are no rows {first} to {last} in an image of {layout.height} rows")
         if header.items is None:
@@ -205,7 +206,7 @@ class ImageLosslessCodec(ModelCodec):
         limits = limits or Limits()
         header, items, _ = recover_items(source, limits)
         self.check_written_here(header)
-        layout = layout_of(header.config, header.shape, True, limits)
+        layout = layout_of(header, limits)
         if len(items) != layout.stripes + len(layout.extras):
             raise DamagedError("an image file with more or fewer stripes than its header says")
         black = methods.encode_flat(np.zeros(layout.channels, np.uint16 if layout.depth == 16 else np.uint8))
@@ -281,13 +282,14 @@ def stripe_rows(pixels: np.ndarray) -> int:
     return -(-height // stripes)  # all about equally high
 
 
-def layout_of(config: dict[Any, Any], shape: tuple[int, ...], stream: bool, limits: Limits) -> Layout:
-    """The header of a file, checked. stream: whether it is a stream of items. Raises DamagedError, LimitError."""
+def layout_of(file: Container | Header, limits: Limits) -> Layout:
+    """The header of a file, checked. Raises DamagedError, LimitError."""
+    config, shape, stream = file.config, file.shape, file.items is not None
     kind, rows, extras = config.get(0), config.get(1), config.get(2, [])
     if len(shape) != 2 or min(shape) < 1 or not {0} <= set(config) <= {0, 1, 2}:
         raise DamagedError("not the header of a lossless image")
     height, width = shape
-    if type(kind) is not int or not 0 <= kind < len(KINDS):
+    if type(kind) is not int or not 0 <= kind < (OLD_KINDS if file.version == 1 else len(KINDS)):
         raise DamagedError("a lossless image of a kind that there is not")
     if not stream:
         if set(config) != {0}:

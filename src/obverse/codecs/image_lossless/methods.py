@@ -36,7 +36,7 @@ WORK_BYTES = {
     RASTER: (192, 1300, 2**23),
     PALETTE: (24, 0, 2**26),
     DRAWING: (24, 0, 2**26),
-    FILTERED: (24, 0, 2**20),
+    FILTERED: (48, 0, 2**20),
     SPLIT: (192, 1300, 2**26),  # any method
 }
 WIDEST = 2**18  # pixels: the model, which keeps equations for each 16 columns, is not tried on wider images

@@ -36,7 +36,7 @@ from obverse.codecs.plug_and_play.rate_ladder import (
 )
 from obverse.coding import Message
 from obverse.container import Container, Limits
-from obverse.data.images import ConversionWarning, Photo, photo_of
+from obverse.data.images import ConversionWarning, photo_of
 from obverse.data.kinds import KINDS, Kind
 from obverse.errors import CodingError, DamagedError, InputError, UnsupportedInputError
 from obverse.method import Method
@@ -232,7 +232,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
         """An image as a batch (1, C, H, W) from 0 to 1 with sides of multiples, and its own height and width."""
         if self.plug is None:
             raise InputError("images are coded with a model")
-        photo = data if isinstance(data, Photo) else photo_of(data)
+        photo = photo_of(data)
         if photo.alpha is not None:
             raise UnsupportedInputError("this model codes images without alpha: flatten the image first")
         if photo.icc:

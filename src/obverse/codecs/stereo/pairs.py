@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from obverse.data.deep_images import check_8_bits
 from obverse.data.images import UNREADABLE
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
@@ -61,6 +62,7 @@ def read_pair(files: PairFiles) -> tuple[Bytes, Bytes]:
     for path in (files.left, files.right):
         try:
             with Image.open(path) as image:
+                check_8_bits(image, path)
                 views.append(image.convert("L" if image.mode == "L" else "RGB"))
         except UNREADABLE as error:
             raise InputError(f"{path} cannot be read as an image: {error}") from error
