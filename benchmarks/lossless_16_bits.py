@@ -1,8 +1,8 @@
 """16 bits a channel without loss: python benchmarks/lossless_16_bits.py --photos kodak/
 
 Bytes and seconds of `image-lossless`, PNG (ours at level 9, then OxiPNG's best) and JPEG XL (effort 7) on pictures that
-are made here, each decoded again and compared: smooth fields with the noise of a sensor, photos times 257 with noise, and
-what cameras make of 12 bits. Needs imagecodecs and pyoxipng.
+are made here, each decoded again and compared: smooth fields with the noise of a sensor, photos times 257 with noise,
+and what cameras make of 12 bits. Needs imagecodecs and pyoxipng.
 """
 
 from __future__ import annotations
