@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from obverse.codecs.image_lossless.row_filters import filter_rows, unfilter_rows
+from obverse.data.row_filters import filter_rows, unfilter_rows
 from tests.conftest import smooth_photo
 
 
