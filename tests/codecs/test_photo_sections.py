@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from dataclasses import replace
 
@@ -11,8 +12,9 @@ import pytest
 import obverse
 from obverse.codecs.photo_sections import pack_metadata, unpack_metadata, version_of
 from obverse.container import Container, Limits, read, write
+from obverse.data.conversion import ConversionWarning
 from obverse.data.images import Photo
-from obverse.errors import DamagedError, InputError
+from obverse.errors import DamagedError, InputError, RateTargetError
 from tests.conftest import smooth_photo
 
 PIXELS = smooth_photo(24, 32)
@@ -128,3 +130,17 @@ def test_stereo_keeps_them_too() -> None:
     codec = obverse.open_codec("stereo")
     again = codec.decode_photo(read(write(codec.encode(right))), side_info=left)
     assert (again.xmp, again.dpi, again.text["Title"]) == (FULL.xmp, FULL.dpi, FULL.text["Title"])
+
+
+def test_they_give_way_to_a_target_in_bytes() -> None:
+    """A photo is not refused because of its texts."""
+    text = "".join(map(chr, np.random.default_rng(0).integers(33, 127, 9000)))
+    photo = replace(FULL, text={"Comment": text})
+    wanted = obverse.compress(Photo(PIXELS, None, b"icc", b"exif"), max_bytes=2000)
+    with pytest.warns(ConversionWarning, match="XMP data, resolution and texts are left out"):
+        assert obverse.compress(photo, max_bytes=2000) == wanted
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read(obverse.compress(photo, max_bytes=20000)).version == 2
+    with pytest.raises(RateTargetError):
+        obverse.compress(Photo(PIXELS, text=photo.text), max_bytes=10)

@@ -56,6 +56,6 @@ def read_bytes(source: Path | BinaryIO) -> bytes:
         if isinstance(error.__cause__, FileNotFoundError):
             raise InputError(f"there is no file {name}") from None
         raise
-    if not isinstance(data, bytes):
+    if not isinstance(data, bytes | bytearray | memoryview):
         raise InputError(f"{name} is open for text, not for bytes: open it with mode 'rb'")
-    return data
+    return bytes(data)

@@ -14,7 +14,9 @@ that the decoder pops z, 0, 1, 2, 3.
 
 from __future__ import annotations
 
+import warnings
 import zlib
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,8 +35,9 @@ from obverse.codecs.photo_sections import names_of, pack_metadata, unpack_metada
 from obverse.coding import Message
 from obverse.container import Container, Limits
 from obverse.container.inflate import inflate
+from obverse.data.conversion import ConversionWarning
 from obverse.data.images import Photo, photo_of
-from obverse.errors import DamagedError, InputError, MessageEmptyError
+from obverse.errors import DamagedError, InputError, MessageEmptyError, RateTargetError
 from obverse.method import Method
 
 ALIGN = 64  # pixels: one position of z
@@ -85,9 +88,17 @@ class ImageCodec(ModelCodec):
 
         if max_bytes is None:
             return at(level, effort)
-        if effort == 0:
-            return highest_level(at, max_bytes, LEVELS)
-        return highest_refined_level(at, lambda level: at(level, effort), max_bytes, LEVELS)
+        try:
+            if effort == 0:
+                return highest_level(at, max_bytes, LEVELS)
+            return highest_refined_level(at, lambda level: at(level, effort), max_bytes, LEVELS)
+        except RateTargetError:
+            if version_of(lossless) == 1:
+                raise
+        bare = self.encode(replace(photo, xmp=b"", dpi=None, text={}), options)
+        message = "XMP data, resolution and texts are left out: with them the image would be larger than was asked for"
+        warnings.warn(message, ConversionWarning, stacklevel=2)
+        return bare
 
     def rate_bits(self, data: Any, options: ImageOptions | None = None) -> np.ndarray:
         """(1,) bits that the model gives to the image, at the quality that `encode` chooses.
