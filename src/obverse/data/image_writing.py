@@ -170,7 +170,7 @@ class _Writer:
     def __init__(self, photo: Photo, target: str, kind: str, form: Format, exact: bool):
         self.samples = photo.array()
         self.image = savable(self.samples, kind, target)
-        self.photo, self.target, self.kind, self.form, self.exact = photo, target, kind, form, exact
+        self.target, self.kind, self.form, self.exact = target, kind, form, exact
         self.keeps_pixels = False
 
     def written(self, kept: dict[str, Any]) -> bytes:
