@@ -1,7 +1,7 @@
 """Fuzz the container and every codec, as many at once as there are cores; `make fuzz` runs it.
 
-A finding is an exception that is no ObverseError, a crash, or an input that takes more than a minute. Its input lies in the
-folder `fuzz-findings/`, and the command that showed it is printed.
+A finding is an exception that is no ObverseError, a crash, or an input that takes more than a minute. Its input lies in
+the folder `fuzz-findings/`, and the command that showed it is printed.
 
 The number of inputs for the container and for each codec are options, for a shorter or a longer run.
 """
@@ -40,7 +40,9 @@ def fuzz(name: str, arguments: list[str], runs: int) -> bool:
 
 def main() -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--container", type=int, default=1_000_000, help="inputs for the container")
     parser.add_argument("--codec", type=int, default=10_000, help="inputs for each codec")
     given = parser.parse_args()

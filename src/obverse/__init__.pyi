@@ -138,7 +138,7 @@ def compress(
     metadata: Mapping[str, Any] | None = ...,
     limits: Limits | None = ...,
 ) -> bytes:
-    """Any 8-bit image or 16-bit grayscale one, lossless.
+    """Any image of 8 or 16 bits a channel, lossless.
 
     Args:
         metadata: KEY=TEXT to store in the file.

@@ -17,15 +17,16 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageColor, ImageOps
+from PIL import Image, ImageColor
 from PIL.PngImagePlugin import PngInfo
 
 from obverse.data import exif as exif_data
 from obverse.data.arrays import npy_bytes
 from obverse.data.conversion import ConversionWarning
+from obverse.data.deep_images import finished, savable
 from obverse.data.guard import cause_of, guarded
 from obverse.data.image_formats import COMMENT_ONLY, PARTS, Format, format_of
-from obverse.data.images import Photo, Samples, photo_of, read_photo
+from obverse.data.images import Photo, Samples, read_photo
 from obverse.data.metadata import COMMENT, XMP_CHUNK
 from obverse.errors import InputError
 
@@ -167,8 +168,9 @@ class _Writer:
     """
 
     def __init__(self, photo: Photo, target: str, kind: str, form: Format, exact: bool):
-        self.image = Image.fromarray(photo.array())
-        self.photo, self.target, self.kind, self.form, self.exact = photo, target, kind, form, exact
+        self.samples = photo.array()
+        self.image = savable(self.samples, kind, target)
+        self.target, self.kind, self.form, self.exact = target, kind, form, exact
         self.keeps_pixels = False
 
     def written(self, kept: dict[str, Any]) -> bytes:
@@ -178,19 +180,19 @@ class _Writer:
             warnings.simplefilter("ignore")  # Pillow's, of odd EXIF data
             options = self.form.options_of(self.exact) | _pillow_options(self.kind, kept)
             self.image.save(buffer, self.kind, **options)
-        data = buffer.getvalue()
+        data = finished(buffer.getvalue(), self.samples, self.kind)
         self._check(data, kept)
         return data
 
     def _check(self, data: bytes, kept: dict[str, Any]) -> None:
         """That the file gives back the image: its size, and its pixels where the format keeps them."""
         exact = self.form.exact and (self.exact or self.form.exact_options is None)
-        wanted = _as_read(self.photo, self.kind, kept)
+        wanted = _as_read(self.samples, self.kind, kept)
         again = self._again(data, exact)
-        if again is not None and again.size != wanted.size:
+        if again is not None and again.size != wanted.shape[:2]:
             raise ValueError(f"{self.kind} makes {again.size[1]} x {again.size[0]} pixels of it")
         if self.exact or exact:
-            self.keeps_pixels = again is not None and _same(wanted.array(), again.array())
+            self.keeps_pixels = again is not None and _same(wanted, again.array())
         if exact and not self.keeps_pixels:
             raise ValueError("it would not come back as it is")
 
@@ -231,13 +233,15 @@ def _pillow_options(kind: str, kept: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _as_read(photo: Photo, kind: str, kept: dict[str, Any]) -> Photo:
+def _as_read(samples: Array, kind: str, kept: dict[str, Any]) -> Array:
     """What Pillow makes of the file: it turns a TIFF as its EXIF data say."""
-    if kind != "TIFF" or "exif" not in kept or exif_data.orientation(kept["exif"]) == 1:
-        return photo
-    image = Image.fromarray(photo.array())
-    image.getexif()[exif_data.ORIENTATION] = exif_data.orientation(kept["exif"])
-    return photo_of(np.asarray(ImageOps.exif_transpose(image)), exact=True)
+    turn = exif_data.orientation(kept["exif"]) if kind == "TIFF" and "exif" in kept else 1
+    # 1 to 4: as it is, mirrored, by half a turn, upside down; 5 to 8: these, mirrored at the diagonal
+    if turn in (2, 3, 7, 8):
+        samples = samples[:, ::-1]
+    if turn in (3, 4, 6, 7):
+        samples = samples[::-1]
+    return samples.swapaxes(0, 1) if turn > 4 else samples
 
 
 def _same(wanted: Array, found: Array) -> bool:

@@ -18,18 +18,19 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from obverse.data.arrays import as_array
+from obverse.data.arrays import NPY, as_array, read_array
 from obverse.data.conversion import ConversionWarning
+from obverse.data.deep_images import deep_samples, eight_bits, is_deep_file
 from obverse.data.guard import cause_of, guarded
 from obverse.data.metadata import metadata_of, without_metadata
-from obverse.data.source import name_of, read_bytes
+from obverse.data.source import Contents, name_of, read_bytes
 from obverse.data.tiff_samples import samples_as_meant
 from obverse.errors import InputError, LimitError, UnsupportedInputError
 
 Bytes = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
-PNG_GRAY, PNG_RGB, PNG_GRAY_ALPHA = 0, 2, 4  # colour types
+PNG_GRAY = 0  # colour type
 
 # modes whose pixels are kept, as gray or RGB, with alpha or not; and those of 16 bits
 _EXACT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
@@ -53,11 +54,9 @@ _PLUGINS = (
 class Photo:
     """Pixels, and what belongs to them.
 
-    Read with `exact`, grayscale pixels may be uint16, then without alpha.
-
     Attributes:
-        pixels: (H, W) grayscale or (H, W, 3) RGB, uint8.
-        alpha: (H, W) uint8 or None.
+        pixels: (H, W) grayscale or (H, W, 3) RGB, uint8; read with `exact`, they may be uint16.
+        alpha: (H, W) in the type of the pixels, or None.
         icc: raw bytes.
         exif: raw bytes.
         xmp: raw bytes.
@@ -66,7 +65,7 @@ class Photo:
     """
 
     pixels: Samples
-    alpha: Bytes | None = None
+    alpha: Samples | None = None
     icc: bytes = b""
     exif: bytes = b""
     xmp: bytes = b""
@@ -86,7 +85,7 @@ class Photo:
 
 
 def read_photo(source: Path | BinaryIO, exact: bool = False) -> Photo:
-    """Read an image file.
+    """Read an image file, or a .npy file of an image.
 
     Args:
         source: the file.
@@ -101,6 +100,8 @@ def read_photo(source: Path | BinaryIO, exact: bool = False) -> Photo:
     data = read_bytes(source)
     if not data:
         raise InputError(f"{name} is empty (0 bytes)")
+    if data.startswith(NPY):
+        return photo_of(read_array(Contents(data, name), "an image"), name, exact)
     with _conversions_alone():
         return photo_of(_as_stored(_opened(data, name), data, name, exact), name, exact)
 
@@ -189,12 +190,14 @@ def _by_plugin(data: bytes, name: str) -> Image.Image | None:
 
 
 def _as_stored(image: Image.Image, data: bytes, name: str, exact: bool) -> Image.Image:
-    """Mend what Pillow loses of a PNG: 16 bits, gray with alpha, the scale of a transparency key."""
-    if exact and image.mode not in _DEEP and (bits := _bits_a_sample(image, data)) > 8:
-        raise UnsupportedInputError(
-            f"{name} has {bits} bits a channel, of which only 8 would be kept: convert it to 8 bits, or to a "
-            "PNG of 16-bit grayscale without alpha"
-        )
+    """Mend the scale of a PNG's transparency key; a word where Pillow has cut samples to 8 bits."""
+    bits = _bits_a_sample(image, data) if image.mode not in _DEEP else 8
+    if bits > 8 and not is_deep_file(image):
+        if exact:
+            raise UnsupportedInputError(
+                f"{name} has {bits} bits a channel, of which only 8 would be kept: convert it to a PNG of 16 bits"
+            )
+        warnings.warn(f"{name} has {bits} bits a channel: coded with 8", ConversionWarning, stacklevel=3)
     if exact and image.format == "PPM" and (most := _largest_value(data)) is not None:
         whole = 255 if most < 256 else 65535
         if whole % most:  # Pillow stretches them to 0..255 or 0..65535
@@ -202,18 +205,10 @@ def _as_stored(image: Image.Image, data: bytes, name: str, exact: bool) -> Image
                 f"{name} has samples from 0 to {most}, which would come back stretched to {whole}: convert it to a "
                 "largest value of 255 or 65535"
             )
-    if image.format != "PNG" or len(data) < 26:
-        return image
-    bits, kind = data[24], data[25]
-    key = image.info.get("transparency")
-    if bits == 16 and image.mode in ("RGB", "RGBA"):
-        warnings.warn(f"{name} has 16 bits a channel: coded with 8", ConversionWarning, stacklevel=3)
-        if kind == PNG_GRAY_ALPHA:
-            image = image.convert("LA")
-        elif kind == PNG_RGB and key is not None:
-            image.info["transparency"] = tuple(value >> 8 for value in key)
-    elif bits in (2, 4) and kind == PNG_GRAY and key is not None:
-        image.info["transparency"] = key * 255 // (2**bits - 1)
+    if image.format == "PNG" and len(data) >= 26 and data[24] in (2, 4) and data[25] == PNG_GRAY:
+        key = image.info.get("transparency")
+        if key is not None:
+            image.info["transparency"] = key * 255 // (2 ** data[24] - 1)
     return image
 
 
@@ -248,38 +243,40 @@ def _largest_value(data: bytes) -> int | None:
 
 
 def photo_of(data: Any, name: str = "the image", exact: bool = False) -> Photo:
-    """A Photo, a Pillow image or a uint8 array (H, W), (H, W, 1 to 4), as a Photo.
+    """A Photo, a Pillow image or a uint8 or uint16 array (H, W), (H, W, 1 to 4), as a Photo.
 
-    Float arrays and others are refused.
+    Float arrays and others are refused. A Pillow image that was opened from a PNG or TIFF file of 16 bits a channel,
+    of which Pillow keeps 8, has them all: they are read from its file.
 
     Args:
         data: one of these.
         name: how errors name it.
-        exact: for lossless codecs. 16-bit grayscale is kept (also a uint16 array (H, W) or (H, W, 1)), and what would
-            lose something else is refused. Without it 16-bit and CMYK images are converted with a ConversionWarning.
+        exact: for lossless codecs. 16 bits are kept, and what would lose something is refused. Without it 16-bit and
+            CMYK images are converted with a ConversionWarning.
 
     Raises:
         UnsupportedInputError: for what is refused.
     """
     if isinstance(data, Photo):
-        if data.pixels.dtype == np.uint16 and not exact:
-            raise UnsupportedInputError(f"{name} has 16 bits a pixel: scale and convert its pixels to uint8")
         if data.alpha is not None and np.shape(data.alpha) != np.shape(data.pixels)[:2]:
             raise UnsupportedInputError(
                 f"{name} has pixels of shape {np.shape(data.pixels)} and alpha of shape {np.shape(data.alpha)}: "
                 "give both the same height and width"
             )
-        return data
+        if data.alpha is not None and data.alpha.dtype != data.pixels.dtype:
+            raise UnsupportedInputError(
+                f"{name} has pixels of {data.pixels.dtype} and alpha of {data.alpha.dtype}: give both the same type"
+            )
+        return data if exact else _with_8_bits(data, name)
     if isinstance(data, Image.Image):
         with guarded(f"{name} cannot be read"):
             data.load()
             return _from_pillow(data, name, exact)
     array = as_array(data, name)
-    deep = exact and array.dtype.kind == "u" and array.dtype.itemsize == 2
-    if array.dtype != np.uint8 and not deep:
-        kinds = "uint8, or uint16 grayscale" if exact else "uint8, 0 to 255"
+    if array.dtype.kind != "u" or array.dtype.itemsize > 2:
         raise UnsupportedInputError(
-            f"{name} has dtype {array.dtype}; images are {kinds}: scale, round and convert it"
+            f"{name} has dtype {array.dtype}; images are uint8, 0 to 255, or uint16, 0 to 65535: scale, round and "
+            "convert it"
         )
     if array.ndim == 3 and array.shape[0] in (1, 2, 3, 4) and array.shape[2] not in (1, 2, 3, 4):
         raise UnsupportedInputError(
@@ -288,25 +285,40 @@ def photo_of(data: Any, name: str = "the image", exact: bool = False) -> Photo:
         )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    if deep and array.ndim != 2:
-        raise UnsupportedInputError(
-            f"{name} has shape {array.shape} and 16 bits a channel; of 16 bits there is only grayscale, (H, W): "
-            "code its channels one by one, or convert it to 8 bits"
-        )
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (2, 3, 4)):
         raise UnsupportedInputError(f"{name} has shape {array.shape}; images are (H, W) or (H, W, 1 to 4)")
     if 0 in array.shape:
         raise UnsupportedInputError(f"{name} has no pixels: shape {array.shape}")
-    if array.ndim == 3 and array.shape[2] in (2, 4):
-        pixels = array[:, :, 0] if array.shape[2] == 2 else array[:, :, :3]
-        return Photo(np.ascontiguousarray(pixels), np.ascontiguousarray(array[:, :, -1]))
-    return Photo(np.ascontiguousarray(array))
+    photo = _photo_of_samples(np.ascontiguousarray(array))
+    return photo if exact else _with_8_bits(photo, name)
+
+
+def _photo_of_samples(array: Samples) -> Photo:
+    """(H, W), or (H, W, 1 to 4)."""
+    channels = 1 if array.ndim == 2 else array.shape[2]
+    colours: Any = array[:, :, :3] if channels > 2 else array if array.ndim == 2 else array[:, :, 0]
+    alpha: Any = np.ascontiguousarray(array[:, :, -1]) if channels in (2, 4) else None
+    return Photo(np.ascontiguousarray(colours), alpha)
+
+
+def _with_8_bits(photo: Photo, name: str) -> Photo:
+    if photo.pixels.dtype != np.uint16:
+        return photo
+    warnings.warn(f"{name} has 16 bits a channel: coded with 8", ConversionWarning, stacklevel=3)
+    alpha = None if photo.alpha is None else eight_bits(photo.alpha)
+    return replace(photo, pixels=eight_bits(photo.pixels), alpha=alpha)
 
 
 def _from_pillow(image: Image.Image, name: str, exact: bool) -> Photo:
     _check_frames(image, name, exact)
     _check_plugin(image, name, exact)
     kept = metadata_of(image, name)
+    if is_deep_file(image):
+        if (samples := deep_samples(image, name)) is not None:
+            photo = replace(_photo_of_samples(samples), **kept)
+            return photo if exact else _with_8_bits(photo, name)
+        message = f"{name} was opened from a file of 16 bits a channel, of which Pillow kept 8: give the file itself"
+        warnings.warn(message, ConversionWarning, stacklevel=3)
     if isinstance(image, TiffImageFile):
         image = samples_as_meant(image, name, exact)
     mode = image.mode
@@ -314,16 +326,10 @@ def _from_pillow(image: Image.Image, name: str, exact: bool) -> Photo:
         values = np.asarray(image).astype(np.int64)
         if mode == "I" and (values.min() < 0 or values.max() > 65535):
             raise UnsupportedInputError(f"{name} has 32-bit pixels; convert it to 8 bits first")
-        if exact and "transparency" in image.info:
-            raise UnsupportedInputError(
-                f"{name} has 16 bits a pixel and a transparent colour; convert it to 8 bits, or remove that"
-            )
-        if exact:
-            return Photo(np.ascontiguousarray(values.astype(np.uint16)), None, **kept)
-        warnings.warn(f"{name} has 16 bits a pixel: coded with 8", ConversionWarning, stacklevel=3)
         key = image.info.get("transparency")
-        alpha = None if key is None else np.where(values == key, 0, 255).astype(np.uint8)
-        return Photo(((values * 255 + 32767) // 65535).astype(np.uint8), alpha, **kept)
+        alpha = None if key is None else np.where(values == key, 0, 65535).astype(np.uint16)
+        photo = Photo(np.ascontiguousarray(values.astype(np.uint16)), alpha, **kept)
+        return photo if exact else _with_8_bits(photo, name)
     if mode == "F":
         raise UnsupportedInputError(f"{name} has floating-point pixels; convert it to 8 bits first")
     if exact and mode not in _EXACT:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from obverse.data.deep_images import check_8_bits
 from obverse.data.guard import guarded
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
@@ -17,9 +18,11 @@ def open_rgb(path: Path) -> Image.Image:
     """The pixels of an image file to train on, RGB.
 
     Raises:
-        InputError: it cannot be read: it is no image, cut off, or larger than Pillow opens.
+        InputError: it cannot be read: it is no image, cut off, or larger than Pillow opens; or it has more than 8 bits
+            a channel.
     """
     with guarded(f"{path} cannot be read as an image", "remove it"), Image.open(path) as image:
+        check_8_bits(image, path)
         return image.convert("RGB")
 
 

@@ -20,6 +20,8 @@ from PIL import Image, features
 
 from obverse.codec import Codec, Predicts
 from obverse.container import read, write
+from obverse.data.deep_images import finished, savable
+from obverse.data.images import read_photo
 from obverse.errors import InputError, MissingExtraError
 from obverse.registry import open_codec
 
@@ -110,19 +112,20 @@ def classical(name: str, lossless: bool = False) -> Coder:
     settings: tuple[Setting, ...] = tuple({"quality": quality} for quality in qualities) or ({},)
 
     def encode(item: Array, setting: Setting) -> bytes:
-        image = Image.fromarray(item)
-        if image.mode.startswith("I") and form != "PNG":
+        if item.dtype == np.uint16 and form != "PNG":
             # Pillow would cut it to 8 bits without a word
-            raise ValueError("of 16 bits a pixel only PNG is compared")
+            raise ValueError("of 16 bits a channel only PNG is compared")
         buffer = io.BytesIO()
-        image.save(buffer, form, **options, **setting)
-        return buffer.getvalue()
+        savable(item, form, name).save(buffer, form, **options, **setting)
+        return finished(buffer.getvalue(), item, form, level=9)
 
     return Coder(name, suffix, settings, encode, _decode)
 
 
 def _decode(data: bytes, item: Array) -> Array:
     """Samples in the mode that was coded; WebP has no gray and returns it as RGB."""
+    if item.dtype == np.uint16:
+        return read_photo(io.BytesIO(data), exact=True).array()
     mode = Image.fromarray(item).mode
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image if image.mode == mode else image.convert(mode))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from obverse.data.deep_images import check_8_bits
 from obverse.data.guard import guarded
 from obverse.errors import InputError, UnsupportedInputError
 from obverse.evaluation.coders import Coder, classical, distinct, ours
@@ -112,6 +113,7 @@ def read_rgb(path: Path | str) -> npt.NDArray[np.uint8]:
         UnsupportedInputError: RGB would lose part of it.
     """
     with guarded(f"{path} cannot be read as an image"), Image.open(path) as image:
+        check_8_bits(image, path)
         if image.mode not in ("RGB", "L", "P", "1") or "transparency" in image.info:
             raise UnsupportedInputError(
                 f"{path} has mode {image.mode}, and only opaque 8-bit images are evaluated; convert it first"

@@ -20,6 +20,7 @@ from obverse.codecs.image.codec import (
     unpack_plane,
 )
 from obverse.container import Container, Limits, read, write
+from obverse.data.conversion import ConversionWarning
 from obverse.errors import (
     DamagedError,
     InputError,
@@ -138,17 +139,25 @@ def test_targets_that_cannot_be_met_or_make_no_sense(photo):
     "array",
     [
         np.zeros((4, 4), np.float32),
-        np.zeros((4, 4), np.uint16),
+        np.zeros((4, 4), np.int16),
         np.zeros((4, 4, 5), np.uint8),
         np.zeros((4, 4, 4, 3), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
         "array"[0:0] + "x",
     ],
-    ids=["float", "uint16", "5 channels", "batch", "empty", "missing file"],
+    ids=["float", "int16", "5 channels", "batch", "empty", "missing file"],
 )
 def test_wrong_input_is_refused_by_name(array):
     with pytest.raises(InputError):
         obverse.compress(array)
+
+
+@pytest.mark.parametrize("shape", [(40, 48), (40, 48, 3)])
+def test_16_bits_are_coded_with_8_and_a_warning(shape):
+    deep = np.random.default_rng(0).integers(0, 65536, shape).astype(np.uint16)
+    with pytest.warns(ConversionWarning, match="16 bits a channel"):
+        data = obverse.compress(deep)
+    assert data == obverse.compress(np.round(deep / 257).astype(np.uint8))
 
 
 def test_levels_are_a_bijection():

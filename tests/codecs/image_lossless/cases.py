@@ -59,6 +59,21 @@ def with_metadata() -> Photo:
     return Photo(gray(), None, b"profile", b"Exif\0\0data", b"<x:xmpmeta/>", (300.0, 150.5), text)
 
 
+def deep_colour(shared: int = 900, own: int = 60) -> np.ndarray:
+    """(48, 60, 3) of 16 bits: ramps, noise that the channels share, and noise of their own."""
+    rng = np.random.default_rng(3)
+    rows, columns = np.mgrid[:48, :60]
+    ramps = (300 * rows + 200 * columns)[:, :, None] + np.array([4000, 9000, 20000])
+    noise = shared * rng.standard_normal((48, 60, 1)) + own * rng.standard_normal((48, 60, 3))
+    return (ramps + noise).astype(np.uint16)
+
+
+def twelve_bits() -> np.ndarray:
+    """(48, 60, 3): every value a multiple of 16 or so, each channel with a factor of its own."""
+    values = deep_colour() // 16
+    return np.dstack([values[:, :, c] * factor for c, factor in enumerate((9, 16, 12))]).astype(np.uint16)
+
+
 def example(name: str, data: Callable[[], np.ndarray | Photo]) -> Example:
     return Example("image-lossless", name, data)
 
@@ -68,12 +83,20 @@ EXAMPLES = (
     example("image-alpha", lambda: np.dstack([colour(), alpha()])),
     example("image-16-bits", deep),
     example("image-palette", lambda: drawing(16)),
+    example("image-16-bits-colour", deep_colour),
+    example("image-16-bits-alpha", lambda: np.dstack([twelve_bits(), alpha().astype(np.uint16) * 257])),
 )
 GOLDEN = (
     example("image-gray", gray),
     example("image-gray-alpha", lambda: np.dstack([gray(), gray()[::-1]])),
     example("image-grey-colours", lambda: np.dstack([gray()] * 3)),
     example("image-16-bits-few", lambda: (noise((20, 30)) % 40).astype(np.uint16) * 1000),
+    example("image-16-bits-channels", lambda: deep_colour(0, 900)),
+    example("image-16-bits-times-257", lambda: parrot().astype(np.uint16) * 257),
+    example("image-16-bits-gray-alpha", lambda: np.dstack([deep(), deep()[::-1, ::-1]])),
+    example("image-16-bits-drawing", lambda: (drawing(1000) * np.array([100, 201, 257])).astype(np.uint16)),
+    example("image-16-bits-noise", lambda: noise((20, 30, 6)).view(np.uint16)),
+    example("image-16-bits-flat", lambda: np.full((100, 200, 4), [1, 65535, 300, 4], np.uint16)),
     example("image-drawing", lambda: drawing(1000)),
     example("image-repeated", lambda: np.tile(noise((16, 20, 3)), (4, 3, 1))),
     example("image-noise", lambda: noise((20, 30, 3))),

@@ -353,8 +353,8 @@ def test_16_bit_files(codec):
     [
         (np.zeros((4, 4), np.float32), "float32"),
         (np.zeros((4, 4), np.int16), "int16"),
-        (np.zeros((4, 4, 3), np.uint16), "16 bits a channel"),
-        (np.zeros((4, 4, 2), np.uint16), "16 bits a channel"),
+        (np.zeros((4, 4, 5), np.uint16), "shape"),
+        (Photo(np.zeros((4, 4), np.uint16), np.zeros((4, 4), np.uint8)), "same type"),
         (np.zeros((4, 4, 5), np.uint8), "shape"),
         (np.zeros((2, 4, 4, 3), np.uint8), "shape"),
         (np.zeros((0, 4, 3), np.uint8), "no pixels"),
@@ -364,8 +364,8 @@ def test_16_bit_files(codec):
         ([[1, 2], [3]], "one shape"),
         (Photo(np.zeros((4, 4), np.float64)), "float64"),
     ],
-    ids=["float", "int16", "16-bit rgb", "16-bit alpha", "5 channels", "batch", "empty", "no columns", "F", "CMYK",
-         "ragged", "photo of floats"],
+    ids=["float", "int16", "16 bits, 5 channels", "alpha of 8 bits", "5 channels", "batch", "empty", "no columns", "F",
+         "CMYK", "ragged", "photo of floats"],
 )  # fmt: skip
 def test_wrong_input_is_refused_by_name(codec, data, words):
     with pytest.raises(UnsupportedInputError, match=words):

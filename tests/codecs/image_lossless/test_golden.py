@@ -6,7 +6,18 @@ import numpy as np
 
 import obverse
 from obverse.codecs.image_lossless.codec import KINDS
-from obverse.codecs.image_lossless.methods import DRAWING, FILTERED, GRAY, PALETTE, RASTER, RAW, SPLIT
+from obverse.codecs.image_lossless.methods import (
+    CHANNELS,
+    DEEP,
+    DRAWING,
+    FILTERED,
+    GRAY,
+    LISTED,
+    PALETTE,
+    RASTER,
+    RAW,
+    SPLIT,
+)
 from obverse.container import read
 
 FILES = sorted((Path(__file__).parent / "golden").glob("*.obv"))
@@ -17,7 +28,9 @@ def test_every_kind_and_every_method_has_a_file():
     assert {container.config[0] for container in containers} == set(range(len(KINDS)))
     assert any(container.items for container in containers)
     stripes = [container.sections["x"] for container in containers if "x" in container.sections]
-    assert {data[0] for data in stripes} == {RAW, RASTER, PALETTE, DRAWING, FILTERED, SPLIT, GRAY}
+    assert {data[0] for data in stripes} == {
+        RAW, RASTER, PALETTE, DRAWING, FILTERED, SPLIT, GRAY, DEEP, CHANNELS, LISTED,
+    }  # fmt: skip
 
 
 def test_metadata_of_version_2_come_back():

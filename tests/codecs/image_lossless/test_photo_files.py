@@ -78,45 +78,9 @@ def test_16_bit_grayscale_of_other_byte_orders_and_modes() -> None:
         assert read.dtype == np.uint16 and read.dtype.isnative and np.array_equal(read, DEEP)
 
 
-def tiff_of_16_bit_colour() -> io.BytesIO:
-    pixels = (COLOUR.astype("<u2") * 257).tobytes()
-    tags = [
-        (256, 3, 48),
-        (257, 3, 40),
-        (259, 3, 1),
-        (262, 3, 2),
-        (277, 3, 3),
-        (278, 3, 40),
-        (279, 4, len(pixels)),
-    ]
-    entries = [struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags]
-    data_at = 8 + 2 + 12 * (len(tags) + 2) + 4
-    entries.append(struct.pack("<HHII", 258, 3, 3, data_at))
-    entries.append(struct.pack("<HHII", 273, 4, 1, data_at + 6))
-    entries.sort(key=lambda entry: entry[:2][::-1])
-    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
-    return io.BytesIO(b"II*\0\x08\0\0\0" + directory + struct.pack("<HHH", 16, 16, 16) + pixels)
-
-
-@pytest.mark.parametrize(
-    "file",
-    [
-        png(16, 2, b"\x12\x34" * 6),
-        png(16, 4, b"\x12\x34" * 4),
-        png(16, 6, b"\x12\x34" * 8),
-        tiff_of_16_bit_colour(),
-        io.BytesIO(b"P6 2 1 65535\n" + bytes(12)),
-    ],
-    ids=["rgb", "gray alpha", "rgba", "tiff", "ppm"],
-)
-def test_more_bits_than_are_kept_are_refused(file: io.BytesIO) -> None:
+def test_more_bits_than_are_kept_are_refused() -> None:
     with pytest.raises(UnsupportedInputError, match="16 bits a channel"):
-        read_photo(file, exact=True)
-
-
-def test_a_transparent_colour_of_16_bits_is_refused() -> None:
-    with pytest.raises(UnsupportedInputError, match="transparent colour"):
-        read_photo(png(16, 0, b"\x12\x34\xff\xff", b"\x12\x34"), exact=True)
+        read_photo(io.BytesIO(b"P6 2 1 65535\n" + bytes(12)), exact=True)
 
 
 def test_a_transparency_key_of_8_bits_becomes_alpha() -> None:
@@ -140,17 +104,18 @@ def test_modes_that_cannot_be_kept_are_refused(image: Image.Image, words: str) -
         photo_of(image, exact=True)
 
 
-def test_without_exact_nothing_has_changed() -> None:
+def test_without_exact_16_bits_become_8_with_a_warning() -> None:
+    for deep in (DEEP, Photo(DEEP), Image.fromarray(DEEP), Photo(DEEP, DEEP)):
+        with pytest.warns(ConversionWarning, match="16 bits"):
+            photo = photo_of(deep)
+        assert np.array_equal(photo.pixels, np.round(DEEP / 257).astype(np.uint8))
+        assert photo.alpha is None or np.array_equal(photo.alpha, photo.pixels)
     with pytest.warns(ConversionWarning, match="16 bits"):
         assert read_photo(stored(Image.fromarray(DEEP))).pixels.dtype == np.uint8
-    with pytest.raises(UnsupportedInputError, match="uint16"):
-        photo_of(DEEP)
-    with pytest.raises(UnsupportedInputError, match="16 bits a pixel"):
-        photo_of(Photo(DEEP))
 
 
 def test_bits_that_would_be_cut_are_found_in_every_format() -> None:
-    """Pillow reads all of these as 8 bits a channel, without a word."""
+    """Pillow reads all of these as 8 bits a channel, without a word: refused where all is kept, else said."""
     deep = np.dstack([DEEP, DEEP, DEEP]).astype(">u2").tobytes()
     files = {"16": b"P6\n# 4 bits? # no\n48 #width\n40\n65535\n" + deep}
     files["16 bits a channel"] = (
@@ -168,6 +133,8 @@ def test_bits_that_would_be_cut_are_found_in_every_format() -> None:
     for words, data in files.items():
         with pytest.raises(UnsupportedInputError, match=words):
             read_photo(io.BytesIO(data), exact=True)
+        with pytest.warns(ConversionWarning, match="coded with 8"):
+            assert read_photo(io.BytesIO(data)).pixels.dtype == np.uint8
     image = Image.open(picture)
     for flags, bits in ((0, 8), (64, 10), (96, 12)):
         configured = bytearray(picture.getvalue())

@@ -5,7 +5,7 @@ from obverse.method import Method, Training
 METHOD = Method(
     id="image-lossless",
     package=__name__,
-    summary="any 8-bit image or 16-bit grayscale one, lossless",
+    summary="any image of 8 or 16 bits a channel, lossless",
     data="exact image",
     codec="codec:ImageLosslessCodec",
     default=True,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from obverse.codecs.image_lossless import METHOD, methods
+from obverse.codecs.image_lossless import METHOD, deep, methods
 from obverse.codecs.image_lossless.options import ImageLosslessOptions
 from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.photo_sections import names_of, pack_metadata, unpack_metadata, version_of
@@ -46,7 +46,11 @@ KINDS = (
     (3, 8),
     (4, 8),
     (1, 16),
+    (2, 16),
+    (3, 16),
+    (4, 16),
 )  # channels and bits of a sample: what the config's key 0 says
+OLD_KINDS = 5  # those of format version 1
 STRIPE = "x"  # the section of the only stripe
 
 
@@ -69,7 +73,7 @@ class Layout(NamedTuple):
 
 
 class ImageLosslessCodec(ModelCodec):
-    """Any 8-bit grayscale or RGB image, with or without alpha, or 16-bit grayscale, from 1x1 pixel on."""
+    """Any grayscale or RGB image of 8 or 16 bits, with or without alpha, from 1x1 pixel on."""
 
     method: ClassVar[Method] = METHOD
 
@@ -81,7 +85,7 @@ class ImageLosslessCodec(ModelCodec):
         return RasterModel.load(self.model)
 
     def encode(self, data: Any, options: ImageLosslessOptions | None = None) -> Container:
-        """A Photo, a Pillow image, a uint8 array (H, W), (H, W, 1 to 4) or a uint16 array (H, W).
+        """A Photo, a Pillow image, a uint8 or uint16 array (H, W), (H, W, 1 to 4).
 
         Metadata are kept as they are, and pixels as they lie in the file: an orientation in the
         EXIF data stays an instruction to the viewer. Raises InputError, LimitError.
@@ -96,7 +100,7 @@ class ImageLosslessCodec(ModelCodec):
         rows = stripe_rows(pixels)
         raster = self.raster
         stripes = _in_threads(
-            lambda top: methods.encode_stripe(raster, pixels[top : top + rows]), range(0, height, rows)
+            lambda top: _encode_stripe(raster, pixels[top : top + rows]), range(0, height, rows)
         )
         weight = sum(map(len, stripes)) + ITEM_OVERHEAD * len(stripes)
         if len(stripes) > 1 and weight >= pixels.nbytes:  # noise: one stripe has less around it
@@ -106,7 +110,13 @@ class ImageLosslessCodec(ModelCodec):
         if len(stripes) == 1:
             sections = {STRIPE: stripes[0]} | extras
             container = Container(
-                self.id, config, shape, sections, self.fingerprint, metadata, version=version_of(extras)
+                self.id,
+                config,
+                shape,
+                sections,
+                self.fingerprint,
+                metadata,
+                version=2 if config[0] >= OLD_KINDS else version_of(extras),
             )
             # raw samples have the checksum of their section
             return container if stripes[0][0] == methods.RAW else with_samples(container, pixels)
@@ -126,13 +136,13 @@ class ImageLosslessCodec(ModelCodec):
         pixels = array if array.ndim == 3 else array[:, :, None]
         rows, raster = stripe_rows(pixels), self.raster
         stripes = _in_threads(
-            lambda top: methods.stripe_bits(raster, pixels[top : top + rows]), range(0, len(pixels), rows)
+            lambda top: _stripe_bits(raster, pixels[top : top + rows]), range(0, len(pixels), rows)
         )
         beside = 8 * sum(map(len, pack_metadata(photo).values()))
         return np.array([sum(stripes) + beside], np.float64)
 
     def decode(self, container: Container, limits: Limits | None = None) -> np.ndarray:
-        """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8; or (H, W), uint16."""
+        """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8 or uint16."""
         return self.decode_photo(container, limits).array()
 
     def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
@@ -249,6 +259,19 @@ class ImageLosslessCodec(ModelCodec):
         return pixels
 
 
+def _deep(pixels: np.ndarray) -> bool:
+    """Whether it is of a kind that `deep` codes."""
+    return pixels.itemsize == 2 and pixels.shape[2] > 1
+
+
+def _encode_stripe(raster: RasterModel, pixels: np.ndarray) -> bytes:
+    return (deep if _deep(pixels) else methods).encode_stripe(raster, pixels)
+
+
+def _stripe_bits(raster: RasterModel, pixels: np.ndarray) -> float:
+    return (deep if _deep(pixels) else methods).stripe_bits(raster, pixels)
+
+
 def stripe_rows(pixels: np.ndarray) -> int:
     """How many rows of an image (H, W, C) make a stripe."""
     height, width, _ = pixels.shape
@@ -259,14 +282,14 @@ def stripe_rows(pixels: np.ndarray) -> int:
     return -(-height // stripes)  # all about equally high
 
 
-def layout_of(header: Header | Container, limits: Limits) -> Layout:
+def layout_of(file: Container | Header, limits: Limits) -> Layout:
     """The header of a file, checked. Raises DamagedError, LimitError."""
-    config, shape, stream = header.config, header.shape, header.items is not None
+    config, shape, stream = file.config, file.shape, file.items is not None
     kind, rows, extras = config.get(0), config.get(1), config.get(2, [])
     if len(shape) != 2 or min(shape) < 1 or not {0} <= set(config) <= {0, 1, 2}:
         raise DamagedError("not the header of a lossless image")
     height, width = shape
-    if type(kind) is not int or not 0 <= kind < len(KINDS):
+    if type(kind) is not int or not 0 <= kind < (OLD_KINDS if file.version == 1 else len(KINDS)):
         raise DamagedError("a lossless image of a kind that there is not")
     if not stream:
         if set(config) != {0}:
@@ -275,7 +298,7 @@ def layout_of(header: Header | Container, limits: Limits) -> Layout:
     if type(rows) is not int or not 1 <= rows <= height or (stream and rows == height):
         raise DamagedError("a lossless image with impossible stripes")
     if type(extras) is not list or any(
-        extras.count(e) > 1 or e not in names_of(header.version) for e in extras
+        extras.count(e) > 1 or e not in names_of(file.version) for e in extras
     ):
         raise DamagedError("a lossless image with other items than an image has")
     limits.check_pixels(height * width)

@@ -204,8 +204,12 @@ def predict(pixels, at, c, near, weights, regressors, top):  # type: ignore[no-u
 
 
 @inline
-def describe(pixels, errors, at, stride, plane, c, near, p, depth, features):  # type: ignore[no-untyped-def]
-    """Fill `features` (float32 integers within LARGEST_FEATURE); -> activity index."""
+def describe(pixels, errors, at, stride, plane, c, near, p, depth, level, features):  # type: ignore[no-untyped-def]
+    """Fill `features` (float32 integers within LARGEST_FEATURE); -> activity index.
+
+    level: quarters of an octave, 4 a bit: by how much the activity is told less than it is, above that of 8 bits. It is
+    the only feature that is not in units of the activity, and the networks have learned from 8 bits.
+    """
     around = absolute_sum(errors, at, stride)
     scale = around + 64
     if c > 0:
@@ -236,7 +240,7 @@ def describe(pixels, errors, at, stride, plane, c, near, p, depth, features):  #
     w, nw = np.int64(pixels[at - 1]), np.int64(pixels[at - stride - 1])
     north, ne = np.int64(pixels[at - stride]), np.int64(pixels[at - stride + 1])
     steps = (abs(w - nw) + abs(north - nw) + abs(north - ne) + abs(w - north)) << 7
-    features[n] = min(4 * activity - 4 * 4 * (depth - 8), 255)
+    features[n] = min(4 * activity - 4 * (level - 32), 255)
     features[n + 1] = min(max(8 * (logarithm(far + 64) - activity), -255), 255)
     features[n + 2] = min(max(8 * (logarithm(steps + 64) - activity), -255), 255)
     features[n + 3] = (p >> (depth - 2)) - 128

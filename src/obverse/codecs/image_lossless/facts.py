@@ -13,6 +13,9 @@ KINDS = (
     ("RGB", 3),
     ("RGBA", 4),
     ("gray, 16 bits", 2),
+    ("gray, alpha, 16 bits", 4),
+    ("RGB, 16 bits", 6),
+    ("RGBA, 16 bits", 8),
 )  # and bytes of a pixel
 
 

@@ -21,11 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.image_lossless import drawing as graphics
+from obverse.codecs.image_lossless.value_lists import read_list, values_of
 from obverse.coding import filtered_rows
 from obverse.container.varint import decode_varint, encode_varint
 from obverse.errors import CodingError, DamagedError, DecodeError
 
 RAW, RASTER, PALETTE, DRAWING, FILTERED, SPLIT, GRAY = range(7)
+DEEP, CHANNELS, LISTED = range(7, 10)  # of colours of 16 bits, encoded by `deep`
 
 # memory that decoding takes beside the pixels themselves: bytes a pixel, bytes a column, bytes whatever the size
 WORK_BYTES = {
@@ -33,7 +35,7 @@ WORK_BYTES = {
     RASTER: (192, 1300, 2**23),
     PALETTE: (24, 0, 2**26),
     DRAWING: (24, 0, 2**26),
-    FILTERED: (24, 0, 2**20),
+    FILTERED: (48, 0, 2**20),
     SPLIT: (192, 1300, 2**26),  # any method
 }
 WIDEST = 2**18  # pixels: the model, which keeps equations for each 16 columns, is not tried on wider images
@@ -57,6 +59,12 @@ class Raster(Protocol):
 
     def bits(self, planes: Pixels, depth: int) -> float: ...
 
+    def encode_deep(self, planes: Pixels, level: int) -> bytes: ...
+
+    def decode_deep(self, data: bytes, channels: int, height: int, width: int) -> Pixels: ...
+
+    def deep_bits(self, planes: Pixels, level: int) -> float: ...
+
 
 def encode_stripe(model: Raster, pixels: Pixels) -> bytes:
     """(H, W, C), C = 1 to 4 and uint8, or C = 1 and uint16, by the method that gives the fewest bytes."""
@@ -68,17 +76,17 @@ def encode_stripe(model: Raster, pixels: Pixels) -> bytes:
     best = bytes([RAW]) + pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
     try_model, try_drawing = _promising(model, pixels)
     if try_drawing:
-        best = _shorter(best, PALETTE, _encode_palette(pixels, len(best) - 2))
+        best = shorter(best, PALETTE, encode_palette(pixels, len(best) - 2))
         if best[0] != PALETTE:
-            best = _shorter(best, DRAWING, _encode_drawing(pixels, len(best) - 2))
-        best = _shorter(best, FILTERED, _encode_filtered(pixels, len(best) - 2))
+            best = shorter(best, DRAWING, encode_drawing(pixels, len(best) - 2))
+        best = shorter(best, FILTERED, encode_filtered(pixels, len(best) - 2))
     if try_model:
         if pixels.shape[2] in (2, 4):
             colours = encode_stripe(model, pixels[:, :, :-1])
             alpha = encode_stripe(model, pixels[:, :, -1:])
-            best = _shorter(best, SPLIT, encode_varint(len(colours)) + colours + alpha)
+            best = shorter(best, SPLIT, encode_varint(len(colours)) + colours + alpha)
         else:
-            best = _shorter(best, RASTER, _encode_raster(model, pixels))
+            best = shorter(best, RASTER, _encode_raster(model, pixels))
     return best
 
 
@@ -98,7 +106,7 @@ def stripe_bits(model: Raster, pixels: Pixels) -> float:
 def encode_flat(colour: Pixels) -> bytes:
     """A stripe of any size that has only one colour (C)."""
     gray = len(colour) >= 3 and bool((colour[:1] == colour[1:3]).all())
-    table = _bytes_of(colour[None, None, 2 if gray else 0 :])[0]
+    table = bytes_of(colour[None, None, 2 if gray else 0 :])[0]
     return (bytes([GRAY]) if gray else b"") + bytes([PALETTE]) + _encode_table(table)
 
 
@@ -143,7 +151,7 @@ def _promising(model: Raster, pixels: Pixels) -> tuple[bool, bool]:
     rows = max(8, SAMPLE // width)
     top = max(0, height - rows) // 2
     sample = pixels[top : top + rows]
-    drawing = _encode_drawing(sample, 2 * sample.nbytes)
+    drawing = encode_drawing(sample, 2 * sample.nbytes)
     colours = sample if channels in (1, 3) else sample[:, :, :-1]
     learned = len(_encode_raster(model, colours)) * channels / colours.shape[2]
     # a long stripe is worth more to drawing, which learns as it goes, than its beginning tells
@@ -152,7 +160,7 @@ def _promising(model: Raster, pixels: Pixels) -> tuple[bool, bool]:
     return not (share >= LOOKS_DRAWN and much_better), better or share >= LOOKS_DRAWN
 
 
-def _shorter(best: bytes, method: int, data: bytes | None) -> bytes:
+def shorter(best: bytes, method: int, data: bytes | None) -> bytes:
     return best if data is None or len(data) + 1 >= len(best) else bytes([method]) + data
 
 
@@ -167,22 +175,34 @@ def _decode(model: Raster, data: bytes, height: int, width: int, channels: int, 
         return np.moveaxis(planes, 0, 2)
     if method == PALETTE:
         return _decode_palette(data, height, width, channels, depth)
-    if method == DRAWING:
+    if method == DRAWING and (depth == 8 or channels == 1):
         symbols = graphics.decode(data, height, width, channels * depth // 8, 16 if depth == 16 else 0)
         return symbols if depth == 8 else symbols.view("<u2").astype(np.uint16)
     if method == FILTERED:
         return _decode_filtered(data, height, width, channels, depth)
     if method == SPLIT and channels in (2, 4):
-        length, at = decode_varint(data)
-        if length > len(data) - at:
-            raise DamagedError("its colours end early")
-        colours = _decode(model, data[at : at + length], height, width, channels - 1, depth)
-        alpha = _decode(model, data[at + length :], height, width, 1, depth)
+        first, rest = _first_of(data)
+        colours = _decode(model, first, height, width, channels - 1, depth)
+        alpha = _decode(model, rest, height, width, 1, depth)
         return np.concatenate([colours, alpha], axis=2)
     if method == GRAY and channels in (3, 4):
         gray = _decode(model, data, height, width, channels - 2, depth)
         return np.concatenate([gray[:, :, :1], gray[:, :, :1], gray], axis=2)
+    if depth == 16 and method == DEEP and channels in (1, 3):
+        return np.moveaxis(model.decode_deep(data, channels, height, width), 0, 2)
+    if depth == 16 and method == CHANNELS and channels == 3:
+        return _decode_channels(model, data, height, width, channels)
+    if depth == 16 and method == LISTED:
+        return _decode_listed(model, data, height, width, channels)
     raise DamagedError(f"there is no method {method} for {channels} channels")
+
+
+def _first_of(data: bytes) -> tuple[bytes, bytes]:
+    """A stripe behind its length, and what follows it."""
+    length, at = decode_varint(data)
+    if length > len(data) - at:
+        raise DamagedError("its colours end early")
+    return data[at : at + length], data[at + length :]
 
 
 # -- the methods --------------------------------------------------------------------------------------
@@ -200,31 +220,31 @@ def _encode_raster(model: Raster, pixels: Pixels) -> bytes:
     return model.encode(planes, 8 * pixels.itemsize)
 
 
-def _bytes_of(pixels: Pixels) -> npt.NDArray[np.uint8]:
+def bytes_of(pixels: Pixels) -> npt.NDArray[np.uint8]:
     """(H, W, C) to (H, W, bytes of a pixel), 16-bit samples the low byte first."""
     little = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("<")))
     return little.view(np.uint8).reshape(*pixels.shape[:2], -1)
 
 
-def _encode_drawing(pixels: Pixels, most: int) -> bytes | None:
-    return graphics.encode(_bytes_of(pixels), 16 if pixels.itemsize == 2 else 0, most)
+def encode_drawing(pixels: Pixels, most: int) -> bytes | None:
+    return graphics.encode(bytes_of(pixels), 16 if pixels.itemsize == 2 else 0, most)
 
 
-def _encode_palette(pixels: Pixels, most: int) -> bytes | None:
+def encode_palette(pixels: Pixels, most: int) -> bytes | None:
     """None for more than 256 colours, or more than `most` bytes."""
-    symbols = _bytes_of(pixels)
-    keys = np.zeros(symbols.shape[:2], np.uint32)
+    symbols = bytes_of(pixels)
+    word = np.uint32 if symbols.shape[2] <= 4 else np.uint64
+    keys = np.zeros(symbols.shape[:2], word)
     for c in range(symbols.shape[2]):
-        keys = keys << np.uint32(8) | symbols[:, :, c]
+        keys = keys << word(8) | symbols[:, :, c]
     some = np.unique(keys.ravel()[:: max(1, keys.size // 4096)])
     if len(some) > 256:  # found at once for photos
         return None
     colours, index = np.unique(keys, return_inverse=True)
     if len(colours) > 256:
         return None
-    table = (
-        np.ascontiguousarray(colours.astype(">u4")).view(np.uint8).reshape(-1, 4)[:, 4 - symbols.shape[2] :]
-    )
+    table = colours.astype(colours.dtype.newbyteorder(">")).view(np.uint8).reshape(len(colours), -1)
+    table = np.ascontiguousarray(table[:, -symbols.shape[2] :])
     packed = _encode_table(table)
     indices = index.reshape(*keys.shape, 1).astype(np.uint8)
     message = graphics.encode(indices, (len(colours) - 1).bit_length(), most - len(packed))
@@ -278,9 +298,9 @@ def _decode_table(data: bytes, count: int) -> tuple[npt.NDArray[np.uint8], bytes
     return np.cumsum(columns.T, axis=0, dtype=np.uint8), data[at + length :]
 
 
-def _encode_filtered(pixels: Pixels, most: int) -> bytes | None:
+def encode_filtered(pixels: Pixels, most: int) -> bytes | None:
     """Rows as PNG filters them, or as they are, behind LZMA; None where `most` bytes are far away."""
-    symbols = _bytes_of(pixels)
+    symbols = bytes_of(pixels)
     return filtered_rows.encode(symbols.reshape(len(symbols), -1), symbols.shape[2], most)
 
 
@@ -288,3 +308,27 @@ def _decode_filtered(data: bytes, height: int, width: int, channels: int, depth:
     step = channels * depth // 8
     symbols = filtered_rows.decode(data, height, width * step, step).reshape(height, width, step)
     return symbols if depth == 8 else symbols.view("<u2").astype(np.uint16)
+
+
+def _decode_channels(model: Raster, data: bytes, height: int, width: int, channels: int) -> Pixels:
+    planes = []
+    for _ in range(channels - 1):
+        first, data = _first_of(data)
+        planes.append(_decode(model, first, height, width, 1, 16))
+    return np.concatenate([*planes, _decode(model, data, height, width, 1, 16)], axis=2)
+
+
+def _decode_listed(model: Raster, data: bytes, height: int, width: int, channels: int) -> Pixels:
+    if not data or data[0] not in (1, channels):
+        raise DamagedError("it has a wrong number of lists of values")
+    lists, at = [], 1
+    for _ in range(data[0]):
+        used, at = read_list(data, at)
+        lists.append(used)
+    if data[at : at + 1] == bytes([LISTED]):
+        raise DamagedError("it has lists of values within lists")
+    depth = 8 if max(map(len, lists)) <= 256 else 16
+    ranks = _decode(model, data[at:], height, width, channels, depth)
+    if len(lists) == 1:
+        return values_of(ranks, lists[0])
+    return np.dstack([values_of(ranks[:, :, c], used) for c, used in enumerate(lists)])

@@ -76,12 +76,13 @@ def mass_below(seen, v, low, high):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def code(decoding, planes, channels, height, width, depth, first_network, near, networks, work, use_seen, seen,
+def code(decoding, planes, channels, height, width, depth, level, first_network, near, networks, work, use_seen, seen,
          x_state, words, n, starts, lengths, pixel_weights, exponential, inverse, table):  # type: ignore[no-untyped-def]  # fmt: skip
     """Code planes (C, H, W), or decode into them. -> state, words left (-1: the message was empty), intervals.
 
-    use_seen: bit c is set if channel c is coded by `seen_values`. When coding, the intervals out of 2**24 go to
-    starts and lengths, in the order in which they are popped; there is room for two of each value.
+    level: as `context.describe` takes it. use_seen: bit c is set if channel c is coded by `seen_values`. When coding,
+    the intervals out of 2**24 go to starts and lengths, in the order in which they are popped; there is room for two
+    of each value.
     """
     stride, plane = width + 2 * SIDE, (height + TOP) * (width + 2 * SIDE)
     hidden, hidden2 = networks.one.shape[2], networks.two.shape[2]
@@ -108,7 +109,7 @@ def code(decoding, planes, channels, height, width, depth, first_network, near, 
                 at = c * plane + (y + TOP) * stride + x + SIDE
                 p = context.predict(work.pixels, at, c, near, work.weights, work.regressors, count - 1)
                 activity = context.describe(
-                    work.pixels, work.errors, at, stride, plane, c, near, p, depth, features
+                    work.pixels, work.errors, at, stride, plane, c, near, p, depth, level, features
                 )
                 inputs = near.counts[c, 1] + near.counts[c, 2] + near.counts[c, 3] + 4
                 layer(features, inputs, networks.one, networks.one_bias, network, sums)
@@ -228,7 +229,7 @@ def collect(planes, channels, height, width, depth, near, work, keep, features, 
                 at = c * plane + (y + TOP) * stride + x + SIDE
                 p = context.predict(work.pixels, at, c, near, work.weights, work.regressors, top)
                 activity = context.describe(
-                    work.pixels, work.errors, at, stride, plane, c, near, p, depth, row
+                    work.pixels, work.errors, at, stride, plane, c, near, p, depth, 4 * depth, row
                 )
                 value = np.int64(planes[c, y, x])
                 if keep[y, x]:

@@ -7,8 +7,6 @@ values seen before ──► interval of the pixel's value                 seen_
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
@@ -18,14 +16,17 @@ from obverse.codecs.image_lossless.context import PIXEL_WEIGHTS, SIDE, TOP, neig
 from obverse.codecs.image_lossless.network import Networks, checked
 from obverse.codecs.image_lossless.pixels import code
 from obverse.codecs.image_lossless.seen_values import nothing_seen
+from obverse.codecs.image_lossless.value_lists import pack_list, rank_depth, ranks_of, read_list, values_of
 from obverse.coding import Message
 from obverse.coding.logistic_mixture import EXPONENTIAL, INVERSE_SCALE, PRECISION, SIGMOID
 from obverse.coding.rans import LOW
-from obverse.container.varint import decode_varint, encode_varint
-from obverse.errors import DamagedError, ExportError, ModelError, TruncatedError
+from obverse.container.varint import encode_varint
+from obverse.errors import DamagedError, ExportError, ModelError
 from obverse.zoo import StoredModel
 
 ORDER = [1, 0, 2]  # green is coded first, then red, then blue
+LEVELS = range(32, 113)  # of the activity: what the network is told of it stays within its proven limits
+USUAL_LEVEL = 4  # a bit of the depth: the level of values that were not looked at
 RANKED = 0x80  # the setting of an image of more than 8 bits that is coded as ranks
 
 
@@ -66,31 +67,24 @@ class RasterModel:
 
     def encode(self, planes: np.ndarray, depth: int = 8) -> bytes:
         """(C, H, W) integers of `depth` bits, C = 3 (red, green, blue) or 1, to bytes: settings, message."""
-        settings, starts, lengths = self._intervals(planes, depth)
-        message = Message()
-        message.push_intervals(starts, lengths, PRECISION)
-        return settings + message.to_bytes()
+        settings, starts, lengths = self._coded(planes, depth)
+        return settings + _message(starts, lengths)
 
     def bits(self, planes: np.ndarray, depth: int = 8) -> float:
         """What the networks give to what `encode` codes, and the bits of its settings."""
-        settings, _, lengths = self._intervals(planes, depth)
-        return 8 * len(settings) + float((PRECISION - np.log2(lengths)).sum())
+        settings, _, lengths = self._coded(planes, depth)
+        return 8 * len(settings) + _bits(lengths)
 
-    def _intervals(self, planes: np.ndarray, depth: int) -> tuple[bytes, np.ndarray, np.ndarray]:
-        """The settings, and starts and lengths (n,) of the intervals that stand for the pixels, of 2^PRECISION."""
-        order = ORDER if len(planes) == 3 else [0]
-        values = np.ascontiguousarray(planes[order], np.int32)
+    def _coded(self, planes: np.ndarray, depth: int) -> tuple[bytes, np.ndarray, np.ndarray]:
+        """The settings, and the intervals of `_intervals`."""
+        values = _in_order(planes)
         front = b""
         if depth == 8:
             use_seen = worth_seeing(values)
         else:
-            values, depth, front = ranks_of(values, depth)
+            values, depth, front = listed(values, depth)
             use_seen = RANKED if front else 0
-        starts, lengths = np.empty(2 * values.size, np.uint64), np.empty(2 * values.size, np.uint64)
-        _, _, count = self._run(
-            False, values, depth, use_seen, np.uint64(0), np.zeros(1, np.uint32), 0, starts, lengths
-        )
-        return bytes([use_seen]) + front, starts[:count], lengths[:count]
+        return bytes([use_seen]) + front, *self._intervals(values, depth, use_seen, USUAL_LEVEL * depth)
 
     def decode(self, data: bytes, channels: int, height: int, width: int, depth: int = 8) -> np.ndarray:
         """The inverse of `encode`: (C, H, W) uint8, or uint16 for more than 8 bits. Raises DamagedError."""
@@ -98,33 +92,96 @@ class RasterModel:
             raise DamagedError("the pixels of the image are damaged")
         use_seen, at, used = data[0], 1, None
         if use_seen == RANKED:
-            used, at = used_values(data, at)
+            used, at = read_list(data, at)
             use_seen, depth = 0, rank_depth(len(used))
-        message = Message.from_bytes(data[at:])
-        values = np.zeros((channels, height, width), np.int32)
+        shape = (channels, height, width)
+        values = self._values(data[at:], shape, depth, use_seen, USUAL_LEVEL * depth)
+        if used is not None:
+            return values_of(values, used)
+        return np.ascontiguousarray(values, np.uint8 if depth == 8 else np.uint16)
+
+    def encode_deep(self, planes: np.ndarray, level: int) -> bytes:
+        """(C, H, W) uint16, C = 3 or 1, to bytes: the level, the bits of the largest value, message.
+
+        level: in LEVELS, where the network is told that errors are usual; see `context.describe`.
+        """
+        values = _in_order(planes)
+        depth = _depth(values)
+        return bytes([level, depth]) + _message(*self._intervals(values, depth, 0, level))
+
+    def deep_bits(self, planes: np.ndarray, level: int) -> float:
+        """What the networks give to what `encode_deep` codes, and the bits of its settings."""
+        values = _in_order(planes)
+        return 16 + _bits(self._intervals(values, _depth(values), 0, level)[1])
+
+    def decode_deep(self, data: bytes, channels: int, height: int, width: int) -> np.ndarray:
+        """The inverse of `encode_deep`. Raises DamagedError."""
+        if len(data) < 2 or data[0] not in LEVELS or not 8 <= data[1] <= 16:
+            raise DamagedError("the pixels of the image are damaged")
+        level, depth = data[:2]
+        return np.ascontiguousarray(
+            self._values(data[2:], (channels, height, width), depth, 0, level), np.uint16
+        )
+
+    def _intervals(
+        self, values: np.ndarray, depth: int, use_seen: int, level: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Starts and lengths (n,) of the intervals that stand for the pixels, of 2^PRECISION.
+
+        values: (C, H, W) int32, in the order of coding.
+        """
+        starts, lengths = np.empty(2 * values.size, np.uint64), np.empty(2 * values.size, np.uint64)
+        _, _, count = self._run(
+            False, values, depth, use_seen, level, np.uint64(0), np.zeros(1, np.uint32), 0, starts, lengths
+        )
+        return starts[:count], lengths[:count]
+
+    def _values(
+        self, data: bytes, shape: tuple[int, int, int], depth: int, use_seen: int, level: int
+    ) -> np.ndarray:
+        """(C, H, W) int32 of a message, red before green before blue. Raises DamagedError."""
+        message = Message.from_bytes(data)
+        values = np.zeros(shape, np.int32)
         state, words, count = message.parts()
         none = np.empty(0, np.uint64)
-        state, left, _ = self._run(True, values, depth, use_seen, np.uint64(state), words, count, none, none)
+        state, left, _ = self._run(
+            True, values, depth, use_seen, level, np.uint64(state), words, count, none, none
+        )
         if left < 0:
             raise DamagedError("the file holds less than its image")
         if left != 0 or int(state) != int(LOW):
             raise DamagedError("the file holds more than its image")
-        if used is not None:
-            if int(values.max()) >= len(used):
-                raise DamagedError("the image has a value that is not in its list")
-            return np.ascontiguousarray(used[values], np.uint16)
-        back = values[np.argsort(ORDER)] if channels == 3 else values
-        return np.ascontiguousarray(back, np.uint8 if depth == 8 else np.uint16)
+        return values[np.argsort(ORDER)] if len(values) == 3 else values
 
-    def _run(self, decoding, values, depth, use_seen, state, words, count, starts, lengths):  # type: ignore[no-untyped-def]
+    def _run(self, decoding, values, depth, use_seen, level, state, words, count, starts, lengths):  # type: ignore[no-untyped-def]
         channels, height, width = values.shape
         stride, plane = width + 2 * SIDE, (height + TOP) * (width + 2 * SIDE)
         return code(
-            decoding, values, channels, height, width, depth, 0 if channels == 3 else 3,
+            decoding, values, channels, height, width, depth, level, 0 if channels == 3 else 3,
             neighbours(channels, plane, stride), self.networks, context.workspace(channels, height, width, depth),
             use_seen, nothing_seen(channels), state, words, count, starts, lengths,
             PIXEL_WEIGHTS, EXPONENTIAL, INVERSE_SCALE, SIGMOID,
         )  # fmt: skip
+
+
+def _in_order(planes: np.ndarray) -> np.ndarray:
+    """(C, H, W) int32 in the order of coding."""
+    return np.ascontiguousarray(planes[ORDER] if len(planes) == 3 else planes, np.int32)
+
+
+def _depth(values: np.ndarray) -> int:
+    """Bits of the largest value, at least 8."""
+    return max(8, int(values.max()).bit_length())
+
+
+def _message(starts: np.ndarray, lengths: np.ndarray) -> bytes:
+    message = Message()
+    message.push_intervals(starts, lengths, PRECISION)
+    return message.to_bytes()
+
+
+def _bits(lengths: np.ndarray) -> float:
+    return float((PRECISION - np.log2(lengths)).sum())
 
 
 def worth_seeing(values: np.ndarray) -> int:
@@ -143,41 +200,11 @@ def worth_seeing(values: np.ndarray) -> int:
     return chosen
 
 
-# -- 16 bits of which fewer are used ------------------------------------------------------------------------
-
-
-def rank_depth(count: int) -> int:
-    """Bits that the ranks of so many values are coded with, at least 8."""
-    return max(8, (count - 1).bit_length())
-
-
-def ranks_of(values: np.ndarray, depth: int) -> tuple[np.ndarray, int, bytes]:
-    """Values as ranks among those that occur, their depth, and the list of those; unchanged where that is no gain.
-
-    A camera's 12 bits, for instance, come as 16 of which every sixteenth value is used.
-    """
+def listed(values: np.ndarray, depth: int) -> tuple[np.ndarray, int, bytes]:
+    """Values as ranks among those that occur, their depth, and the list of those; unchanged where that is no gain."""
     used = np.unique(values)
     reach = int(used[-1] - used[0]) + 1
-    bits = np.zeros(1 << 16, np.uint8)
-    bits[used] = 1
-    packed = zlib.compress(np.packbits(bits).tobytes(), 9)
-    if values.size * np.log2(reach / len(used)) < 12 * len(packed):
+    packed = pack_list(used)
+    if values.size * np.log2(reach / len(used)) < 12 * (len(packed) - len(encode_varint(len(packed)))):
         return values, depth, b""
-    ranks = np.searchsorted(used, values).astype(np.int32)
-    return ranks, rank_depth(len(used)), encode_varint(len(packed)) + packed
-
-
-def used_values(data: bytes, at: int) -> tuple[np.ndarray, int]:
-    """The list that `ranks_of` made, and where it ends. Raises DamagedError."""
-    stream = zlib.decompressobj()
-    try:
-        length, at = decode_varint(data, at)
-        raw = stream.decompress(data[at : at + length], (1 << 13) + 1)
-    except (zlib.error, TruncatedError) as error:
-        raise DamagedError(f"the list of values is damaged: {error}") from None
-    if len(raw) != 1 << 13 or not stream.eof or stream.unused_data or length > len(data) - at:
-        raise DamagedError("the list of values does not have the length it should")
-    used = np.flatnonzero(np.unpackbits(np.frombuffer(raw, np.uint8)))
-    if not len(used):
-        raise DamagedError("the list of values is empty")
-    return used, at + length
+    return ranks_of(values, used), rank_depth(len(used)), packed

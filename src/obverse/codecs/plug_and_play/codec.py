@@ -38,7 +38,7 @@ from obverse.coding import Message
 from obverse.container import Container, Limits
 from obverse.data.arrays import as_array
 from obverse.data.conversion import ConversionWarning
-from obverse.data.images import Photo, photo_of
+from obverse.data.images import photo_of
 from obverse.data.kinds import KINDS, Kind
 from obverse.errors import CodingError, DamagedError, InputError, UnsupportedInputError
 from obverse.method import Method
@@ -231,7 +231,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
         """An image as a batch (1, C, H, W) from 0 to 1 with sides of multiples, and its own height and width."""
         if self.plug is None:
             raise InputError("images are coded with a model")
-        photo = data if isinstance(data, Photo) else photo_of(data)
+        photo = photo_of(data)
         if photo.alpha is not None:
             raise UnsupportedInputError("this model codes images without alpha: flatten the image first")
         if photo.icc:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from obverse.data.deep_images import check_8_bits
 from obverse.data.guard import guarded
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
@@ -60,6 +61,7 @@ def read_pair(files: PairFiles) -> tuple[Bytes, Bytes]:
     views = []
     for path in (files.left, files.right):
         with guarded(f"{path} cannot be read as an image"), Image.open(path) as image:
+            check_8_bits(image, path)
             views.append(image.convert("L" if image.mode == "L" else "RGB"))
     if views[0].size != views[1].size:
         raise InputError(
