@@ -91,8 +91,8 @@ def compress(
             row["bpp"] = len(packed) * 8 / (size[0] * size[1])
         return row | {"seconds": round(time.perf_counter() - started, 3)}
 
-    check_obv_name(output, force_suffix)
     jobs = plan(inputs, output, chosen.kind.read, _obv_name, whole_folders=chosen.kind.folder)
+    check_obv_name(output, force_suffix)
     with _no_pixel_limit(unlimited):
         rows, code = run_jobs(jobs, "compressing", work, force)
     report(rows, json, any(job.target == STDIN for job in jobs))
