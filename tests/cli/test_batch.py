@@ -161,6 +161,29 @@ def test_a_folder_is_stopped_and_gone_on_with(photos: Path, number: signal.Signa
     assert len(names("out")) == 64
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the system for the children of a process")
+def test_ctrl_c_while_workers_start(photos: Path) -> None:
+    """A terminal sends it to all processes: one of them says so, in one line."""
+    script = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from obverse.cli import main; main()"
+    )
+    command = [sys.executable, "-c", script, "compress", "in", "-o", "out", "--jobs", "2"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stderr=pipe, stdout=pipe, text=True, start_new_session=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while len(children.read_text().split()) < 2:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (
+        130,
+        "interrupted: 0 of 4 files done; nothing half-written was left behind\n",
+    )
+
+
 # -- what is no job -----------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar, cast
@@ -78,7 +79,10 @@ class Workers(Generic[Work, Result]):
     def _start(self) -> tuple[Connection, BaseProcess]:
         here, there = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(there, self._do), daemon=True)
-        with _environment(ONE_THREAD | PASSIVE):  # read when torch is first imported
+        with (
+            _environment(ONE_THREAD | PASSIVE),
+            _interrupt_blocked(),
+        ):  # both are the worker's from its first moment
             process.start()
         there.close()
         self._processes.append(process)
@@ -117,6 +121,20 @@ def _how(exit_code: int | None) -> str:
         with suppress(ValueError):
             return f"killed by {signal.Signals(-exit_code).name}"
     return f"ended with exit code {exit_code}"
+
+
+@contextmanager
+def _interrupt_blocked() -> Iterator[None]:
+    """Ctrl-C is put off here, and never heard by processes that are started meanwhile, which inherit that."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which lets it through again when it starts a process of its own
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
