@@ -43,7 +43,7 @@ FILE = 16 * BLOCK  # samples of the file whose rate is said first, and whose rat
 MOST_DESIGNS = 6  # of the Slepian-Wolf code, until the rate is met
 NEAR, MET = 0.004, 0.01  # of the rate: how near is near enough to stop, and what is said to be met
 LENGTHS = (1_024, 4_096, 16_384, 65_536)  # samples of files whose rates the card says
-HALVINGS = 14  # of the range of steps, from 10 to a millionth of the spread of x
+HALVINGS = 12  # of the range of steps
 LARGEST = 1e12  # |x|, |y|, and one over the range of x: networks compute in single precision
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # weights, means, scales of mixtures, each (n, components)
@@ -153,7 +153,9 @@ def step_for(
 ) -> float:
     """The step at which raw branches, the labels' entropies and a usual loss of their codes make rate_bits."""
     spread = float(np.std(x))
-    low, high = math.log(1e-6 * spread), math.log(10 * spread)
+    # in high resolution the rate is h(X|Y) - log2(volume * step); finer steps have more labels, which take long
+    fine = 2.0 ** (entropy_of(x, mixture) - rate_bits) / trellis.volume
+    low, high = (math.log(min(max(k * fine, 1e-6 * spread), 10 * spread)) for k in (0.5, 32))
     for halving in range(HALVINGS):
         progress(halving / HALVINGS)
         step = math.exp((low + high) / 2)
@@ -165,6 +167,17 @@ def step_for(
             rate = math.inf
         low, high = ((low + high) / 2, high) if rate > rate_bits else (low, (low + high) / 2)
     return math.exp(high)
+
+
+def entropy_of(x: np.ndarray, mixture: Arrays) -> float:
+    """h(X|Y) in bits, as p(x|y) has it for these samples."""
+    weights, means, scales = mixture
+    logs = (
+        np.log(np.maximum(weights, 1e-300))
+        - 0.5 * ((x[:, None] - means) / scales) ** 2
+        - np.log(scales * math.sqrt(2 * math.pi))
+    )
+    return -float(np.logaddexp.reduce(logs, axis=1).mean()) / math.log(2)
 
 
 def usual_gap(entropy_bits: float, block: int) -> float:
