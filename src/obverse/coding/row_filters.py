@@ -23,7 +23,10 @@ _compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 def filter_rows(rows: Bytes, step: int, adaptive: bool = True) -> Bytes:
     """(H, N) uint8 to (H, 1 + N): each row behind the number of its filter.
 
-    step: bytes of a pixel, 1 to N. adaptive: False leaves all rows as they are.
+    Args:
+        rows: the samples.
+        step: bytes of a pixel, 1 to N.
+        adaptive: False leaves all rows as they are.
     """
     filtered = np.zeros((len(rows), 1 + rows.shape[1]), np.uint8)
     if adaptive:
