@@ -31,6 +31,7 @@ from obverse.evaluation import (
 )
 from obverse.evaluation.task import paired_points, wilson_interval
 from obverse.method import Method
+from tests.codecs.vae.models import strokes
 
 
 def brightness(images: Any) -> np.ndarray:
@@ -137,7 +138,7 @@ def test_sets_are_weighed_as_one_file_and_as_one_each(kind: type[Stored]) -> Non
 
 
 def test_sets_that_come_back_whole() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    images = strokes(3)
     rows = evaluate_task(Labelled(images, None, 1), brightness, [task_coder("vae-mnist")])
     assert rows[1].agreement == rows[2].agreement == 1
     assert rows[1].bytes == len(obverse.compress(images, codec="vae-mnist")) < rows[2].bytes

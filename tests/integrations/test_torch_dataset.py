@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from obverse.codecs.features import view as feature_view
+from obverse.codecs.features import items
 from obverse.codecs.features.codec import FeatureCodec
 from obverse.codecs.features.view import FeatureView
 from obverse.container import write
@@ -41,9 +41,9 @@ def test_items(path):
 
 def test_each_chunk_is_decoded_once_an_epoch(path, monkeypatch):
     decoded = []
-    real = feature_view.decode_chunk
+    real = items.decode_chunk
     monkeypatch.setattr(
-        feature_view, "decode_chunk", lambda model, payload, n: decoded.append(n) or real(model, payload, n)
+        items, "decode_chunk", lambda model, payload, n: decoded.append(n) or real(model, payload, n)
     )
     dataset = FeatureDataset(FeatureView(path, cache=50 * 8 * 4 * 6), Y)
     sampler = ChunkSampler(dataset, 32, group=3)
