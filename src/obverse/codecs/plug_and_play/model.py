@@ -101,11 +101,12 @@ def _ladders(arrays: Mapping[str, Array]) -> tuple[RateLadder, ...]:
     def state(prefix: str) -> dict[str, Array]:
         return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
-    count = len({name.split(".")[1] for name in arrays if name.startswith("ladders.")})
-    if count > MOST_LADDERS:
-        raise DamagedError("the model has more ladders than there are ways to quantise")
+    numbers = {name.split(".")[1] for name in arrays if name.startswith("ladders.")}
+    count = len(numbers)
     if not count:
         return (RateLadder.from_state(state("ladder.")),)
+    if numbers != set(map(str, range(count))) or count > MOST_LADDERS or state("ladder."):
+        raise DamagedError("its ladders are not numbered from 0, or too many")
     return tuple(RateLadder.from_state(state(f"ladders.{i}."), by_cost=True) for i in range(count))
 
 
