@@ -63,11 +63,11 @@ Array = npt.NDArray[Any]
 FITTED_TO = 40  # photos
 SMALL = ("fashion", "mnist", "cifar")
 LMBDAS = {
-    "best": tuple(2.0 ** np.arange(-8, 8)),
-    "vbq": tuple(2.0 ** np.arange(-8, 8)),
-    "steps": tuple(2.0 ** np.arange(-8, 8)),
-    "uniform": tuple(2.0 ** np.arange(-8, 7)),
-    "scaled-uniform": tuple(2.0 ** np.arange(-8, 8)),
+    "best": tuple(2.0 ** np.arange(-8, 8, 2)),
+    "vbq": tuple(2.0 ** np.arange(-8, 8, 2)),
+    "steps": tuple(2.0 ** np.arange(-8, 8, 2)),
+    "uniform": tuple(2.0 ** np.arange(-10, 7, 2)),
+    "scaled-uniform": tuple(2.0 ** np.arange(-8, 8, 2)),
     "k-means": tuple(2.0 ** np.arange(-2, 11, 3)),
 }
 MEASURED = tuple(LMBDAS)
@@ -250,7 +250,7 @@ def small(name: str, data: Path, runs: Path, out: Path, methods: list[str]) -> N
     def batches(x: Array) -> Iterator[Array]:
         yield from (x[i : i + 64] for i in range(0, len(x), 64))
 
-    posterior = posterior_of(model.posterior, batches(images("train", 4000)))
+    posterior = posterior_of(model.posterior, batches(images("train", 1000)))
     x = images("test", 1000)
     items = [TestItem(x, posterior_of(model.posterior, batches(x)))]
     rows = measured(methods, posterior, exported(module, x[:4]), items, out / f"{name}.csv")
