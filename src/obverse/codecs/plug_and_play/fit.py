@@ -36,8 +36,7 @@ from obverse.codecs.plug_and_play.quantiser import (
     normal_grid,
     published_bits,
 )
-from obverse.codecs.plug_and_play.rate_ladder import MOST_GROUPS, MOST_RUNGS, RateLadder, Rung, excess
-from obverse.codecs.plug_and_play.stepped import stepped_grid
+from obverse.codecs.plug_and_play.rate_ladder import MOST_GROUPS, MOST_RUNGS, RateLadder, Rung
 from obverse.errors import InputError
 from obverse.zoo import StoredModel, fingerprint, store_model
 
@@ -47,8 +46,6 @@ METHODS = (VBQ, STEPS, UNIFORM, SCALED, K_MEANS)
 BEST = "best"  # of vbq and steps, for each file
 LADDER = tuple(2.0**k for k in range(-7, 11))
 FINER = tuple(2.0**k for k in range(-10, -7))  # of steps: quantiles have no points so close to each other
-PARTS = (1.0, 0.84, 0.71, 0.59)  # of the step of fine quantisation that are tried
-TRIED = 1 << 18  # latents that they are tried on
 PASSES = 4  # the first with the published rates, the others with measured ones
 MOST_LATENTS = 1 << 21  # that a fit looks at, drawn at random
 IMAGE, ARRAY, POSTERIOR = "image", "array", "posterior"
@@ -163,24 +160,10 @@ def _rung(posterior: Posterior, lmbda: float, method: str, shared: PointGrid | N
 
 
 def _stepped(posterior: Posterior, lmbda: float, tables: Tables) -> Rung:
-    """Of the steps that are tried on some latents, those that cost least, and their tables."""
-    few = sample(posterior, TRIED, 0)
-    costs = []
-    for part in PARTS:
-        try:
-            rung = _with_step(few, stepped_grid(few, lmbda, part), lmbda, tables, 1)
-        except InputError:  # a step is too small
-            continue
-        symbols = rung.quantise(few)
-        costs.append((excess(few, rung.grid, symbols) + lmbda * float(rung.tables.bits(symbols).sum()), part))
-    grid = stepped_grid(posterior, lmbda, min(costs)[1] if costs else 1.0)
-    return _with_step(posterior, grid, lmbda, tables, PASSES - 1)
-
-
-def _with_step(posterior: Posterior, grid: PointGrid, lmbda: float, tables: Tables, passes: int) -> Rung:
+    grid = uniform_grid(posterior, lmbda, scaled=True)
     symbols = nearest_multiple(posterior.mean, grid)
     count = tables.contexts_that_pay(symbols, grid)
-    for _ in range(passes):
+    for _ in range(PASSES - 1):
         rung = Rung(lmbda, grid, tables.of(symbols, grid, count), by_cost=True)
         symbols = rung.quantise(posterior)
     return Rung(lmbda, grid, tables.of(symbols, grid, count), by_cost=True)

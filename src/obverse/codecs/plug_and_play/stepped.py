@@ -3,9 +3,10 @@
     mean, std, step ──► of the multiples near the mean the one of least
                         (z - mean)^2 / (2 std^2) + lmbda * R(z)                ──► symbol
 
-The cost is that of quantiser.py. Equally spaced points have no end, so they reach whatever a model can do, and where
-posteriors differ in width mostly between groups they cost less than quantiles; where they differ within a group,
-quantiles do.
+The cost is that of quantiser.py, and the steps are those of uniform_grid. Equally spaced points have no end, so they reach
+whatever a model can do, and where posteriors differ in width mostly between groups they cost less than quantiles; where
+they differ within a group, quantiles may. What is least is this cost, not the squared error of the decoded data: far
+from the mean the two part, as the left term knows a decoder only near the mean.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.plug_and_play.activity import grown
-from obverse.codecs.plug_and_play.baselines import nearest_multiple, uniform_grid
+from obverse.codecs.plug_and_play.baselines import nearest_multiple
 from obverse.codecs.plug_and_play.point_grid import UNIFORM, PointGrid
 from obverse.codecs.plug_and_play.point_tables import PointTables
 from obverse.codecs.plug_and_play.posterior import Posterior
@@ -29,11 +30,6 @@ from obverse.jit import njit
 FARTHEST = 256  # multiples from the nearest one that are looked at, on either side
 
 compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
-
-
-def stepped_grid(posterior: Posterior, lmbda: float, part: float) -> PointGrid:
-    """This part of the step that fine quantisation would have (`uniform_grid`), for each group (A, G, B)."""
-    return uniform_grid(posterior, lmbda * part**2, scaled=True)
 
 
 def choose_multiple(
@@ -49,7 +45,8 @@ def choose_multiple(
     rates = _Rates.of(tables)
     parameters = grid.parameters.astype(np.float64)
     _choose(
-        posterior.mean, posterior.std, parameters[:, 0].copy(), parameters[:, 1].copy(), np.float64(lmbda),
+        posterior.mean, posterior.std, parameters[:, 0].copy(), parameters[:, 1].copy(),
+        np.float64(lmbda),
         rates.named, rates.starts, rates.sizes, rates.lows, rates.escapes, rates.likeliest,
         tables.contexts.usual, tables.contexts.thresholds, symbols,
     )  # fmt: skip
