@@ -40,9 +40,7 @@ def fuzz(name: str, arguments: list[str], runs: int) -> bool:
 
 def main() -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--container", type=int, default=1_000_000, help="inputs for the container")
     parser.add_argument("--codec", type=int, default=10_000, help="inputs for each codec")
     given = parser.parse_args()

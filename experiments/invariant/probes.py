@@ -30,7 +30,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     codec = obverse.open_codec("invariant-mnist")
-    assert isinstance(codec, InvariantCodec)
+    if not isinstance(codec, InvariantCodec):
+        raise SystemExit("invariant-mnist is no model of the codec invariant")
     images, labels, test, test_labels = read_set(arguments.data)
     changed = transformed_set(test, MNIST.affine, seed=100)
     views = [transformed_set(images, MNIST.affine, seed=200 + i) for i in range(arguments.views)]
