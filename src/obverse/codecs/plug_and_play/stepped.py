@@ -4,9 +4,9 @@
                         (z - mean)^2 / (2 std^2) + lmbda * R(z)                ──► symbol
 
 The cost is that of quantiser.py, and the steps are those of uniform_grid. Equally spaced points have no end, so they
-reach whatever a model can do, and where posteriors differ in width mostly between groups they cost less than quantiles; where
-they differ within a group, quantiles may. What is least is this cost, not the squared error of the decoded data: far
-from the mean the two part, as the left term knows a decoder only near the mean.
+reach whatever a model can do, and where posteriors differ in width mostly between groups they cost less than
+quantiles; where they differ within a group, quantiles may. What is least is this cost, not the squared error of the
+decoded data: far from the mean the two part, as the left term knows a decoder only near the mean.
 """
 
 from __future__ import annotations
