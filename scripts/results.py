@@ -8,6 +8,7 @@ A page is Markdown with cells of CSV files in it. Comments at its top name the f
     {{kodak codec=image: max psnr .1f}}               the largest of the column in these rows; min, sum, mean, count
     {{sets set=mnist: net_bits 1/8 .1f}}              times a factor
     {{lossless codec=png: bytes / codec=webp .2f}}    by the same cell of another row
+    {{split method=webp: bytes -20 .0f}}              less a number
 
     {{bd bpp psnr +.1f: jpeg | kodak codec=image}}    BD-rate in per cent of the second curve against the first;
     {{bd bpp psnr 2.0 +.1f: jpeg | ours}}             the same, up to this rate
@@ -100,18 +101,21 @@ def _formatted(row: dict[str, str], text: str) -> str:
 
 
 def _cell(rows: Rows, words: list[str], whole: Rows, wanted: str) -> str:
-    """words: [what of many] column [factor] [/ conditions] [format]."""
+    """words: [what of many] column [factor] [-number] [/ conditions] [format]."""
     words = list(words)
     many = OF_MANY.get(words[0])
     name = words.pop(0) if many else ""
     column = words.pop(0)
     factor = float(Fraction(words.pop(0))) if words and re.fullmatch(r"\d+(/\d+)?", words[0]) else None
+    less = -float(words.pop(0)) if words and re.fullmatch(r"-\d+", words[0]) else 0.0
     if not many and len(rows) != 1:
         raise ValueError(f"{len(rows)} rows, not one")
     if not rows:
         raise ValueError("no row")
     values = [_value(row[column]) for row in rows]
     value = many(values) if many else values[0]
+    if less:
+        value -= less
     if words and words[0] == "/":
         conditions = _conditions(wanted) | _conditions(words[1])
         (other,) = _matching(whole, conditions)

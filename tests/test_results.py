@@ -54,6 +54,8 @@ def table(tmp_path, monkeypatch):
             "500 400 3 250.0",
         ),
         ("{{t codec=x q=1: bytes / codec=y .2f}}", "2.00"),
+        ("{{t codec=x q=1: bytes -20 .0f}}", "80"),
+        ("{{t codec=x q=2: bytes -20 / 'codec=y q=1' .1f}}", "7.6"),
         ('{{t codec=x q=2: "a: b"}}', "4"),
         (
             "{{rows t codec=x q=2,1\n| {q} | {bytes:.1f} | {a: b} |\n}}",

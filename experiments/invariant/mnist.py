@@ -140,15 +140,19 @@ def probe_accuracy(
     test_labels: np.ndarray,
     epochs: int,
     seed: int = 0,
+    hidden: int = 256,
 ) -> float:
-    """Share of test codes whose class a network tells that has learned from `codes`, (n, k) float32."""
+    """Share of test codes whose class a network tells that has learned from `codes`, (n, k) float32.
+
+    hidden: width of its two hidden layers; 0: it is linear.
+    """
     torch.manual_seed(seed)
     mean, scale = codes.mean(0), codes.std(0) + 1e-3
     x, y = torch.from_numpy((codes - mean) / scale), torch.from_numpy(labels)
-    probe = nn.Sequential(
-        nn.Linear(x.shape[1], 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Dropout(0.1),
-        nn.Linear(256, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Dropout(0.1), nn.Linear(256, 10),
-    )  # fmt: skip
+    layers: list[nn.Module] = []
+    for width in (x.shape[1], hidden) if hidden else ():
+        layers += [nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(0.1)]
+    probe = nn.Sequential(*layers, nn.Linear(hidden or x.shape[1], 10))
     optimiser = torch.optim.Adam(probe.parameters(), 2e-3)
     batch = 500
     steps = epochs * (len(x) // batch)

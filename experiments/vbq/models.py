@@ -1,7 +1,9 @@
-"""Two ordinary VAEs to compress with, as a user would have them: prior N(0, 1), encode(x) -> (mean, std), decode(z).
+"""Ordinary VAEs to compress with, as a user would have them: prior N(0, 1), encode(x) -> (mean, std), decode(z).
 
     python experiments/vbq/models.py photos --data DATA --out runs/vbq
     python experiments/vbq/models.py fashion --data DATA --out runs/vbq
+    python experiments/vbq/models.py mnist --data DATA --out runs/vbq
+    python experiments/vbq/models.py cifar --data DATA --out runs/vbq
 
 Nothing in them knows of quantisation or rates. They are trained once, at one beta, on
 
@@ -10,7 +12,9 @@ Nothing in them knows of quantisation or rates. They are trained once, at one be
 with s, the standard deviation of a pixel, small: that puts the ceiling of the reconstructions high, and whoever
 compresses with them coarsens the latents as far as wanted. `photos` starts as a plain 16x16 Karhunen-Loeve transform
 (codecs/image/transform.py), whose posterior is known in closed form, so that two minutes of a CPU core already make a
-model of photos that is worth compressing with; forty make a better one. It never sees the Kodak photos.
+model of photos that is worth compressing with; forty make a better one. It never sees the Kodak photos. `mnist` and
+`cifar` are of other kinds, from a random start: fully connected with 32 latents an image, and strided convolutions with
+24 channels at a quarter of the size.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -131,11 +136,76 @@ class FashionVae(nn.Module):
         return depth_to_space((y.permute(0, 2, 3, 1) @ self.basis).permute(0, 3, 1, 2), 4) + self.centre
 
 
-def load_vae(name: str, folder: Path) -> PhotoVae | FashionVae:
-    """A trained VAE, "photos" or "fashion"."""
-    vae = PhotoVae() if name == "photos" else FashionVae()
+class MnistVae(nn.Module):
+    """x (N, 1, 28, 28), 0 to 1 ──► fully connected ──► mean, std (N, 32). z ──► fully connected ──► x̂."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Sequential(
+            nn.Linear(784, 512), nn.GELU(), nn.Linear(512, 256), nn.GELU(), nn.Linear(256, 64)
+        )
+        self.up = nn.Sequential(
+            nn.Linear(32, 256), nn.GELU(), nn.Linear(256, 512), nn.GELU(), nn.Linear(512, 784)
+        )
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the posterior."""
+        mean, log_std = self.down(x.flatten(1)).chunk(2, 1)
+        return mean, torch.exp(log_std.clamp(-8, 0.5))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """z -> x̂, 0 to 1."""
+        return torch.sigmoid(self.up(z)).unflatten(1, (1, 28, 28))
+
+
+class CifarVae(nn.Module):
+    """x (N, 3, 32, 32), 0 to 1 ──► two strided convolutions ──► mean, std (N, 24, 8, 8). z ──► the same back ──► x̂."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Sequential(
+            nn.Conv2d(3, 48, 4, 2, 1),
+            nn.GELU(),
+            nn.Conv2d(48, 96, 4, 2, 1),
+            nn.GELU(),
+            nn.Conv2d(96, 48, 3, 1, 1),
+        )
+        self.up = nn.Sequential(
+            nn.Conv2d(24, 96, 3, 1, 1), nn.GELU(), nn.ConvTranspose2d(96, 48, 4, 2, 1), nn.GELU(),
+            nn.ConvTranspose2d(48, 3, 4, 2, 1),
+        )  # fmt: skip
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the posterior."""
+        mean, log_std = self.down(2 * x - 1).chunk(2, 1)
+        return mean, torch.exp(log_std.clamp(-8, 0.5))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """z -> x̂, about 0 to 1."""
+        return self.up(z) / 2 + 0.5
+
+
+def load_vae(name: str, folder: Path) -> nn.Module:
+    """A trained VAE by its name."""
+    vae: nn.Module = VAES[name]()
     vae.load_state_dict(load_file(folder / f"{name}.safetensors"))
     return vae.eval().requires_grad_(False)
+
+
+VAES = {"photos": PhotoVae, "fashion": FashionVae, "mnist": MnistVae, "cifar": CifarVae}
+MINUTES = {"photos": 40.0, "fashion": 5.0, "mnist": 3.0, "cifar": 4.0}  # of CPU time
+NOISE = {"fashion": FASHION_NOISE, "mnist": 0.1, "cifar": 0.05}  # s, pixels run from 0 to 1
+
+
+def small_images(name: str, data: Path, part: str, count: int | None = None) -> np.ndarray:
+    """(N, C, H, W) uint8, "train" or "test" images of a set."""
+    if name == "cifar":  # sheets of 25 x 40 images
+        sheets = [np.asarray(Image.open(path)) for path in sorted((data / "cifar10").glob(f"{part}_*.png"))]
+        tiles = np.stack(sheets).reshape(-1, 25, 32, 40, 32, 3).transpose(0, 1, 3, 5, 2, 4)
+        return np.ascontiguousarray(tiles.reshape(-1, 3, 32, 32)[:count])
+    folder = {"fashion": "fashion-mnist", "mnist": "mnist"}[name]
+    stem = {"train": "train", "test": "t10k"}[part]
+    return read_image_set(data / folder / f"{stem}-images-idx3-ubyte.gz")[:count, None]
 
 
 def negative_elbo(vae: nn.Module, x: Tensor, noise: float, unit: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -156,7 +226,7 @@ def train(name: str, data: Path, out: Path, minutes: float, seed: int = 1) -> No
     if name == "photos":
         files = image_files([data / folder for folder in PHOTO_FOLDERS])
         sampler = PatchSampler(files, 128, seed, lambda done, all_: None)
-        vae: PhotoVae | FashionVae = PhotoVae()
+        vae: nn.Module = PhotoVae()
 
         def draw() -> Tensor:
             return torch.from_numpy(sampler.batch(8)).permute(0, 3, 1, 2).float() / 255
@@ -164,14 +234,15 @@ def train(name: str, data: Path, out: Path, minutes: float, seed: int = 1) -> No
         vae.initialise(torch.cat([draw() for _ in range(32)]))
         noise, unit, rate = PHOTO_NOISE, UNIT, 6e-4
     else:
-        images = read_image_set(data / "fashion-mnist" / "train-images-idx3-ubyte.gz")
-        vae = FashionVae()
-        vae.initialise(torch.from_numpy(images[:2000].copy())[:, None].float() / 255)
+        images = small_images(name, data, "train")
+        vae = VAES[name]()
+        if isinstance(vae, FashionVae):
+            vae.initialise(torch.from_numpy(images[:2000].copy()).float() / 255)
 
         def draw() -> Tensor:
-            return torch.from_numpy(images[rng.integers(0, len(images), 128)])[:, None].float() / 255
+            return torch.from_numpy(images[rng.integers(0, len(images), 128)]).float() / 255
 
-        noise, unit, rate = FASHION_NOISE, 1.0, 1e-3
+        noise, unit, rate = NOISE[name], 1.0, 1e-3
     vae = vae.to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(vae.parameters(), lr=rate)
     checkpoint, spent, step = out / f"{name}.pt", 0.0, 0
@@ -221,16 +292,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=["photos", "fashion"])
+    parser.add_argument("name", choices=[*VAES])
     given = os.environ.get("OBVERSE_DATA")
     parser.add_argument("--data", type=Path, default=given, required=not given, help="or OBVERSE_DATA")
     parser.add_argument("--out", type=Path, default=Path("runs/vbq"))
-    parser.add_argument("--minutes", type=float, help="of CPU time; 40 for photos, 5 for fashion")
+    parser.add_argument(
+        "--minutes", type=float, help="of CPU time; by default 40 for photos, 3 to 5 for others"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     train(
         arguments.name, arguments.data, arguments.out,
-        arguments.minutes or {"photos": 40.0, "fashion": 5.0}[arguments.name],
+        arguments.minutes or MINUTES[arguments.name],
     )  # fmt: skip
 
 

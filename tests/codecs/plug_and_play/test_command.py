@@ -47,7 +47,7 @@ def test_fit_a_module_and_compress_with_it(here, capsys):
         == 0
     )
     row = json.loads(capsys.readouterr().out)
-    assert row["groups"] == 4 and row["rates"] == 18
+    assert row["groups"] == 4 and row["rates"] == 21
     assert row["bytes"] == sum(path.stat().st_size for path in (here / "mine").iterdir())
     codec = PlugAndPlayCodec(load_model_from(here / "mine"))
     assert codec.fingerprint.hex() == row["fingerprint"]
@@ -113,12 +113,13 @@ def test_fit_and_evaluate_posteriors(here, capsys):
     capsys.readouterr()
     assert evaluate(data=[here / "p.npz"], lmbda=[0.05, 0.2, 1.0, 4.0], out=here / "report", json=True) == 0
     found = json.loads(capsys.readouterr().out)
-    assert {row["method"] for row in found["rows"]} == {"vbq", "uniform", "scaled-uniform", "k-means"}
-    assert found["bd_rates_against_uniform"]["vbq"] < 0
+    methods = {"best", "vbq", "steps", "uniform", "scaled-uniform", "k-means"}
+    assert {row["method"] for row in found["rows"]} == methods
+    assert found["bd_rates_against_uniform"]["best"] < 0
     with (here / "report" / "rates.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 16 and rows[0]["mse"] == ""
-    first = next(row for row in found["rows"] if row["method"] == "vbq" and row["lmbda"] == 1.0)
+    assert len(rows) == 24 and rows[0]["mse"] == ""
+    first = next(row for row in found["rows"] if row["method"] == "best" and row["lmbda"] == 1.0)
     p = posteriors()
     assert first["bytes"] == len(
         write(PlugAndPlayCodec().encode((p["mean"], p["std"]), PlugAndPlayCodec.options(lmbda=1.0)))

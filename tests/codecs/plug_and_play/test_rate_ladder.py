@@ -32,7 +32,7 @@ def ladder(method: str = "vbq", axis: int | None = 1) -> RateLadder:
 @pytest.mark.parametrize("axis", [None, 1])
 def test_what_is_stored_is_read_again(method, axis):
     made = ladder(method, axis)
-    again = RateLadder.from_state(made.state())
+    again = RateLadder.from_state(made.state(), by_cost=method == "steps")
     assert again.groups == (3 if axis else 1)
     p = posterior().grouped(axis)
     for a, b in zip(made.rungs, again.rungs, strict=True):
@@ -105,7 +105,7 @@ def test_memory_is_told_before_it_is_taken():
 @pytest.mark.parametrize("method", METHODS)
 def test_contexts_are_stored_and_read_again(method):
     made = fit(mixed(), 1, [0.1, 2.0], method)
-    again = RateLadder.from_state(made.state())
+    again = RateLadder.from_state(made.state(), by_cost=method == "steps")
     assert [rung.tables.contexts.count for rung in again.rungs] == [8, 8]
     p = mixed().grouped(1)
     for a, b in zip(made.rungs, again.rungs, strict=True):

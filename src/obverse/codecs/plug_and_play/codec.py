@@ -5,8 +5,9 @@
 
 The model is trained once, with no rate in mind; lmbda, an option of `encode`, says what a bit may cost. A stored model
 (`obverse plug-and-play fit`) holds grids, integer tables for a ladder of lmbdas, and the user's two networks, if there
-are any. Without one, posterior means and standard deviations are compressed, with grid and tables in the file, and ẑ is
-what comes back: exact to the last bit on every machine.
+are any. It has two such ladders, one of quantiles and one of equal steps; a file is made with both, and the one of less
+cost is kept. Without a model, posterior means and standard deviations are compressed, with grid and tables in the file,
+and ẑ is what comes back: exact to the last bit on every machine.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,6 +33,7 @@ from obverse.codecs.plug_and_play.rate_ladder import (
     RateLadder,
     Rung,
     decoding_memory,
+    excess,
     pack_ladder,
     unpack_ladder,
 )
@@ -78,8 +81,9 @@ class PlugAndPlayCodec(OptionalModelCodec):
 
         data: `Posterior`, (mean, std), {"mean": ..., "std": ...}; with a model that has networks also an array (N,
         ...) of what its encode takes, or an image. With lmbda near ln 2, half of what the ELBO counts as distortion is
-        lost. Without a model, and without method, prior, depth and axis: vbq, one grid and table for all latents, and
-        where they are few whichever prior and depth cost least, else empirical and 12. Raises InputError.
+        lost. Without a model, and without method, prior, depth and axis: one grid and table for all latents, vbq's or
+        equal steps, and where they are few whichever prior and depth of vbq's cost least, else empirical and 12. Raises
+        InputError.
         """
         options = options or PlugAndPlayOptions()
         lmbda, axis = float(options.lmbda), options.axis
@@ -91,21 +95,18 @@ class PlugAndPlayCodec(OptionalModelCodec):
                 raise UnsupportedInputError(
                     f"latents have at most {MOST_AXES} axes, not {posterior.mean.ndim}"
                 )
-            config: dict[Any, Any] = {AXIS: -1 if axis is None else axis}
-            rung, symbols = _own_rung(posterior, axis, lmbda, given)
-            sections = {"model": pack_ladder(RateLadder((rung,)))}
+            made = _own_rung(posterior, axis, lmbda, given)
         else:
             if given or axis is not None:
                 raise InputError(
                     "the model fixes method, prior, depth and axis: give them when it is fitted, or use no model"
                 )
-            number = self.plug.ladder.nearest(lmbda)
-            rung, config, sections = self.plug.ladder.rungs[number], {RUNG: number}, {}
-            symbols = rung.quantise(posterior.grouped(self.plug.axis), float(lmbda))
+            latents, rungs = posterior.grouped(self.plug.axis), self.plug.rungs
+            tried = (_Made.of(latents, rungs[i], lmbda, {RUNG: i}) for i in self.plug.nearest(lmbda))
+            made = min(tried, key=lambda one: one.cost)
             if size is not None:
-                config[SIZE] = list(size)
-        sections["symbols"] = _push(symbols, rung)
-        return Container(self.id, config, posterior.shape, sections, self.fingerprint, options.kept)
+                made.config[SIZE] = list(size)
+        return Container(self.id, made.config, posterior.shape, made.sections, self.fingerprint, options.kept)
 
     def rate_bits(self, data: Any, options: PlugAndPlayOptions | None = None) -> npt.NDArray[np.float64]:
         """(n,) bits that the tables give to each item, the first axis of the latents; each carries its share of tables
@@ -115,7 +116,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
             rung = RateLadder.from_state(unpack_ladder(container.sections["model"], MOST_PACKED)).rungs[0]
             axis = None if container.config[AXIS] < 0 else container.config[AXIS]
         else:
-            rung, axis = self.plug.ladder.rungs[container.config[RUNG]], self.plug.axis
+            rung, axis = self.plug.rungs[container.config[RUNG]], self.plug.axis
         shape = container.shape
         symbols = _pop(container.sections["symbols"], rung, grouped(np.empty(shape, np.int8), axis).shape)
         bits = rung.tables.bits(symbols).reshape(shape).reshape(shape[0], -1).sum(1)
@@ -161,23 +162,25 @@ class PlugAndPlayCodec(OptionalModelCodec):
                 raise DamagedError("not the header of a file of latents with its own tables")
             arrays = unpack_ladder(sections["model"], min(limits.memory, MOST_PACKED))
             limits.check_memory(decoding_memory(arrays))
-            ladder, number, axis = RateLadder.from_state(arrays), 0, None if axis < 0 else axis
-            if len(ladder.rungs) != 1:
+            ladder = RateLadder.from_state(arrays)
+            rungs, groups, number, axis = ladder.rungs, ladder.groups, 0, None if axis < 0 else axis
+            if len(rungs) != 1:
                 raise DamagedError("the file holds tables for other rates than its own")
         else:
-            ladder, number, axis = self.plug.ladder, config.get(RUNG, -1), self.plug.axis
+            rungs, groups, axis = self.plug.rungs, self.plug.groups, self.plug.axis
+            number = config.get(RUNG, -1)
             fits = len(shape) == len(self.plug.latents) and all(
                 size in (None, n) for size, n in zip(self.plug.latents, shape, strict=True)
             )
             if (
-                not set(config) <= {RUNG, SIZE} or type(number) is not int or not 0 <= number < len(ladder.rungs)
+                not set(config) <= {RUNG, SIZE} or type(number) is not int or not 0 <= number < len(rungs)
                 or not fits
             ):  # fmt: skip
                 raise DamagedError("not the header of a file of latents of this model")
         template = np.empty(shape, np.int8)
-        if ladder.groups != (1 if axis is None else shape[axis]):
+        if groups != (1 if axis is None else shape[axis]):
             raise DamagedError("the file has tables for another number of groups than its latents")
-        rung = ladder.rungs[number]
+        rung = rungs[number]
         symbols = _pop(sections["symbols"], rung, grouped(template, axis).shape)
         return rung.grid.dequantise(symbols).reshape(shape)
 
@@ -283,34 +286,57 @@ def _given_posterior(data: Any) -> Posterior | None:
     return None
 
 
-def _own_rung(
-    posterior: Posterior, axis: int | None, lmbda: float, given: dict[str, Any]
-) -> tuple[Rung, npt.NDArray[np.int32]]:
-    """The grid and tables that cost least for these latents, themselves counted, and the symbols."""
-    from obverse.codecs.plug_and_play.fit import OF_FILE, VBQ, fit
+@dataclass(frozen=True)
+class _Made:
+    """What a file may hold, and its cost: what the latents lose, (z - mean)^2 / (2 std^2), and lmbda a bit."""
+
+    cost: float
+    sections: dict[str, bytes]
+    config: dict[Any, Any]
+
+    @classmethod
+    def of(cls, latents: Posterior, rung: Rung, lmbda: float, config: dict[Any, Any]) -> _Made:
+        """With a rung of a model."""
+        return cls.with_symbols(latents, rung, rung.quantise(latents, lmbda), lmbda, {}, config)
+
+    @classmethod
+    def with_symbols(
+        cls,
+        latents: Posterior,
+        rung: Rung,
+        symbols: npt.NDArray[np.int32],
+        lmbda: float,
+        sections: dict[str, bytes],
+        config: dict[Any, Any],
+    ) -> _Made:
+        """With symbols (A, G, B) that were chosen; sections: of the file beside them."""
+        whole = sections | {"symbols": _push(symbols, rung)}
+        bits = 8 * sum(map(len, whole.values()))
+        return cls(excess(latents, rung.grid, symbols) + lmbda * bits, whole, config)
+
+
+def _own_rung(posterior: Posterior, axis: int | None, lmbda: float, given: dict[str, Any]) -> _Made:
+    """With the grid and tables that cost least for these latents, themselves counted."""
+    from obverse.codecs.plug_and_play.fit import OF_FILE, STEPS, VBQ, fit
 
     tried = [given]
     if given.get("method", VBQ) == VBQ and posterior.mean.size <= FEW:
         tried = [
             {"prior": prior, "depth": depth} | given for prior in (EMPIRICAL, NORMAL) for depth in (6, 9, 12)
         ]
-    best: tuple[float, Rung, npt.NDArray[np.int32]] | None = None
+    if not given:
+        tried.append({"method": STEPS})
+    made = []
     for options in tried:
         rung = fit(posterior, axis, [lmbda], tables=OF_FILE, **options).rungs[0]
         latents = posterior.grouped(axis)
         symbols = rung.quantise(latents)
-        counted = OF_FILE.of(symbols, rung.grid)
-        rung = Rung(rung.lmbda, rung.grid, counted)
-        cost = 0.0
-        if len(tried) > 1:
-            off = (rung.grid.dequantise(symbols).astype(np.float64) - latents.mean) / latents.std
-            bits = 8 * len(pack_ladder(RateLadder((rung,)))) + float(counted.bits(symbols).sum())
-            cost = float(np.square(off).sum()) / 2 + float(lmbda) * bits
-        if best is None or cost < best[0]:
-            best = cost, rung, symbols
-    if best is None:
-        raise InputError("there is nothing to choose from")
-    return best[1], best[2]
+        rung = replace(rung, tables=OF_FILE.of(symbols, rung.grid))
+        sections = {"model": pack_ladder(RateLadder((rung,)))}
+        made.append(
+            _Made.with_symbols(latents, rung, symbols, lmbda, sections, {AXIS: -1 if axis is None else axis})
+        )
+    return min(made, key=lambda one: one.cost)
 
 
 def _push(symbols: npt.NDArray[np.int32], rung: Rung) -> bytes:

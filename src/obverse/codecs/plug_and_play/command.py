@@ -31,7 +31,7 @@ Model = Annotated[
         "returns it; or nothing, for posteriors."
     ),
 ]
-Method = Literal["vbq", "uniform", "scaled-uniform", "k-means"]
+Method = Literal["best", "vbq", "steps", "uniform", "scaled-uniform", "k-means"]
 Channels = Annotated[
     Literal[1, 3] | None,
     Parameter(help="The data are images: of 1 (gray) or 3 channels, 0 to 1, as (N, C, H, W)."),
@@ -79,7 +79,10 @@ def fit(
     multiple: Multiple = 1,
     axis: Axis = None,
     shared: Shared = False,
-    method: Annotated[Method, Parameter(help="How latents are quantised.")] = "vbq",
+    method: Annotated[
+        Method,
+        Parameter(help="How latents are quantised; best: by vbq or steps, whichever costs a file less."),
+    ] = "best",
     prior: Prior = "empirical",
     depth: Depth = 12,
     threads: Threads = None,
@@ -95,8 +98,14 @@ def fit(
     - then `obverse compress photo.png --codec models/mine --lmbda 2`
     """
     from obverse.codecs.plug_and_play.codec import PlugModel
-    from obverse.codecs.plug_and_play.fit import LADDER, build_model, fit_module, save_model
-    from obverse.codecs.plug_and_play.fit import fit as fit_ladder
+    from obverse.codecs.plug_and_play.fit import (
+        LADDER,
+        build_model,
+        count_rungs,
+        fit_ladders,
+        fit_module,
+        save_model,
+    )
 
     _check(multiple, depth, shared, axis)
     set_threads(threads)
@@ -104,27 +113,28 @@ def fit(
         if channels is not None:
             raise UsageError("--channels is for images: name a MODEL that encodes them")
         posterior = _posteriors(data)
-        with progress_bar("fitting", len(LADDER)) as advance:
-            ladder = fit_ladder(posterior, axis, LADDER, method, prior, depth, progress=advance)
+        with progress_bar("fitting", count_rungs(method)) as advance:
+            ladders = fit_ladders(posterior, axis, LADDER, method, prior, depth, progress=advance)
         facts = f"Method {method}; fitted to {posterior.mean.size:,} latents."
-        stored = save_model(build_model(ladder, posterior.shape, axis=axis), out, facts)
+        stored = save_model(build_model(ladders, posterior.shape, axis=axis), out, facts)
     else:
         module, _ = _module(model)
         batches = list(_batches(data, channels, multiple))
-        with progress_bar("fitting", len(batches) + len(LADDER)) as advance:
+        with progress_bar("fitting", len(batches) + count_rungs(method)) as advance:
             stored = fit_module(
                 module, batches, out, axis=None if shared else 1 if axis is None else axis, images=channels,
                 multiple=multiple, method=method, prior=prior, depth=depth, progress=advance,
             )  # fmt: skip
     size = sum(path.stat().st_size for path in out.iterdir())
     plug = PlugModel.of(stored)
+    rates = len({rung.lmbda for rung in plug.rungs})
     row = {
-        "model": str(out), "fingerprint": stored.fingerprint.hex(), "bytes": size, "groups": plug.ladder.groups,
-        "rates": len(plug.ladder.rungs),
+        "model": str(out), "fingerprint": stored.fingerprint.hex(), "bytes": size, "groups": plug.groups,
+        "rates": rates,
     }  # fmt: skip
     text = (
-        f"{out}: model {stored.fingerprint.hex()}, {human(size)}; {plug.ladder.groups} grids and tables at "
-        f"{len(plug.ladder.rungs)} rates"
+        f"{out}: model {stored.fingerprint.hex()}, {human(size)}; {plug.groups} grids and tables at "
+        f"{rates} rates"
     )
     show(to_json(row) if json else text)
     return 0
@@ -193,7 +203,7 @@ def evaluate(
     threads: Threads = None,
     json: Json = False,
 ) -> int:
-    """Rate and distortion of real files at several lmbdas: vbq beside uniform and k-means quantisation.
+    """Rate and distortion of real files at several lmbdas: the best of vbq and steps beside other quantisation.
 
     For example:
 
@@ -203,8 +213,15 @@ def evaluate(
     from dataclasses import asdict
 
     from obverse.codecs.plug_and_play.evaluate import LMBDAS, bd_rates, measure, table, write_report
-    from obverse.codecs.plug_and_play.fit import LADDER, METHODS, VBQ, build_model, posterior_of
-    from obverse.codecs.plug_and_play.fit import fit as fit_ladder
+    from obverse.codecs.plug_and_play.fit import (
+        BEST,
+        LADDER,
+        METHODS,
+        VBQ,
+        build_model,
+        fit_ladders,
+        posterior_of,
+    )
     from obverse.codecs.plug_and_play.quantiser import check_lmbda
 
     _check(multiple, depth or 12, shared, axis)
@@ -212,7 +229,7 @@ def evaluate(
     lmbdas = list(lmbda or LMBDAS)
     for value in lmbdas:
         check_lmbda(value)
-    methods: list[str] = [*method] if method else [*METHODS]
+    methods: list[str] = [*method] if method else [BEST, *METHODS]
     models: dict[str, Any] = {}
     options: dict[str, dict[str, Any]] = {}
     if model is None:
@@ -223,7 +240,7 @@ def evaluate(
         items = [_item(None, _posteriors([path]), None) for path in data]
         for name in methods:
             models[name] = None
-            options[name] = {"method": name, "axis": axis}
+            options[name] = {"method": None if name == BEST else name, "axis": axis}
             if name == VBQ:
                 options[name] |= {"prior": prior, "depth": depth}
     else:
@@ -239,8 +256,8 @@ def evaluate(
         rungs = sorted({*LADDER, *lmbdas})
         with progress_bar("fitting", len(methods)) as advance:
             for name in methods:
-                ladder = fit_ladder(posterior, axis, rungs, name, prior or "empirical", depth or 12)
-                models[name] = build_model(ladder, posterior.shape, axis=axis, networks=networks)
+                ladders = fit_ladders(posterior, axis, rungs, name, prior or "empirical", depth or 12)
+                models[name] = build_model(ladders, posterior.shape, axis=axis, networks=networks)
                 advance()
     with progress_bar("measuring", len(methods) * len(lmbdas)) as advance:
         rows = measure(

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.plug_and_play.codec import PlugAndPlayCodec
-from obverse.codecs.plug_and_play.fit import VBQ
+from obverse.codecs.plug_and_play.fit import BEST
 from obverse.codecs.plug_and_play.options import PlugAndPlayOptions
 from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.container import read, write
@@ -33,7 +33,14 @@ from obverse.zoo import StoredModel
 
 Array = npt.NDArray[Any]
 LMBDAS = next(about.about.compared for about in PlugAndPlayOptions.described() if about.name == "lmbda")
-_COLOURS = {"vbq": "#1f6f8b", "uniform": "#c0392b", "scaled-uniform": "#e08e45", "k-means": "#7f8c8d"}
+_COLOURS = {
+    "best": "#0b3c5d",
+    "vbq": "#1f6f8b",
+    "steps": "#5dade2",
+    "uniform": "#c0392b",
+    "scaled-uniform": "#e08e45",
+    "k-means": "#7f8c8d",
+}
 
 
 @dataclass(frozen=True)
@@ -112,9 +119,13 @@ def _coder(method: str, codec: PlugAndPlayCodec, options: dict[str, Any]) -> Cod
 
 
 def _possible(codec: PlugAndPlayCodec, lmbdas: Sequence[float]) -> list[float]:
-    """The lmbdas in rising order; of a model whose rungs have grids of their own, its rungs next to them."""
-    if codec.plug is not None and codec.plug.ladder.rungs[0].grid is not codec.plug.ladder.rungs[-1].grid:
-        ladder = codec.plug.ladder
+    """The lmbdas in rising order; of a model that knows no rates between its rungs, its rungs next to them."""
+    ladder = codec.plug.ladders[0] if codec.plug is not None else None
+    if (
+        ladder is not None
+        and not ladder.rungs[0].by_cost
+        and ladder.rungs[0].grid is not ladder.rungs[-1].grid
+    ):
         return sorted({ladder.rungs[ladder.nearest(lmbda)].lmbda for lmbda in lmbdas})
     return sorted(set(lmbdas))
 
@@ -214,7 +225,7 @@ def draw(axes: Any, rows: Sequence[PlugRow]) -> None:
         x = [row.bpp if images else row.bits_per_latent for row in mine]
         axes.plot(
             x, [quality(row) for row in mine], "o-", markersize=3.5, label=method,
-            color=_COLOURS.get(method), linewidth=2 if method == VBQ else 1.3,
+            color=_COLOURS.get(method), linewidth=2 if method == BEST else 1.3,
         )  # fmt: skip
     axes.set_xlabel("rate of the files, bits a pixel" if images else "rate of the files, bits a latent")
     with_mse = all(row.mse is not None for row in rows)

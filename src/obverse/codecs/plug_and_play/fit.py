@@ -1,9 +1,11 @@
 """Fit grids and tables to the posteriors that a trained model gives to some data. No gradient, no change of the model.
 
     posteriors ──► prior, its quantiles ──► for each lmbda: choose, count, choose with what was measured ──► ladder
+    posteriors ──► a step for each group ──► the same                                                    ──► ladder
     module     ──► torch.export ──► graphs of encode and decode                                          ──► model
 
-A fit takes seconds to minutes. What it makes is a stored model for the codec plug-and-play.
+Of the two ladders each file takes what costs less. A fit takes seconds to minutes. What it makes is a stored model for
+the codec plug-and-play.
 """
 
 from __future__ import annotations
@@ -39,9 +41,11 @@ from obverse.errors import InputError
 from obverse.zoo import StoredModel, fingerprint, store_model
 
 Array = npt.NDArray[Any]
-VBQ, UNIFORM, SCALED, K_MEANS = "vbq", "uniform", "scaled-uniform", "k-means"
-METHODS = (VBQ, UNIFORM, SCALED, K_MEANS)
+VBQ, STEPS, UNIFORM, SCALED, K_MEANS = "vbq", "steps", "uniform", "scaled-uniform", "k-means"
+METHODS = (VBQ, STEPS, UNIFORM, SCALED, K_MEANS)
+BEST = "best"  # of vbq and steps, for each file
 LADDER = tuple(2.0**k for k in range(-7, 11))
+FINER = tuple(2.0**k for k in range(-10, -7))  # of steps: quantiles have no points so close to each other
 PASSES = 4  # the first with the published rates, the others with measured ones
 MOST_LATENTS = 1 << 21  # that a fit looks at, drawn at random
 IMAGE, ARRAY, POSTERIOR = "image", "array", "posterior"
@@ -92,7 +96,7 @@ def fit(
     """The ladder for the posterior of some data.
 
     axis: of the latents, each of whose indices has a grid and tables of its own; None: all latents share them. lmbdas:
-    the rungs. method: vbq, uniform, scaled-uniform or k-means. prior: of vbq, "empirical" or "normal", N(0, 1).
+    the rungs. method: vbq, steps, uniform, scaled-uniform or k-means. prior: of vbq, "empirical" or "normal", N(0, 1).
     depth: levels of its grid. progress: told after each rung. Raises InputError.
     """
     rungs = _check(posterior, axis, lmbdas, method, prior)
@@ -113,7 +117,32 @@ def fit(
     return RateLadder(tuple(made))
 
 
+def fit_ladders(
+    posterior: Posterior,
+    axis: int | None,
+    lmbdas: Sequence[float] = LADDER,
+    method: str = BEST,
+    prior: str = EMPIRICAL,
+    depth: int = DEPTH,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[RateLadder, ...]:
+    """As `fit`; with the method best two ladders, vbq's and that of steps, which has finer rungs too."""
+    if method != BEST:
+        return (fit(posterior, axis, lmbdas, method, prior, depth, progress=progress),)
+    return (
+        fit(posterior, axis, lmbdas, VBQ, prior, depth, progress=progress),
+        fit(posterior, axis, [*FINER, *lmbdas], STEPS, progress=progress),
+    )
+
+
+def count_rungs(method: str, lmbdas: Sequence[float] = LADDER) -> int:
+    """How often `fit_ladders` tells of its progress."""
+    return len(set(lmbdas)) if method != BEST else len(set(lmbdas)) + len({*FINER, *lmbdas})
+
+
 def _rung(posterior: Posterior, lmbda: float, method: str, shared: PointGrid | None, tables: Tables) -> Rung:
+    if method == STEPS:
+        return _stepped(posterior, lmbda, tables)
     if shared is None:
         if method == K_MEANS:
             grid = k_means_grid(posterior, lmbda)
@@ -128,6 +157,16 @@ def _rung(posterior: Posterior, lmbda: float, method: str, shared: PointGrid | N
         rung = Rung(lmbda, shared, tables.of(symbols, shared, count))
         symbols = rung.quantise(posterior)
     return Rung(lmbda, shared, tables.of(symbols, shared, count))
+
+
+def _stepped(posterior: Posterior, lmbda: float, tables: Tables) -> Rung:
+    grid = uniform_grid(posterior, lmbda, scaled=True)
+    symbols = nearest_multiple(posterior.mean, grid)
+    count = tables.contexts_that_pay(symbols, grid)
+    for _ in range(PASSES - 1):
+        rung = Rung(lmbda, grid, tables.of(symbols, grid, count), by_cost=True)
+        symbols = rung.quantise(posterior)
+    return Rung(lmbda, grid, tables.of(symbols, grid, count), by_cost=True)
 
 
 def _check(
@@ -167,7 +206,7 @@ def sample(posterior: Posterior, most: int, seed: int) -> Posterior:
 
 
 def build_model(
-    ladder: RateLadder,
+    ladders: RateLadder | Sequence[RateLadder],
     shape: tuple[int, ...],
     *,
     axis: int | None = None,
@@ -176,7 +215,7 @@ def build_model(
     multiple: int = 1,
     name: str = "plug-and-play",
 ) -> StoredModel:
-    """A ladder as a stored model, in memory.
+    """A ladder, or several for each file to take the best of, as a stored model, in memory.
 
     shape: of the latents that it was fitted to, (N, ...). networks: encode and decode as graphs. images:
     channels (1 or 3) of the images that the model takes, where its data are images; multiple: what their sides are
@@ -186,7 +225,17 @@ def build_model(
         raise InputError(f"images have 1 or 3 channels, not {images}")
     if type(multiple) is not int or not 1 <= multiple <= MOST_MULTIPLE:
         raise InputError(f"sides are filled up to a multiple of 1 to {MOST_MULTIPLE}, not {multiple!r}")
-    arrays = {f"ladder.{key}": array for key, array in ladder.state().items()}
+    if isinstance(ladders, RateLadder):
+        ladders = (ladders,)
+    if len(ladders) == 1 and not ladders[0].rungs[0].by_cost:
+        arrays = {f"ladder.{key}": array for key, array in ladders[0].state().items()}
+    else:
+        arrays = {
+            f"ladders.{i}.{key}": array
+            for i, ladder in enumerate(ladders)
+            for key, array in ladder.state().items()
+        }
+    grids = dict.fromkeys(ladder.rungs[0].grid.kind for ladder in ladders)
     arrays |= networks.arrays() if networks else {}
     config: dict[str, Any] = {
         "codec": "plug-and-play",
@@ -195,8 +244,8 @@ def build_model(
         "multiple": multiple,
         "axis": axis,
         "latents": [size if i == axis else None for i, size in enumerate(shape)],
-        "grid": ladder.rungs[0].grid.kind,
-        "lmbdas": [rung.lmbda for rung in ladder.rungs],
+        "grid": " or ".join(grids),
+        "lmbdas": sorted({rung.lmbda for ladder in ladders for rung in ladder.rungs}),
     }
     weights = save_safetensors(arrays)
     return StoredModel(name, weights, config, fingerprint(weights, json.dumps(config, indent=2).encode()))
@@ -223,7 +272,7 @@ def fit_module(
     axis: int | None = 1,
     images: int | None = None,
     multiple: int = 1,
-    method: str = VBQ,
+    method: str = BEST,
     prior: str = EMPIRICAL,
     depth: int = DEPTH,
     progress: Callable[[int], None] | None = None,
@@ -231,7 +280,7 @@ def fit_module(
     """From a torch module with encode(x) -> (mean, std) and decode(z) to a folder that any file is compressed with.
 
     module: the object, or its name as `module:name`. data: what it was trained on, (N, ...), or batches of that. The
-    rest as for `fit` and `build_model`. progress: told after each batch and each rung.
+    rest as for `fit_ladders` and `build_model`. progress: told after each batch and each rung.
     Raises InputError, ExportError, OutputError.
     """
     from obverse.codecs.plug_and_play.export import exported
@@ -253,9 +302,9 @@ def fit_module(
         return posterior
 
     posterior = posterior_of(encode, itertools.chain([first], batches))
-    ladder = fit(posterior, axis, LADDER, method, prior, depth, progress=progress)
+    ladders = fit_ladders(posterior, axis, LADDER, method, prior, depth, progress)
     built = build_model(
-        ladder, posterior.shape, axis=axis, networks=networks, images=images, multiple=multiple
+        ladders, posterior.shape, axis=axis, networks=networks, images=images, multiple=multiple
     )
     return save_model(built, Path(out), f"Method {method}; fitted to {posterior.mean.size:,} latents.")
 

@@ -1,6 +1,6 @@
 """What a stored model of plug-and-play holds, and what images are to it.
 
-weights ──► ladder.* ──► RateLadder        graph.*, network.* ──► Networks: encode, decode
+weights ──► ladder.*, ladders.* ──► RateLadder        graph.*, network.* ──► Networks: encode, decode
 image (H, W[, 3]) uint8 ──► batch (1, C, H', W') from 0 to 1
 """
 
@@ -16,23 +16,25 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
 from obverse.codecs.plug_and_play.networks import Networks
-from obverse.codecs.plug_and_play.rate_ladder import RateLadder
+from obverse.codecs.plug_and_play.rate_ladder import RateLadder, Rung
 from obverse.errors import DamagedError, ModelError, UnsupportedInputError
 from obverse.zoo import StoredModel
 
 Array = npt.NDArray[Any]
 MOST_AXES = 8
+MOST_LADDERS = 2
 
 
 @dataclass(frozen=True)
 class PlugModel:
     """What a stored model holds.
 
-    data: "posterior", "array" or "image", what it codes. latents: their shape, None where any size will do. axis: of
-    the groups. channels, multiple: of images. networks: None where there are none.
+    ladders: one, or several, of which each file takes the rung that costs least; their rungs are numbered one ladder
+    after the other. data: "posterior", "array" or "image", what it codes. latents: their shape, None where any size
+    will do. axis: of the groups. channels, multiple: of images. networks: None where there are none.
     """
 
-    ladder: RateLadder
+    ladders: tuple[RateLadder, ...]
     data: str
     latents: tuple[int | None, ...]
     axis: int | None
@@ -40,15 +42,30 @@ class PlugModel:
     multiple: int
     networks: Networks | None
 
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """Of all ladders, in the order of the numbers that files hold."""
+        return tuple(rung for ladder in self.ladders for rung in ladder.rungs)
+
+    @property
+    def groups(self) -> int:
+        return self.ladders[0].groups
+
+    def nearest(self, lmbda: float) -> list[int]:
+        """The numbers of the rungs for this lmbda, one of each ladder. Raises InputError."""
+        found, first = [], 0
+        for ladder in self.ladders:
+            found.append(first + ladder.nearest(lmbda))
+            first += len(ladder.rungs)
+        return found
+
     @classmethod
     def of(cls, stored: StoredModel) -> PlugModel:
         """Raises ModelError for a damaged one."""
         damaged = f"the model {stored.name} is damaged; make or install it again"
         try:
             arrays = load_safetensors(stored.weights)
-            ladder = RateLadder.from_state(
-                {name.removeprefix("ladder."): a for name, a in arrays.items() if name.startswith("ladder.")}
-            )
+            ladders = _ladders(arrays)
         except (SafetensorError, DamagedError, KeyError, ValueError, TypeError) as error:
             raise ModelError(f"{damaged} ({error})") from None
         config, networks = stored.config, None
@@ -59,9 +76,9 @@ class PlugModel:
             or not 1 <= len(latents) <= MOST_AXES
             or any(size is not None and (type(size) is not int or size < 1) for size in latents)
             or not (axis is None or (type(axis) is int and 0 <= axis < len(latents)))
-            or ladder.groups != (1 if axis is None else latents[axis])
+            or any(ladder.groups != (1 if axis is None else latents[axis]) for ladder in ladders)
             or channels not in (1, 3) or type(multiple) is not int or not 1 <= multiple <= 4096
-            or (data == "posterior" and not all(name.startswith("ladder.") for name in arrays))
+            or (data == "posterior" and not all(name.startswith(("ladder.", "ladders.")) for name in arrays))
         ):  # fmt: skip
             raise ModelError(damaged)
         if data != "posterior":
@@ -75,7 +92,22 @@ class PlugModel:
                 networks = Networks.of(arrays)
             except ModelError as error:
                 raise ModelError(f"{damaged} ({error})") from None
-        return cls(ladder, data, tuple(latents), axis, channels, multiple, networks)
+        return cls(ladders, data, tuple(latents), axis, channels, multiple, networks)
+
+
+def _ladders(arrays: Mapping[str, Array]) -> tuple[RateLadder, ...]:
+    """The one ladder, or ladders 0, 1, ..., of whose rungs the cost decides. Raises DamagedError."""
+
+    def state(prefix: str) -> dict[str, Array]:
+        return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+
+    numbers = {name.split(".")[1] for name in arrays if name.startswith("ladders.")}
+    count = len(numbers)
+    if not count:
+        return (RateLadder.from_state(state("ladder.")),)
+    if numbers != set(map(str, range(count))) or count > MOST_LADDERS or state("ladder."):
+        raise DamagedError("its ladders are not numbered from 0, or too many")
+    return tuple(RateLadder.from_state(state(f"ladders.{i}."), by_cost=True) for i in range(count))
 
 
 def is_archived(arrays: Mapping[str, Array]) -> bool:

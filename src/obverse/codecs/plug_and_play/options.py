@@ -19,8 +19,8 @@ class PlugAndPlayOptions(Options):
     )
     method: str | None = option(
         None,
-        "Without a stored model: how latents are quantised, by default vbq.",
-        choices=("vbq", "uniform", "scaled-uniform", "k-means"),
+        "Without a stored model: how latents are quantised, by default vbq or steps, whichever costs less.",
+        choices=("vbq", "steps", "uniform", "scaled-uniform", "k-means"),
     )
     prior: str | None = option(
         None,

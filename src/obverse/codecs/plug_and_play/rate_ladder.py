@@ -5,8 +5,8 @@
 A group has one table, or several of which the context says which (activity.py).
 
 For Variational Bayesian Quantization the rungs share one grid and differ in their tables; between two rungs, latents
-are chosen with the lmbda that was asked for, and coded with the tables of the nearer rung. For the baselines each
-rung has a grid of its own.
+are chosen with the lmbda that was asked for, and coded with the tables of the nearer rung. With a step for each group
+(stepped.py), and for the baselines, each rung has a grid of its own.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from obverse.codecs.plug_and_play.point_grid import (
 from obverse.codecs.plug_and_play.point_tables import PointTables
 from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.codecs.plug_and_play.quantiser import check_lmbda, choose
+from obverse.codecs.plug_and_play.stepped import choose_multiple
 from obverse.container.inflate import inflate
 from obverse.errors import DamagedError, InputError
 from obverse.priors.code_lengths import LARGEST
@@ -47,18 +48,24 @@ _PACKED = {"numbers": "<i4", "lmbdas": "<f8", "parameters": "<f4", "lengths": "u
 
 @dataclass(frozen=True)
 class Rung:
-    """One rate: its lmbda, the grid of the latents' values, and the tables of their symbols."""
+    """One rate: its lmbda, the grid of the latents' values, and the tables of their symbols.
+
+    by_cost: on a uniform grid, whether the multiple of least cost is chosen or, as the baselines do, the nearest one.
+    """
 
     lmbda: float
     grid: PointGrid
     tables: PointTables
+    by_cost: bool = False
 
     def quantise(self, posterior: Posterior, lmbda: float | None = None) -> npt.NDArray[np.int32]:
-        """Symbols (A, G, B) of a posterior (A, G, B). lmbda: for VBQ another one than the rung's own."""
+        """Symbols (A, G, B) of a posterior (A, G, B). lmbda: where the cost decides, another than the rung's own."""
         if self.grid.kind in DYADIC:
             tables = self.tables
             bits = tables.point_bits(self.grid)
             return choose(posterior, self.grid, bits, lmbda or self.lmbda, tables.contexts)
+        if self.grid.kind == UNIFORM and self.by_cost:
+            return choose_multiple(posterior, self.grid, self.tables, lmbda or self.lmbda)
         if self.grid.kind == UNIFORM:
             return nearest_multiple(posterior.mean, self.grid)
         return nearest_centre(posterior.mean, self.grid)
@@ -102,8 +109,11 @@ class RateLadder:
         return state
 
     @classmethod
-    def from_state(cls, arrays: Mapping[str, Array]) -> RateLadder:
-        """What `state` gave, whoever wrote it. Raises DamagedError. Takes no more memory than the arrays do."""
+    def from_state(cls, arrays: Mapping[str, Array], by_cost: bool = False) -> RateLadder:
+        """What `state` gave, whoever wrote it. Raises DamagedError. Takes no more memory than the arrays do.
+
+        by_cost: of the rungs; only whoever quantises has to know it.
+        """
         damaged = DamagedError("the grids and tables of the latents are damaged")
         wanted = {"numbers": "int32", "lmbdas": "float64", "parameters": "float32", "lengths": "uint8"}
         if any(
@@ -147,8 +157,14 @@ class RateLadder:
             first, last = int(at[i]), int(at[i + 1])
             lengths = arrays["lengths"][ends[first] : ends[last]]
             stored = PointTables(lengths, sizes[first:last], lows[first:last], contexts[i])
-            found.append(Rung(float(lmbdas[i]), made[i if grids > 1 else 0], stored))
+            found.append(Rung(float(lmbdas[i]), made[i if grids > 1 else 0], stored, by_cost))
         return cls(tuple(found))
+
+
+def excess(posterior: Posterior, grid: PointGrid, symbols: npt.NDArray[np.int32]) -> float:
+    """What the symbols lose of a posterior (A, G, B): the sum of (z - mean)^2 / (2 std^2), in nats."""
+    off = (grid.dequantise(symbols).astype(np.float64) - posterior.mean) / posterior.std
+    return float(np.square(off).sum()) / 2
 
 
 def _contexts(stored: Array | None, rungs: int, groups: int) -> list[Contexts]:
