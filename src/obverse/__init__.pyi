@@ -12,6 +12,7 @@ from obverse.fields import Options as Options
 from obverse.method import Method as Method
 from obverse.registry import list_codecs as list_codecs
 from obverse.registry import open_codec as open_codec
+from obverse.threads import one_thread_after_fork as one_thread_after_fork
 
 __version__: str
 __all__ = [
@@ -167,7 +168,7 @@ def compress(
     verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
     lmbda: float = ...,
-    method: Literal["vbq", "uniform", "scaled-uniform", "k-means"] | None = ...,
+    method: Literal["vbq", "steps", "uniform", "scaled-uniform", "k-means"] | None = ...,
     prior: Literal["empirical", "normal"] | None = ...,
     depth: int | None = ...,
     axis: int | None = ...,
@@ -177,7 +178,7 @@ def compress(
     Args:
         metadata: KEY=TEXT to store in the file.
         lmbda: What a bit may cost, in units of (z - mean)^2 / (2 std^2); default 1.
-        method: Without a stored model: how latents are quantised, by default vbq.
+        method: Without a stored model: how latents are quantised, by default vbq or steps, whichever costs less.
         prior: Without a stored model: what places vbq's points; by default the better.
         depth: Without a stored model: levels of vbq's grid.
         axis: Without a stored model: the axis whose places have tables of their own.

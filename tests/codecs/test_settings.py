@@ -44,7 +44,7 @@ def encoded(name: str, n: int) -> Container:
     segment = (
         1 if name.startswith("vae") else 20
     )  # images of a batch: chains of vae, images of a segment of flow
-    return codec.encode(images(name, n), codec.options(segment=segment))
+    return codec.encode(images(name, n), codec.options(segment=segment, model_only=True))
 
 
 @pytest.mark.slow

@@ -15,8 +15,9 @@ from obverse.container import temporary, write_atomically
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there a file that is open cannot be removed")
 
 WRITER = """
-import sys, time
+import signal, sys, time
 from obverse.container.files import new_file
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever this process was started with
 with new_file(sys.argv[1]) as file:
     file.write(b"half")
     file.flush()

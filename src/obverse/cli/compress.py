@@ -96,7 +96,8 @@ def compress(
     options = method.options_class.of(method.id, given)
     verified = wants_verification(method, False if no_verify else verify)
     found = plan(inputs, output, method.kind.read, _obv_name, method.kind.folder, passed_over={".obv"})
-    check_obv_name(output, force_suffix)
+    if not any(job.refused for job in found.jobs):
+        check_obv_name(output, force_suffix)
     searches = "progress" in takes and bool(given.get("effort")) and len(found.jobs) == 1
     work = Compression(name, options, force, unlimited, searches, verified, verify == "certain")
     batch = Batch("compressing", force, existing_obv(skip_existing, force), jobs, [method.module])

@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter
 import obverse
 from obverse.cli.console import UsageError, say, to_json
 from obverse.cli.options import Trust
-from obverse.container.files import make_writable_folder
+from obverse.container.files import check_folder
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 from obverse.registry import default_codec
@@ -142,7 +142,7 @@ def evaluate(
     if not files:
         raise InputError(f"no images under {', '.join(map(str, inputs))}")
     failures: list[Failure] = []
-    make_writable_folder(out)
+    check_folder(out)
     if lossless:
         _lossless(files, codec, peers, out, json, failures)
     else:
@@ -234,7 +234,7 @@ def _task(
     if batch is not None and batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
     levels = _qualities(qualities)
-    make_writable_folder(out)
+    check_folder(out)
     names = read_class_names(classes) if classes else []
     classifier = load_classifier(task, input_format(**images), names, trust)
     # a probe sees numbers as they are

@@ -25,10 +25,10 @@ _inlined: Any = njit(forceinline=True, cache=True, nogil=True)
 def filter_rows(rows: Bytes, step: int, adaptive: bool = True) -> Bytes:
     """(H, N) uint8 to (H, 1 + N): each row behind the number of its filter.
 
-        Args:
-                rows: (H, N) uint8.
-                step: bytes of a pixel, 1 to N.
-            adaptive: False leaves all rows as they are.
+    Args:
+            rows: (H, N) uint8.
+            step: bytes of a pixel, 1 to N.
+        adaptive: False leaves all rows as they are.
     """
     filtered = np.zeros((len(rows), 1 + rows.shape[1]), np.uint8)
     if adaptive:

@@ -27,24 +27,8 @@ def make_folder(path: str | os.PathLike[str]) -> None:
         ) from error
 
 
-def make_writable_folder(path: str | os.PathLike[str]) -> None:
-    """As `make_folder`, and try whether files can be made in it: before hours of work that end there.
-
-    Raises:
-        OutputError: it cannot be made or written.
-    """
-    make_folder(path)
-    folder = os.fspath(path)
-    try:
-        temporary, file = open_temporary(folder)
-        with file:
-            os.unlink(temporary)
-    except OSError as error:
-        raise _output_error(os.path.join(folder, ""), error) from error
-
-
 def check_folder(path: str | os.PathLike[str]) -> None:
-    """Check that `make_folder` will be able to make it, without making it: before long work whose result goes there.
+    """Check that a folder can be made and written to, without making it: before long work whose result goes there.
 
     Raises:
         OutputError: it cannot be made, or nothing be written into it.
@@ -56,8 +40,12 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         raise OutputError(
             f"the folder {os.fspath(path)} cannot be made: {folder} is no folder; write elsewhere"
         )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"nothing can be written to {folder}: permission denied; write elsewhere")
+    try:
+        temporary, file = open_temporary(folder)
+        with file:
+            os.unlink(temporary)
+    except OSError as error:
+        raise _output_error(os.path.join(folder, ""), error) from error
 
 
 def write_atomically(

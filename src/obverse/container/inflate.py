@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 
 from obverse.errors import DamagedError
@@ -15,6 +16,7 @@ def inflate(data: bytes, at_most: int) -> bytes:
     """
     if not data:
         return b""
+    at_most = min(at_most, sys.maxsize - 1)  # what zlib can be asked for
     stream = zlib.decompressobj()
     try:
         raw = stream.decompress(data, at_most + 1)

@@ -67,7 +67,10 @@ def as_array(data: Any, what: str = "the data") -> npt.NDArray[Any]:
     elif hasattr(data, "nnz") and hasattr(data, "toarray"):
         raise InputError(f"{what}: a sparse array: pass array.toarray()")
     with guarded(f"{what}: this is no array of one shape"):
-        array = np.asarray(data)
+        try:
+            array = np.asarray(data)
+        except ValueError:
+            raise UnsupportedInputError(f"{what}: this is no array of one shape") from None
     if array.dtype.hasobject:
         raise UnsupportedInputError(
             f"{what}: this is no array of numbers, but of dtype object, made of {type(data).__name__}: give numbers"

@@ -108,7 +108,11 @@ class ExactConv(nn.Module):
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor]) -> ExactConv:
-        """The layer that `export_state` described; its bound is proven again. Raises ExportError."""
+        """The layer that `export_state` described; its bound is proven again.
+
+        Raises:
+            ExportError: where it cannot be, or for other tensors.
+        """
         unknown = state.keys() - {"weight", "bias", "multiplier", "low", "high", "limits"}
         if unknown:
             raise ExportError(
@@ -120,7 +124,15 @@ class ExactConv(nn.Module):
 
 
 def refuse_unknown(state: Mapping[str, Tensor], known: Set[str]) -> None:
-    """Raises ExportError for tensors of a model that nobody reads: it is not the model that it says."""
+    """Check that a model has no tensors that nobody reads.
+
+    Args:
+        state: all tensors of the model, by name.
+        known: the names of those that are read.
+
+    Raises:
+        ExportError: it has others, so it is not the model that it says.
+    """
     unknown = state.keys() - known
     if unknown:
         raise ExportError(f"the model has tensors that it should not have: {', '.join(sorted(unknown)[:9])}")

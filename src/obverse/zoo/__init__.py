@@ -119,7 +119,7 @@ def load_model_from(folder: Path) -> StoredModel:
     try:
         raw = unpack(weights)
         config = json.loads(config_bytes)
-    except (lzma.LZMAError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(damaged) from error
     if not isinstance(config, dict) or len(config_bytes) > LARGEST_CONFIG:
         raise ModelError(damaged)
@@ -219,13 +219,15 @@ def unpack(packed: bytes) -> bytes:
 
     Raises:
         ValueError: for anything else.
-        lzma.LZMAError: where it is damaged.
     """
     stream = lzma.LZMADecompressor()
-    raw = stream.decompress(packed, min(LARGEST, ROOM + MOST_RATIO * len(packed)))
+    try:
+        raw = stream.decompress(packed, min(LARGEST, ROOM + MOST_RATIO * len(packed)))
+    except lzma.LZMAError as error:
+        raise ValueError(f"its LZMA stream is damaged: {error}") from error
     if not stream.eof or stream.unused_data:
         raise ValueError("it is cut off, or larger than a model")
-    if int.from_bytes(raw[:8], "little") > min(len(raw), LARGEST_HEADER):
+    if LARGEST_HEADER < int.from_bytes(raw[:8], "little") <= len(raw):
         raise ValueError("it names more tensors than a model has")
     return raw
 

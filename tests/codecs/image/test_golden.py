@@ -13,6 +13,7 @@ from obverse.codecs.image.codec import ALIGN
 from obverse.coding import Message
 from obverse.container import read
 from obverse.testing.machines import SETTINGS, setting
+from obverse.torch_settings import known_settings
 
 HERE = Path(__file__).parent / "golden"
 FACTS = json.loads((HERE / "symbols.json").read_text())
@@ -51,5 +52,5 @@ def test_parses_to_the_frozen_symbols(path):
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_symbols_are_identical_in_every_setting(name):
-    with setting(name), torch.inference_mode():
+    with setting(name), known_settings(), torch.inference_mode():
         assert digest_of(HERE / "image-colour-q40.obv") == FACTS["image-colour-q40"]["symbols_sha256"]
