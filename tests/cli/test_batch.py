@@ -262,7 +262,7 @@ def test_skip_existing_does_what_is_missing(photos: Path, capsys: Capture) -> No
 def test_skip_existing_takes_nothing_else_for_a_result(photos: Path, capsys: Capture) -> None:
     Path("in/0.obv").write_text("mine")
     assert run(["compress", "in", "--skip-existing"]) == 31
-    assert "is no .obv file" in capsys.readouterr().err
+    assert "is no whole .obv file" in capsys.readouterr().err
     assert Path("in/0.obv").read_text() == "mine"
     assert names("in") == sorted([f"{n}.{kind}" for n in range(4) for kind in ("obv", "png")])
     Path("in/1.png").unlink()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from obverse.cli.batch import Row
 from obverse.cli.console import UsageError, human, is_terminal, out, out_bytes, say, to_json
 from obverse.cli.plan import STDIN, Job, Plan
-from obverse.container import read_header, write_atomically
+from obverse.container import describe, write_atomically
 from obverse.errors import InputError, ObverseError, OutputError, OutputExistsError
 
 
@@ -41,9 +42,9 @@ def row_of(job: Job, before: int, after: int) -> Row:
     return {"input": str(job.source), "output": str(job.target), "bytes_in": before, "bytes_out": after}
 
 
-def existing_obv(skip: bool, force: bool) -> Callable[[Path], str] | None:
-    """What `Batch.skip` is of `compress`."""
-    return _skips(skip, force, _check_obv)
+def existing_obv(skip: bool, force: bool, codec: str) -> Callable[[Path], str] | None:
+    """What `Batch.skip` is of `compress` with this codec."""
+    return _skips(skip, force, partial(_check_obv, codec))
 
 
 def existing_file(skip: bool, force: bool) -> Callable[[Path], str] | None:
@@ -57,14 +58,19 @@ def _skips(skip: bool, force: bool, check: Callable[[Path], str]) -> Callable[[P
     return check if skip else None
 
 
-def _check_obv(path: Path) -> str:
-    """Files are written whole or not at all: one whose header can be read was done."""
+def _check_obv(codec: str, path: Path) -> str:
+    """A file that is whole, of the same codec, was done; with which options nobody can tell."""
     try:
-        return f"exists, with codec {read_header(path).codec}"
+        found = describe(path)["codec"]
     except ObverseError as error:
         raise OutputExistsError(
-            f"{path} exists and is no .obv file ({error}); use --force to overwrite it"
+            f"{path} exists and is no whole .obv file ({error}); use --force to overwrite it"
         ) from error
+    if found != codec:
+        raise OutputExistsError(
+            f"{path} exists, but was written by codec {found!r}, not {codec!r}; use --force to overwrite it"
+        )
+    return f"exists, with codec {found}"
 
 
 def _check_file(path: Path) -> str:

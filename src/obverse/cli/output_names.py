@@ -10,12 +10,12 @@ from obverse.cli.console import UsageError
 _OTHERS = frozenset({".npz", ".jxl", ".heic", ".heif", ".pdf", ".svg", ".txt", ".json"})  # beside those below
 
 
-def check_obv_name(output: str | None, forced: bool) -> None:
+def check_obv_name(output: str | None, forced: bool | None) -> None:
     """Check the name of what `compress` writes.
 
     Args:
         output: as given; a folder, `-` and None have no suffix to be checked.
-        forced: whether any name is taken.
+        forced: whether any name is taken; None where that cannot be asked for.
 
     Raises:
         UsageError: for the suffix of a kind of file that an .obv file is not, in which nobody would find it again.
@@ -34,5 +34,5 @@ def check_obv_name(output: str | None, forced: bool) -> None:
     if suffix in known:
         raise UsageError(
             f"{output}: what compress writes is an .obv file, which nothing reads as {suffix}: name it "
-            f"{Path(output).with_suffix('.obv')}, or use --force-suffix"
+            f"{Path(output).with_suffix('.obv')}" + ("" if forced is None else ", or use --force-suffix")
         )

@@ -169,27 +169,27 @@ def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _without_clashes(jobs: Sequence[Job]) -> list[Job]:
-    """Before anything is done: two results never go to one place, nor one over an input."""
+    """Before anything is done: two results never go to one place, nor one over an input, by whatever links."""
     counts = _targets(jobs)
     jobs = [
         replace(job, target=job.target.with_name(job.source.name + job.target.suffix))
-        if counts[os.path.abspath(job.target)] > 1 and job.target.suffix
+        if counts[os.path.realpath(job.target)] > 1 and job.target.suffix
         else job
         for job in jobs
     ]
     counts = _targets(jobs)
-    taken = {os.path.abspath(job.source) for job in jobs if job.source != STDIN}
+    taken = {os.path.realpath(job.source) for job in jobs if job.source != STDIN}
     return [replace(job, refused=_refused(job, counts, taken)) for job in jobs]
 
 
 def _targets(jobs: Sequence[Job]) -> Counter[str]:
-    return Counter(os.path.abspath(job.target) for job in jobs if job.target != STDIN)
+    return Counter(os.path.realpath(job.target) for job in jobs if job.target != STDIN)
 
 
 def _refused(job: Job, counts: Counter[str], taken: Collection[str]) -> str:
     if job.target == STDIN:
         return ""
-    target = os.path.abspath(job.target)
+    target = os.path.realpath(job.target)
     if counts[target] > 1:
         return f"{job.source}: two inputs would both be written to {target}: rename one, or give them different outputs"
     if target in taken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -118,12 +119,16 @@ def compress_features(
     if sources.count(STDIN) > 1:
         raise UsageError("standard input can be read once only: give one -")
     if output is None and (len(sources) > 1 or sources[0] == STDIN):
-        raise UsageError(
-            "several files become one, and standard input has no name: they need an --output, a file, or - for "
-            "standard output"
+        what = (
+            "standard input has no name: it needs"
+            if sources[0] == STDIN
+            else "several files become one: they need"
         )
+        raise UsageError(f"{what} an --output, a file, or - for standard output")
     target = _target(sources, output)
     to_stdout = target == STDIN
+    if not to_stdout:
+        _check_target(sources, target)
     if not to_stdout and target.exists() and not force:
         from obverse.errors import OutputExistsError
 
@@ -167,6 +172,23 @@ def compress_features(
     )
     (say if to_stdout else show)(to_json(row) if json else text)
     return 0
+
+
+def _check_target(sources: list[Path], target: Path) -> None:
+    """Raises InputError for a target that is a file that is read, by whatever links; UsageError for another kind's name."""
+    from obverse.cli.output_names import check_obv_name
+
+    place = os.path.realpath(target)
+    for source in sources:
+        read = os.path.realpath(source)
+        if place == read or (os.path.isdir(read) and os.path.dirname(place) == read and _is_read(place)):
+            raise InputError(f"{source}: {target} is an input and would be overwritten: name another output")
+    check_obv_name(str(target), None)
+
+
+def _is_read(path: str) -> bool:
+    """Whether an existing file of a folder is among what is read of it."""
+    return os.path.exists(path) and os.path.splitext(path)[1].lower() != ".obv"
 
 
 def _target(sources: list[Path], output: str | None) -> Path:

@@ -1,0 +1,73 @@
+"""No command writes over what it reads, by whatever name, nor takes for done what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from obverse.cli import run
+from obverse.errors import InputError, OutputExistsError
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.full((9, 8, 3), 90, np.uint8)).save("a.png")
+    return tmp_path
+
+
+def test_not_through_links(folder: Path, capsys: Capture) -> None:
+    before = Path("a.png").read_bytes()
+    Path("a.obv").symlink_to("a.png")
+    Path("elsewhere").symlink_to(folder)
+    for command in (
+        ["compress", "--lossless", "a.png", "-o", "a.obv"],
+        ["compress", "--lossless", "a.png", "-o", "elsewhere/a.png", "--force-suffix"],
+        ["compress", "--lossless", "elsewhere/a.png", "-o", "a.png"],
+    ):
+        assert run([*command, "--force"]) == InputError.exit_code
+        assert "is an input and would be overwritten" in capsys.readouterr().err
+    assert Path("a.png").read_bytes() == before
+
+
+def test_not_an_input_of_the_same_folder(folder: Path) -> None:
+    before = Path("a.png").read_bytes()
+    Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save("b.png")
+    Path("b.obv").symlink_to("a.png")
+    run(["compress", "--lossless", ".", "--force"])
+    assert Path("a.png").read_bytes() == before
+
+
+def test_not_features(folder: Path, capsys: Capture) -> None:
+    np.save("f.npy", np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32))
+    Path("shards").mkdir()
+    np.save("shards/s.npy", np.load("f.npy"))
+    before = Path("f.npy").read_bytes()
+    Path("f.obv").symlink_to("f.npy")
+    for inputs, target in (
+        (["f.npy"], "f.npy"),
+        (["f.npy", "shards"], "f.obv"),
+        (["shards"], "shards/s.npy"),
+    ):
+        assert run(["compress-features", *inputs, "-o", target, "--force"]) == InputError.exit_code
+        assert "is an input and would be overwritten" in capsys.readouterr().err
+    assert Path("f.npy").read_bytes() == before
+    assert run(["compress-features", "f.npy", "-o", "x.webp"]) == 2
+    assert "nothing reads as .webp" in capsys.readouterr().err and not Path("x.webp").exists()
+
+
+def test_what_exists_is_done_only_if_it_is_whole_and_of_the_same_codec(folder: Path, capsys: Capture) -> None:
+    command = ["compress", "--lossless", "a.png", "--skip-existing"]
+    assert run(command) == 0 and run(command) == 0
+    done = Path("a.obv").read_bytes()
+    Path("a.obv").write_bytes(done[:-1] + bytes([done[-1] ^ 1]))
+    assert run(command) == OutputExistsError.exit_code
+    assert "no whole .obv file" in capsys.readouterr().err
+    assert run(["compress", "a.png", "--force"]) == 0
+    assert run(command) == OutputExistsError.exit_code
+    assert "written by codec 'image', not 'image-lossless'" in capsys.readouterr().err
