@@ -83,7 +83,7 @@ def test_standard_input_and_output(tmp_path):
     assert done.returncode == 0 and b"of the variance lost" in done.stderr
     assert compress_features([tmp_path / "x.npy"], output="x.obv") == 0
     assert done.stdout == (tmp_path / "x.obv").read_bytes() and not (tmp_path / "-").exists()
-    with pytest.raises(UsageError, match="need an --output"):
+    with pytest.raises(UsageError, match="needs an --output"):
         compress_features([Path("-")])
 
 

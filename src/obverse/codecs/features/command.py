@@ -175,7 +175,12 @@ def compress_features(
 
 
 def _check_target(sources: list[Path], target: Path) -> None:
-    """Raises InputError for a target that is a file that is read, by whatever links; UsageError for another kind's name."""
+    """Check what is written to, links followed.
+
+    Raises:
+        InputError: it is among the files that are read.
+        UsageError: its name is that of another kind of file.
+    """
     from obverse.cli.output_names import check_obv_name
 
     place = os.path.realpath(target)
