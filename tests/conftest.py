@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,3 +78,17 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+NOBODY = 65534
+
+
+def as_nobody() -> list[str]:
+    """Words before a command that end being root, who may write everywhere, but for the right to read, which Python
+    itself may need; none for others, who stay who they are."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root cannot become another user here")
+    keep = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    return ["setpriv", f"--reuid={NOBODY}", "--clear-groups", *keep]

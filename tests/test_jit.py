@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from obverse import jit
+from tests.conftest import NOBODY, as_nobody
 
-NOBODY = 65534
 SOURCE = """
 from obverse.jit import njit
 
@@ -46,16 +46,6 @@ def source(tmp_path: Path) -> Path:
             break
     tmp_path.chmod(0o777)
     return folder
-
-
-def as_nobody() -> list[str]:
-    """Root may write everywhere: the command that ends that. The right to read is kept, for Python itself."""
-    if os.geteuid() != 0:
-        return []
-    if shutil.which("setpriv") is None:
-        pytest.skip("root cannot become another user here")
-    keep = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
-    return ["setpriv", f"--reuid={NOBODY}", "--clear-groups", *keep]
 
 
 def run(source: Path, tmp_path: Path, **variables: str) -> list[str]:

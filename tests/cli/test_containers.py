@@ -12,10 +12,9 @@ import pytest
 from PIL import Image
 
 import obverse
-from tests.conftest import smooth_photo
+from tests.conftest import NOBODY, as_nobody, smooth_photo
 
 resource = pytest.importorskip("resource")  # not on Windows
-NOBODY = 65534
 MAIN = [sys.executable, "-B", "-c", "from obverse.cli import main; main()"]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="users, limits and mounts of Linux")
 
@@ -36,16 +35,6 @@ def environment(**more: str) -> dict[str, str]:
     gone = {"HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "TMPDIR", "NUMBA_CACHE_DIR", "OBVERSE_ZOO"}
     kept = {name: value for name, value in os.environ.items() if name not in gone}
     return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | more
-
-
-def as_nobody() -> list[str]:
-    """Root ends being root, but for the right to read, which Python itself may need; others stay who they are."""
-    if os.geteuid() != 0:
-        return []
-    if shutil.which("setpriv") is None:
-        pytest.skip("root cannot become another user here")
-    keep = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
-    return ["setpriv", f"--reuid={NOBODY}", "--clear-groups", *keep]
 
 
 def obverse_as(

@@ -7,7 +7,7 @@ from typing import Any
 
 from obverse.container.header import unpack_header
 from obverse.container.limits import Limits
-from obverse.container.sections import read_index, read_item, read_section
+from obverse.container.sections import each_item, read_index, read_section
 from obverse.container.source import SourceLike, open_source
 
 
@@ -35,8 +35,8 @@ def describe(source: SourceLike, limits: Limits | None = None) -> dict[str, Any]
         else:
             lengths = read_index(opened, header.items, limits)
             item_bytes = sum(lengths)
-            for i, length in enumerate(lengths):
-                read_item(opened, i, length, limits)
+            for _ in each_item(opened, lengths, limits):
+                pass  # read for its checksum
         opened.expect_end()
         return {
             "file_bytes": opened.taken,

@@ -12,7 +12,14 @@ from typing import Any
 
 from obverse.container.header import Header, pack_header, unpack_header
 from obverse.container.limits import Limits
-from obverse.container.sections import pack_index, pack_section, read_index, read_items, read_section
+from obverse.container.sections import (
+    ITEM_MEMORY,
+    each_item,
+    pack_index,
+    pack_section,
+    read_index,
+    read_section,
+)
 from obverse.container.source import SourceLike, open_source
 from obverse.errors import InputError
 
@@ -134,7 +141,9 @@ def read(source: SourceLike, limits: Limits | None = None) -> Container:
                 sections[name] = read_section(opened, f"section {name!r}", limits, held)
                 held += len(sections[name])
         else:
-            items = read_items(opened, read_index(opened, header.items, limits), limits)
+            lengths = read_index(opened, header.items, limits)
+            limits.check_memory(sum(lengths) + ITEM_MEMORY * len(lengths))
+            items = tuple(each_item(opened, lengths, limits))
         opened.expect_end()
     return Container(
         codec=header.codec,

@@ -10,10 +10,10 @@ import zlib
 
 from obverse.container.header import Header, unpack_header
 from obverse.container.limits import Limits
-from obverse.container.sections import read_section, section_bytes
-from obverse.container.source import Source, SourceLike, open_source
-from obverse.container.varint import MAX_BYTES, decode_varint, encode_varint
-from obverse.errors import DamagedError, InputError
+from obverse.container.sections import read_lengths, section_bytes
+from obverse.container.source import SourceLike, open_source
+from obverse.container.varint import encode_varint
+from obverse.errors import InputError
 
 
 def recover_items(
@@ -38,7 +38,8 @@ def recover_items(
         header = unpack_header(opened, limits)
         if header.items is None:
             raise InputError(f"{opened.name}: not a stream of items; it can only be read whole")
-        lengths = _read_index(opened, header.items, limits)
+        lengths = read_lengths(opened, header.items, limits)
+        limits.check_memory(64 * header.items)  # what becomes of them
         items: list[bytes | None] = []
         missing: list[str] = []
         held = 0
@@ -58,23 +59,6 @@ def recover_items(
                 held += length
             items.append(payload)
     return header, items, missing
-
-
-def _read_index(source: Source, count: int, limits: Limits) -> list[int]:
-    """As `read_index` of sections.py, but the items need not be there."""
-    index = read_section(source, "the index", limits, 0, count, MAX_BYTES * count)
-    limits.check_memory(64 * count)  # Python numbers, and what becomes of them
-    lengths: list[int] = []
-    at = 0
-    try:
-        for _ in range(count):
-            length, at = decode_varint(index, at)
-            lengths.append(length)
-    except DamagedError as error:
-        raise source.damaged(f"the index: {error}") from error
-    if at != len(index):
-        raise source.damaged("the index lists more items than the header")
-    return lengths
 
 
 def _payload(section: bytes, length: int) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 
 from obverse.container.limits import Limits
@@ -73,22 +73,27 @@ def read_index(source: Source, count: int, limits: Limits) -> array[int]:
         DamagedError: the index does not list `count` lengths, or its checksum does not match.
         LimitError: more than `limits.memory`.
     """
+    lengths = read_lengths(source, count, limits)
+    source.require(_bytes_of(lengths), "the items")
+    return lengths
+
+
+def read_lengths(source: Source, count: int, limits: Limits) -> array[int]:
+    """As `read_index`, but the items need not be there."""
     # Every number takes 1 to 9 bytes, so a wrong count shows before anything is read.
     index = read_section(source, "the index", limits, 0, count, MAX_BYTES * count)
     limits.check_memory(8 * count)
     if len(index) == count and index.isascii():  # a byte each: millions of small items are read at once
-        lengths = array("Q", iter(index))
-    else:
-        lengths, at = array("Q"), 0
-        try:
-            for _ in range(count):
-                length, at = decode_varint(index, at)
-                lengths.append(length)
-        except DecodeError as error:
-            raise source.damaged(f"the index: {error}") from error
-        if at != len(index):
-            raise source.damaged("the index lists more items than the header")
-    source.require(_bytes_of(lengths), "the items")
+        return array("Q", iter(index))
+    lengths, at = array("Q"), 0
+    try:
+        for _ in range(count):
+            length, at = decode_varint(index, at)
+            lengths.append(length)
+    except DecodeError as error:
+        raise source.damaged(f"the index: {error}") from error
+    if at != len(index):
+        raise source.damaged("the index lists more items than the header")
     return lengths
 
 
@@ -99,32 +104,29 @@ def _bytes_of(lengths: Sequence[int]) -> int:
     return sum(map(section_bytes, lengths))
 
 
-def read_items(source: Source, lengths: Sequence[int], limits: Limits) -> tuple[bytes, ...]:
-    """The payloads of all items, which must have the lengths that the index gives.
+def each_item(source: Source, lengths: Sequence[int], limits: Limits) -> Iterator[bytes]:
+    """The payloads of all items, one after the other, which must have the lengths that the index gives.
 
     Raises:
         TruncatedError: the source ends within an item.
         DamagedError: a length or a checksum does not match.
-        LimitError: more than `limits.memory`.
+        LimitError: one that is larger than `limits.memory`.
     """
-    limits.check_memory(sum(lengths) + ITEM_MEMORY * len(lengths))
-    items: list[bytes] = []
-    while len(items) < len(lengths):
-        first, wanted = len(items), 0
-        end = first
+    end = 0
+    while end < len(lengths):
+        first, wanted = end, 0
         while end < len(lengths) and (end == first or wanted < AT_ONCE):
             wanted += section_bytes(lengths[end])
             end += 1
         if end == first + 1:
-            items.append(read_item(source, first, lengths[first], limits))
+            yield read_item(source, first, lengths[first], limits)
             continue
         group = source.read_at_most(wanted)
         sliced = _sliced(group, lengths[first:end])
         if sliced is None:  # one after the other, for the error of the item that is at fault
             again = Source(BytesIO(group), source.name)
             sliced = [read_item(again, i, lengths[i], limits) for i in range(first, end)]
-        items += sliced
-    return tuple(items)
+        yield from sliced
 
 
 def _sliced(group: bytes, lengths: Sequence[int]) -> list[bytes] | None:
