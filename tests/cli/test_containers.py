@@ -55,7 +55,7 @@ def test_another_user_without_a_home(place: Path) -> None:
         done = obverse_as(place, as_nobody(), *words, env=nowhere)
         assert (done.returncode, done.stderr) == (0, ""), words
     done = obverse_as(place, as_nobody(), "decompress", "photo.obv", "-o", "back.png", env=environment())
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert sorted(path.name for path in place.iterdir()) == [
         "back.png",
         "in",
@@ -71,7 +71,7 @@ def test_a_user_without_an_entry_has_no_folder_called_tilde(place: Path) -> None
         pytest.skip("only root becomes such a user")
     before = [word.replace(str(NOBODY), "54321") for word in as_nobody()]
     done = obverse_as(place, before, "compress", "photo.png", env=environment(TMPDIR="/proc"))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert sorted(path.name for path in place.iterdir()) == ["photo.obv", "photo.png"]
 
 
@@ -107,7 +107,7 @@ def test_a_full_folder_for_temporary_files(place: Path) -> None:
     done = obverse_as(
         place, [*before, *as_nobody()], "compress", "photo.png", env=environment(TMPDIR=str(place / "tmp"))
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 def test_a_full_disk(place: Path) -> None:
