@@ -9,6 +9,7 @@ METHOD = Method(
     data="image",
     codec="codec:ImageCodec",
     default=True,
+    builds_on=("image-lossless",),
     paper="Balle et al., ICLR 2018; Li, Li and Lu, CVPR 2023 (four-step context)",
     suffix=".png",
     models=("image",),
