@@ -29,7 +29,7 @@ from obverse.codecs.image.alternatives import all_that_fits, cheapest, effective
 from obverse.codecs.image.effort import EFFORTS, Latents, Progress, lmbda_of_level, refine
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX
 from obverse.codecs.image.networks import ImageNetworks
-from obverse.codecs.image.options import ImageOptions
+from obverse.codecs.image.options import ImageOptions, TransformOptions
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.rate_control import highest_level, highest_refined_level
 from obverse.codecs.image_lossless.codec import ImageLosslessCodec
@@ -59,7 +59,7 @@ class ImageCodec(ModelCodec):
     def encode(
         self,
         data: Any,
-        options: ImageOptions | None = None,
+        options: TransformOptions | None = None,
     ) -> Container:
         """A Photo, a Pillow image, or a uint8 array (H, W), (H, W, 1 to 4), to a container.
 
@@ -70,7 +70,7 @@ class ImageCodec(ModelCodec):
         photo = photo_of(data)
         height, width = photo.size
         (options.limits or Limits()).check_pixels(height * width)
-        if options.max_error is not None:
+        if isinstance(options, ImageOptions) and options.max_error is not None:
             return within(photo, options.max_error, options)
         if options.bpp is not None:
             max_bytes = max(1, int(options.bpp * height * width / 8))
@@ -94,13 +94,13 @@ class ImageCodec(ModelCodec):
         warnings.warn(message, ConversionWarning, stacklevel=2)
         return bare
 
-    def encode_at(self, photo: Photo, quality: float, options: ImageOptions) -> Container:
+    def encode_at(self, photo: Photo, quality: float, options: TransformOptions) -> Container:
         """The file of a quality, which is one of `image-lossless` where that costs less."""
         level = level_of(min(100.0, effective(quality)))
         return cheapest(photo, quality, lambda: self.encode_photographic(photo, level, options), options)
 
     def encode_photographic(
-        self, photo: Photo, level: int, options: ImageOptions
+        self, photo: Photo, level: int, options: TransformOptions
     ) -> tuple[Container, Callable[[], np.ndarray]]:
         """By the transform. Returns the file, and what makes the pixels that it decodes to."""
         coded, y_hat = quantise_pixels(self.networks, photo.pixels, level, options.effort, options.progress)
@@ -117,7 +117,7 @@ class ImageCodec(ModelCodec):
         )
         return container, lambda: as_channels(self.networks.synthesise(y_hat, level, *photo.size), channels)
 
-    def rate_bits(self, data: Any, options: ImageOptions | None = None) -> np.ndarray:
+    def rate_bits(self, data: Any, options: TransformOptions | None = None) -> np.ndarray:
         """(1,) bits that the model gives to the image, at the quality and by the codec that `encode` chooses.
 
         What is kept beside the pixels (alpha, metadata) has no model: its bytes are counted.
