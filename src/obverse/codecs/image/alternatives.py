@@ -16,19 +16,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from obverse.codecs.image.fewer_colours import with_fewer_colours
 from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN
+from obverse.codecs.image_lossless import METHOD as LOSSLESS
 from obverse.codecs.image_lossless import near
-from obverse.codecs.image_lossless.codec import ImageLosslessCodec
-from obverse.codecs.image_lossless.methods import LOOKS_DRAWN, drawn_share
-from obverse.codecs.image_lossless.options import ImageLosslessOptions
+from obverse.codecs.image_lossless.looks import LOOKS_DRAWN, drawn_share, planar_error
 from obverse.container import Container, write
 from obverse.data.images import Photo
 from obverse.fields import LimitedOptions
+
+if TYPE_CHECKING:
+    from obverse.codecs.image_lossless.codec import ImageLosslessCodec
 
 FINE = 90.0  # the quality from which on the scale is steeper
 FINEST_STEP = 3  # at quality 100
@@ -103,6 +104,8 @@ def cheapest(
     if computed:
         ways.append(Way(photo.pixels))
     if drawn:
+        from obverse.codecs.image.fewer_colours import with_fewer_colours
+
         # of a grid, so that neighbouring qualities try the same
         least = LMBDA_MIN * 4.0 ** math.floor(math.log(worth / LMBDA_MIN, 4))
         fewer = (with_fewer_colours(photo.pixels, least * factor) for factor in CAREFUL)
@@ -133,8 +136,9 @@ def _promising(photo: Photo, ways: list[Way], worth: float) -> Way:
 
 def _lossless(photo: Photo, way: Way, options: LimitedOptions) -> Candidate:
     """The photo as `image-lossless` codes it."""
-    kept = ImageLosslessOptions(max_error=way.max_error, limits=options.limits, metadata=options.metadata)
-    container = ImageLosslessCodec().encode(replace(photo, pixels=way.pixels), kept)
+    codec = lossless_codec()
+    kept = codec.options(max_error=way.max_error, limits=options.limits, metadata=options.metadata)
+    container = codec.encode(replace(photo, pixels=way.pixels), kept)
     planes = way.pixels if way.pixels.ndim == 3 else way.pixels[:, :, None]
     step = container.config.get(3, 1)
     decoded = near.dequantise(near.quantise(planes, step), step).reshape(planes.shape[: photo.pixels.ndim])
@@ -143,10 +147,17 @@ def _lossless(photo: Photo, way: Way, options: LimitedOptions) -> Candidate:
 
 def all_that_fits(photo: Photo, best: Container, max_bytes: int, options: LimitedOptions) -> Container:
     """The image without loss where that fits too, else what was found."""
-    if best.codec == ImageLosslessCodec.method.id and len(write(best)) <= max_bytes:
+    if best.codec == LOSSLESS.id and len(write(best)) <= max_bytes:
         exact = within(photo, 0, options)
         return exact if len(write(exact)) <= max_bytes else best
     return best
+
+
+def lossless_codec() -> ImageLosslessCodec:
+    """The codec of the alternatives, imported when one is needed: most photos need none."""
+    from obverse.codecs.image_lossless.codec import ImageLosslessCodec
+
+    return ImageLosslessCodec()
 
 
 def within(photo: Photo, max_error: int, options: LimitedOptions) -> Container:
@@ -166,12 +177,3 @@ def squared_error(decoded: np.ndarray, pixels: np.ndarray) -> float:
         off = decoded[top : top + BAND].astype(np.float32) - pixels[top : top + BAND]
         total += float(np.square(off).sum(dtype=np.float64))
     return total
-
-
-def planar_error(pixels: np.ndarray) -> float:
-    """Of predicting a sample from three neighbours as a plane, in grey levels, the mean over some rows."""
-    if min(pixels.shape[:2]) < 2:
-        return 0.0
-    rows = np.arange(1, len(pixels), max(1, len(pixels) // 128))
-    here, above = pixels[rows].astype(np.int16), pixels[rows - 1].astype(np.int16)
-    return float(np.abs(here[:, 1:] - here[:, :-1] - above[:, 1:] + above[:, :-1]).mean())

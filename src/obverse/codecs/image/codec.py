@@ -25,14 +25,14 @@ import torch
 from torch import Tensor
 
 from obverse.codecs.image import METHOD
-from obverse.codecs.image.alternatives import all_that_fits, cheapest, effective, within
+from obverse.codecs.image.alternatives import all_that_fits, cheapest, effective, lossless_codec, within
 from obverse.codecs.image.effort import EFFORTS, Latents, Progress, lmbda_of_level, refine
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX
 from obverse.codecs.image.networks import ImageNetworks
 from obverse.codecs.image.options import ImageOptions, TransformOptions
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.rate_control import highest_level, highest_refined_level
-from obverse.codecs.image_lossless.codec import ImageLosslessCodec
+from obverse.codecs.image_lossless import METHOD as LOSSLESS
 from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.photo_sections import names_of, pack_metadata, unpack_metadata, version_of
 from obverse.coding import Message
@@ -126,7 +126,7 @@ class ImageCodec(ModelCodec):
         photo = photo_of(data)
         container = self.encode(photo, options)
         if container.codec != self.id:
-            other = ImageLosslessCodec()
+            other = lossless_codec()
             step = container.config.get(3, 1)
             return other.rate_bits(other.decode_photo(container), other.options(max_error=step // 2))
         coded, _ = quantise_pixels(
@@ -142,8 +142,8 @@ class ImageCodec(ModelCodec):
     def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
         """The pixels with alpha, and the metadata."""
         limits = limits or Limits()
-        if container.codec == ImageLosslessCodec.method.id:
-            return ImageLosslessCodec().decode_photo(container, limits)
+        if container.codec == LOSSLESS.id:
+            return lossless_codec().decode_photo(container, limits)
         level, channels = container.config.get(0), container.config.get(1)
         shape, sections = container.shape, container.sections
         if (

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from obverse.codecs.image_lossless import METHOD, deep, methods, near
+from obverse.codecs.image_lossless.looks import LOOKS_DRAWN, drawn_share
 from obverse.codecs.image_lossless.options import ImageLosslessOptions
 from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.photo_sections import names_of, pack_metadata, unpack_metadata, version_of
@@ -99,7 +100,7 @@ class ImageLosslessCodec(ModelCodec):
         extras = pack_metadata(photo)
         step = near.step_of(options.max_error, pixels)
         container = self._encode_in_steps(pixels, step, extras, options.kept)
-        if step > 1 and methods.drawn_share(pixels) >= methods.LOOKS_DRAWN:
+        if step > 1 and drawn_share(pixels) >= LOOKS_DRAWN:
             exact = self._encode_in_steps(pixels, 1, extras, options.kept)  # steps may break what repeats
             return min(exact, container, key=lambda one: len(write(one)))
         return container
@@ -296,7 +297,7 @@ def stripe_rows(pixels: np.ndarray) -> int:
     height, width, _ = pixels.shape
     if height * width <= STRIPE_PIXELS or (pixels == pixels[0, 0]).all():
         return height
-    drawn = methods.drawn_share(pixels) >= MOSTLY_DRAWN
+    drawn = drawn_share(pixels) >= MOSTLY_DRAWN
     stripes = -(-height * width // (DRAWN_STRIPE_PIXELS if drawn else STRIPE_PIXELS))
     return -(-height // stripes)  # all about equally high
 
