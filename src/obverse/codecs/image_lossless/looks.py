@@ -1,7 +1,7 @@
 """What a picture looks like before it is coded: drawn, computed, or photographed.
 
-A drawing repeats its neighbours, which a photo rarely does. A ramp is what three neighbours predict as a plane; noise is
-what they do not.
+A drawing repeats its neighbours, which a photo rarely does. A ramp is what three neighbours predict as a plane;
+noise is what they do not.
 """
 
 from __future__ import annotations
