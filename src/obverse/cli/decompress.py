@@ -73,7 +73,8 @@ def decompress(
 
     def rename(path: Path) -> str:
         method = _method(path, limits)
-        return path.stem + (method.suffix if method else ".png")  # the job itself will say what is wrong
+        suffix = method.suffix if method else ".png"  # the job itself will say what is wrong
+        return path.stem if Path(path.stem).suffix.lower() == suffix else path.stem + suffix
 
     found = plan(inputs, output, frozenset({".obv"}), rename, only=True)
     methods = (_method(job.source, limits) for job in found.jobs if job.source != STDIN)
