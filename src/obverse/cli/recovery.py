@@ -29,6 +29,8 @@ def recovered(
         return decoded_file(codec, read(source, limits), name, limits), {}
     except (TruncatedError, DamagedError) as error:
         damage: DecodeError = error
+    if header.items is None:
+        raise type(damage)(f"{damage}; it is of one piece, so that nothing of it can be recovered")
     found, missing = codec.recover(source, limits)
     if found.size == 0:
         raise type(damage)(f"nothing of it is whole: {damage}") from None
