@@ -274,6 +274,7 @@ def features_codec(model: str | Path | None = None, wanted: bytes | None = None)
     if wanted is not None and codec.fingerprint != wanted:
         here = f"{model} is {codec.fingerprint.hex()}" if codec.fingerprint else "it is not installed"
         raise WrongModelError(
-            f"the file was written with model {wanted.hex()}, {here}: name the model that wrote it (--model FOLDER)"
+            f"the file was written with model {wanted.hex()}, {here}: name the model that wrote it (--model NAME, or "
+            "its folder)"
         )
     return codec
