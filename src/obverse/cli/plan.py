@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from obverse.cli.console import UsageError, printable, say
+from obverse.cli.output_names import is_known_suffix
 from obverse.errors import InputError
 
 STDIN = Path("-")
@@ -92,6 +93,11 @@ def plan(
     target = None if output is None else Path(output)
     if many and target == STDIN:
         raise UsageError("only one file can be written to standard output")
+    if many and output is not None and _is_named_as_a_file(output):
+        raise UsageError(
+            f"{output} is named as a file, but what is given becomes several: name a folder, or end it in a slash "
+            f"({output}/)"
+        )
     into = (
         output is not None
         and target != STDIN
@@ -121,6 +127,13 @@ def plan(
 
 
 _SLASHES = tuple(filter(None, ("/", os.sep, os.altsep)))
+
+
+def _is_named_as_a_file(output: str) -> bool:
+    """A folder that is there, or ends in a slash, may be named as it likes."""
+    if output == str(STDIN) or output.endswith(_SLASHES) or os.path.isdir(output):
+        return False
+    return is_known_suffix(Path(output).suffix.lower())
 
 
 def files_under(

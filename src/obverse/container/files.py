@@ -48,6 +48,23 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         raise _output_error(os.path.join(folder, ""), error) from error
 
 
+def check_file(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Check that a file can be written, without making it: before long work of which it is the result.
+
+    Raises:
+        OutputExistsError: it exists and `overwrite` is False.
+        OutputError: the folder is missing, permission denied, ...
+    """
+    target = os.path.realpath(path) if overwrite else os.fspath(path)
+    try:
+        _check_target(target, overwrite)
+        temporary, file = open_temporary(os.path.dirname(target))
+        with file:
+            os.unlink(temporary)
+    except (OSError, ValueError) as error:
+        raise _output_error(target, error) from error
+
+
 def write_atomically(
     path: str | os.PathLike[str], data: bytes | Iterable[bytes], overwrite: bool = False
 ) -> None:
@@ -157,6 +174,8 @@ def _output_error(target: str, error: OSError | ValueError) -> OutputError:
         why = f"permission denied in {folder}; write elsewhere, or change its permissions"
     elif code == errno.EROFS:
         why = f"{folder} is read-only; write elsewhere"
+    elif code == errno.ENOENT and os.path.isdir(folder):
+        why = f"no files can be made in {folder}; write elsewhere"
     elif code == errno.ENOENT:
         why = f"the folder {folder} does not exist; make it first"
     elif code == errno.ENOTDIR:

@@ -110,6 +110,7 @@ def compress_features(
     from obverse.codecs.features.codec import features_codec
     from obverse.codecs.features.sources import open_encoder, rows_of
     from obverse.container import write_atomically
+    from obverse.container.files import check_file
     from obverse.container.spool import ItemSpool
 
     if sum(value is not None for value in (loss, bits, lmbda)) > 1:
@@ -129,10 +130,7 @@ def compress_features(
     to_stdout = target == STDIN
     if not to_stdout:
         _check_target(sources, target)
-    if not to_stdout and target.exists() and not force:
-        from obverse.errors import OutputExistsError
-
-        raise OutputExistsError(f"{target} exists; use --force to overwrite it")
+        check_file(target, force)
     started = time.perf_counter()
     codec = features_codec(model)
     if encoder is None and (size, mean, std) != (None, None, None):
