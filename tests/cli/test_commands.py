@@ -135,6 +135,25 @@ def test_metadata_and_info(folder: Path, capsys: Capture) -> None:
     assert facts["method"] == find_method("image").summary and facts["facts"]["pixels"] == "colour"
 
 
+@pytest.mark.parametrize("command", ["compress", "compress-features"])
+def test_metadata_that_cannot_be_kept(folder: Path, capsys: Capture, command: str) -> None:
+    save("a.png")
+    np.save("a.npy", np.ones((3, 2), np.float32))
+    source = {"compress": "a.png", "compress-features": "a.npy"}[command]
+    for texts, words in (
+        (["k=1", "k=2"], "names 'k' twice"),
+        (["k=\udcff"], "no text in UTF-8"),  # as Python has an argument with the byte 255
+        (["\udcff=1"], "no text in UTF-8"),
+        (["k"], "takes KEY=TEXT"),
+        (["=1"], "takes KEY=TEXT"),
+    ):
+        assert run([command, source, *(f"--metadata={text}" for text in texts)]) == 2
+        assert words in capsys.readouterr().err
+    assert not list(folder.glob("*.obv"))
+    assert run([command, source, "--metadata", "k=a=b", "--metadata", "l="]) == 0
+    assert obverse.container.describe("a.obv")["metadata"] == {"k": "a=b", "l": ""}
+
+
 def test_info_does_not_hand_control_characters_to_the_terminal(folder: Path, capsys: Capture) -> None:
     data = obverse.compress(smooth_photo(8, 8), metadata={"evil": "\x1b[2Jgone\nline", "nan": float("nan")})
     Path("a.obv").write_bytes(data)

@@ -18,7 +18,7 @@ from obverse.cli.batch import Batch, Row
 from obverse.cli.console import UsageError, human, noted_warnings, say
 from obverse.cli.files import existing_obv, read_stdin, report, row_of, write_output
 from obverse.cli.flags import NO_FLAGS, CodecFlags, given_options
-from obverse.cli.options import Big, Force, Inputs, Jobs, Json, Metadata, Output, SkipExisting
+from obverse.cli.options import Big, Force, Inputs, Jobs, Json, Metadata, Output, SkipExisting, pairs
 from obverse.cli.output_names import check_obv_name
 from obverse.cli.plan import STDIN, Job, plan
 from obverse.cli.progress import search_bar
@@ -87,7 +87,7 @@ def compress(
     method = built_in_methods().get(name) or obverse.open_codec(name).method
     given = given_options(flags, method)
     if metadata:
-        given["metadata"] = _pairs(metadata)
+        given["metadata"] = pairs(metadata)
     takes = {option.name for option in method.options_class.described()}
     if unlimited and "limits" in takes:
         given["limits"] = Limits.unlimited()
@@ -185,13 +185,6 @@ def _bytes_under(path: Path) -> int:
     """Of a file, or of all files of a folder that is one set."""
     files = path.iterdir() if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def _pairs(texts: list[str] | None) -> dict[str, str] | None:
-    for text in texts or ():
-        if not text.partition("=")[0] or "=" not in text:
-            raise UsageError(f"--metadata takes KEY=TEXT, not {text!r}")
-    return dict(text.split("=", 1) for text in texts) if texts else None
 
 
 @contextmanager

@@ -66,6 +66,23 @@ def limits_of(unlimited: bool, memory: str | None) -> Limits:
         raise UsageError(f"--memory: {error}") from None
 
 
+def pairs(texts: list[str] | None) -> dict[str, str] | None:
+    """What --metadata means. Raises UsageError."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        key, separator, value = text.partition("=")
+        if not key or not separator:
+            raise UsageError(f"--metadata takes KEY=TEXT, not {text!r}")
+        if key in found:
+            raise UsageError(f"--metadata names {key!r} twice: give each key once")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(f"--metadata {text!r} is no text in UTF-8: give it in this encoding") from None
+        found[key] = value
+    return found or None
+
+
 MOST_THREADS = 1024
 
 

@@ -47,7 +47,7 @@ from obverse.container import Container, Limits
 from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
 from obverse.container.spool import ItemSpool
-from obverse.data.feature_files import FeatureArray, FeatureRows, survey
+from obverse.data.feature_files import FeatureArray, FeatureRows, naming, survey
 from obverse.data.features import check_features
 from obverse.errors import DamagedError, DecodeError, InputError, ModelError, RateTargetError, WrongModelError
 from obverse.method import Method
@@ -105,7 +105,8 @@ class FeatureCodec(OptionalModelCodec):
         chunk, encoder, prototypes = int(options.chunk), options.encoder, options.prototypes
         own, dimensions = self.bottleneck is None, rows.shape[1]
         if self.bottleneck is not None:
-            check_features(np.zeros((1, dimensions), rows.dtype), self.bottleneck.dimensions)
+            with naming(rows.name):
+                check_features(np.zeros((1, dimensions), rows.dtype), self.bottleneck.dimensions)
         config: dict[Any, Any] = {
             KIND: [t.itemsize for t in TYPES].index(rows.dtype.itemsize),
             PER_ITEM: chunk,

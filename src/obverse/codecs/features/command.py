@@ -11,7 +11,7 @@ from cyclopts import Group, Parameter
 
 from obverse.cli.console import UsageError, human, noted_warnings, out_bytes, progress_bar, say, to_json
 from obverse.cli.console import out as show
-from obverse.cli.options import Force, Json, Metadata, Output, Trust
+from obverse.cli.options import Force, Json, Metadata, Trust, pairs
 from obverse.cli.plan import STDIN
 from obverse.errors import InputError
 
@@ -62,7 +62,14 @@ def compress_features(
     ],
     /,
     *,
-    output: Output = None,
+    output: Annotated[
+        str | None,
+        Parameter(
+            name=["--output", "-o"],
+            help="The one file that is written, also of several; of one also a folder to put it into; or -. Beside the "
+            "features by default, under their name.",
+        ),
+    ] = None,
     loss: Loss = None,
     bits: Bits = None,
     lmbda: Lmbda = None,
@@ -138,7 +145,7 @@ def compress_features(
     frozen = open_encoder(encoder, size, mean, std, trust)
     options = codec.options(
         loss=loss, bits=bits, lmbda=lmbda, distortion=distortion, standardise=standardise, chunk=chunk, encoder=frozen,
-        prototypes=_prototypes(prototypes, classes, encoder, template), metadata=_pairs(metadata),
+        prototypes=_prototypes(prototypes, classes, encoder, template), metadata=pairs(metadata),
     )  # fmt: skip
     folder = None if to_stdout or not target.parent.is_dir() else str(target.parent)
     with (
@@ -246,10 +253,3 @@ def _prototypes(
     if vectors.ndim != 2 or len(vectors) != len(names):
         raise InputError(f"{path} has shape {vectors.shape}, but there are {len(names)} class names")
     return dict(zip(names, vectors, strict=True))
-
-
-def _pairs(texts: list[str] | None) -> dict[str, str] | None:
-    for text in texts or ():
-        if not text.partition("=")[0] or "=" not in text:
-            raise UsageError(f"--metadata takes KEY=TEXT, not {text!r}")
-    return dict(text.split("=", 1) for text in texts) if texts else None
