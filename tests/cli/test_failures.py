@@ -103,6 +103,28 @@ def test_too_many_pixels(folder: Path, capsys: Capture, monkeypatch: pytest.Monk
     assert Image.MAX_IMAGE_PIXELS == 900
 
 
+def test_a_limit_on_memory(folder: Path, capsys: Capture) -> None:
+    """Of each command that codes or reads, by one option."""
+    Image.fromarray(smooth_photo(600, 700)).save("large.png")
+    for lossless in ([], ["--lossless"]):
+        words = ["compress", "large.png", "-o", "large.obv", *lossless]
+        assert run([*words, "--memory", "1M"]) == errors.LimitError.exit_code
+        assert "--memory" in sentence(capsys) and not Path("large.obv").exists()
+        assert run([*words, "--memory", "1GB"]) == 0
+        assert (
+            run(["decompress", "large.obv", "-o", "again.png", "--memory", "1M"])
+            == errors.LimitError.exit_code
+        )
+        capsys.readouterr()
+        Path("large.obv").unlink()
+    np.save("digits.npy", np.zeros((2, 28, 28), np.uint8))
+    for words in (["large.png", "--memory", "much"], ["large.png", "--memory", "1G", "--unlimited"]):
+        assert run(["compress", *words]) == 2
+        assert "--memory" in sentence(capsys)
+    assert run(["compress", "digits.npy", "--codec", "vae-mnist", "--memory", "1G"]) == 2
+    assert "no use for --memory" in sentence(capsys)
+
+
 def test_unknown_codec(folder: Path, capsys: Capture) -> None:
     assert run(["compress", "good.png", "--codec", "zip"]) == 8
     assert "'zip'" in sentence(capsys)

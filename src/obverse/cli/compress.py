@@ -18,12 +18,24 @@ from obverse.cli.batch import Batch, Row
 from obverse.cli.console import UsageError, human, noted_warnings, say
 from obverse.cli.files import existing_obv, read_stdin, report, row_of, write_output
 from obverse.cli.flags import NO_FLAGS, CodecFlags, given_options
-from obverse.cli.options import Big, Force, Inputs, Jobs, Json, Metadata, Output, SkipExisting, pairs
+from obverse.cli.options import (
+    Big,
+    Force,
+    Inputs,
+    Jobs,
+    Json,
+    Memory,
+    Metadata,
+    Output,
+    SkipExisting,
+    limits_of,
+    pairs,
+)
 from obverse.cli.output_names import check_obv_name
 from obverse.cli.plan import STDIN, Job, plan
 from obverse.cli.progress import search_bar
 from obverse.codec import Codec
-from obverse.container import Limits, write
+from obverse.container import write
 from obverse.data.source import Contents
 from obverse.method import Method
 from obverse.registry import built_in_methods, default_codec
@@ -63,6 +75,7 @@ def compress(
     jobs: Jobs = None,
     json: Json = False,
     unlimited: Big = False,
+    memory: Memory = None,
 ) -> int:
     """Compress files to .obv.
 
@@ -89,10 +102,12 @@ def compress(
     if metadata:
         given["metadata"] = pairs(metadata)
     takes = {option.name for option in method.options_class.described()}
-    if unlimited and "limits" in takes:
-        given["limits"] = Limits.unlimited()
-    elif unlimited:
-        raise UsageError(f"codec {method.id!r} has no use for --unlimited")
+    if unlimited or memory is not None:
+        given["limits"] = limits_of(unlimited, memory)
+        if "limits" not in takes:
+            raise UsageError(
+                f"codec {method.id!r} has no use for {'--unlimited' if unlimited else '--memory'}"
+            )
     options = method.options_class.of(method.id, given)
     verified = wants_verification(method, False if no_verify else verify)
     found = plan(inputs, output, method.kind.read, _obv_name, method.kind.folder, passed_over={".obv"})

@@ -38,7 +38,7 @@ Big = Annotated[
 ]
 Memory = Annotated[
     str | None,
-    Parameter(help="What a file may take in memory, such as 500M or 1GB; 4 GiB by default."),
+    Parameter(help="What coding a file may take in memory, such as 500M or 1GB; 4 GiB by default."),
 ]
 Trust = Annotated[
     bool,

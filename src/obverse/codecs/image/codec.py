@@ -66,7 +66,9 @@ class ImageCodec(ModelCodec):
         effort, max_bytes, progress = int(options.effort), options.max_bytes, options.progress
         photo = photo_of(data)
         height, width = photo.size
-        (options.limits or Limits()).check_pixels(height * width)
+        limits = options.limits or Limits()
+        limits.check_pixels(height * width)
+        limits.check_memory(height * width * PIXEL_BYTES)
         if options.bpp is not None:
             max_bytes = max(1, int(options.bpp * height * width / 8))
         level = level_of(50.0 if options.quality is None else options.quality)
