@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 import obverse
+from obverse import errors
 from obverse.cli import run
 from obverse.cli.console import human, printable, to_json
 from obverse.errors import OptionError
@@ -79,9 +80,6 @@ def test_the_name_of_the_output_says_its_kind(folder: Path) -> None:
             assert image.format == kind
     assert run(["decompress", "photo.obv", "-o", "a.npy"]) == 0
     assert np.load("a.npy").shape == (40, 48, 3)
-    assert run(["decompress", "photo.obv", "-o", "bare"]) == 0
-    with Image.open("bare") as image:
-        assert image.format == "PNG"
 
 
 def test_quality_sets_the_size(folder: Path) -> None:
@@ -315,9 +313,26 @@ def test_help_of_all(capsys: Capture) -> None:
     assert capsys.readouterr().out.strip() == obverse.__version__
 
 
+def test_exit_codes_of_the_help_belong_to_one_kind_of_error() -> None:
+    """17 lies among those of files that cannot be decoded, and is no one of them."""
+    told = errors.exit_codes()
+    assert "; 10 to 16, 18 a file that cannot be decoded; 17 larger than" in told
+    listed: list[int] = []
+    for numbers in re.findall(r"(?:^|[:;] )(\d[\d, to]*) [a-z]", told):
+        for part in numbers.split(", "):
+            first, _, last = part.partition(" to ")
+            listed += range(int(first), int(last or first) + 1)
+    assert len(listed) == len(set(listed)) and {17, 18, 2, 130} < set(listed)
+
+
 def test_list(capsys: Capture) -> None:
     assert run(["list"]) == 0
-    assert re.search(r"^image +photos.*\(obverse\)$", capsys.readouterr().out, re.MULTILINE)
+    told = capsys.readouterr().out
+    assert re.search(r"^image +photos.*\(obverse\)$", told, re.MULTILINE)
+    lines = told.splitlines()
+    codecs = sum(line.endswith("(obverse)") for line in lines)
+    models = sum(" a model of " in line for line in lines)
+    assert lines[-1].startswith(f"{codecs} codecs, {models} more models: ") and codecs > 9 and models > 4
     assert run(["list", "--json"]) == 0
     assert {"id", "summary", "package"} == set(json.loads(capsys.readouterr().out)[0])
 

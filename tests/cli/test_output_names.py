@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -158,3 +160,58 @@ def test_backgrounds_that_are_none(capsys: Capture) -> None:
     assert run(["decompress", "v.obv", "-f", "--background", "white"]) == 3
     assert "'features' has no alpha" in capsys.readouterr().err
     assert run(["decompress", "v.obv", "--recover", "--background", "white"]) == 2
+
+
+def test_a_name_without_suffix_says_no_kind_of_file(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """As other converters do, it is refused; nothing is written as PNG in silence."""
+    Image.fromarray(COLOUR).save("b.png")
+    assert run(["compress", "--lossless", "b.png"]) == 0
+    capfdbinary.readouterr()
+    for more in ([], ["--recover"]):
+        assert run(["decompress", "b.obv", "-o", "out", *more]) == 3
+        said = capfdbinary.readouterr().err.decode()
+        assert (
+            "out: a name without suffix does not say what kind of file it is: name it out.png, or out/"
+            in said
+        )
+        assert not Path("out").exists()
+    assert run(["decompress", "b.obv", "-o", "-"]) == 0
+    assert capfdbinary.readouterr().out.startswith(b"\x89PNG")
+    assert run(["decompress", "b.obv", "-o", "out/"]) == 0 and Path("out/b.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "package", "module"),
+    [
+        ("x.heic", "HEIC", "pillow-heif", "pillow_heif"),
+        ("x.jxl", "JPEG XL", "pillow-jxl-plugin", "pillow_jxl"),
+    ],
+)
+def test_what_a_plugin_writes_names_it(
+    name: str, kind: str, package: str, module: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert run(["compress", "a.png"]) == 0
+    monkeypatch.setitem(sys.modules, module, None)  # makes the import fail
+    assert run(["decompress", "a.obv", "-o", name]) == 3
+    assert (
+        f"{name}: {kind} is written with the plugin {package} only: pip install {package}"
+        in capsys.readouterr().err
+    )
+    # where it is installed, Pillow knows the format from then on
+    used = []
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(register_heif_opener=lambda: used.append(1)))
+    monkeypatch.setattr(
+        Image,
+        "registered_extensions",
+        lambda known=Image.registered_extensions: known() | {Path(name).suffix: "PNG"},
+    )
+    assert run(["decompress", "a.obv", "-o", name]) == 0 and Path(name).read_bytes().startswith(b"\x89PNG")
+    assert len(used) == (module == "pillow_heif")
+
+
+def test_16_bits_are_bits_a_channel(capsys: Capture) -> None:
+    Image.fromarray(COLOUR[:, :, 0].astype(np.uint16) * 257).save("deep.png")
+    assert run(["compress", "--lossless", "deep.png"]) == 0
+    for name in ("deep.ppm", "deep.bmp"):
+        assert run(["decompress", "deep.obv", "-o", name]) == 3
+        assert "is not written with 16 bits a channel; use .png or .tif" in capsys.readouterr().err

@@ -58,8 +58,8 @@ def evaluate(
         str | None,
         Parameter(
             group=tasks,
-            help="A classifier whose accuracy is measured: .pt, .pt2, .onnx, a Hugging Face folder, or "
-            "module:function.",
+            help="A classifier whose accuracy is measured: TorchScript (.pt), torch.export (.pt2), .onnx, a "
+            "Hugging Face folder, or module:function.",
         ),
     ] = None,
     trust: Trust = False,

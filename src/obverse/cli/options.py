@@ -20,7 +20,11 @@ Output = Annotated[
 Force = Annotated[bool, Parameter(name=["--force", "-f"], negative="", help="Overwrite files that exist.")]
 SkipExisting = Annotated[
     bool,
-    Parameter(negative="", help="Leave out what was done before: go on with a batch that was stopped."),
+    Parameter(
+        negative="",
+        help="Leave out what was done before: go on with a batch that was stopped. Give the same options: files that "
+        "are there stay, whatever the quality they were written with.",
+    ),
 ]
 Jobs = Annotated[
     int | None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from obverse.data.plugins import plugin_of_suffix
 from obverse.errors import InputError
 
 PARTS = {
@@ -89,6 +90,12 @@ def format_of(target: str) -> tuple[str, Format]:
         InputError: for the name of a file that is not written.
     """
     suffix = Path(target).suffix.lower()
+    plugin = plugin_of_suffix(suffix)
+    if plugin is not None and not plugin.use():
+        raise InputError(
+            f"{target}: {plugin.kind} is written with the plugin {plugin.package} only: pip install {plugin.package}, "
+            "or use .png"
+        )
     kind = Image.registered_extensions().get(suffix)
     if kind is None or kind not in Image.SAVE:
         what = suffix or "a name without suffix"

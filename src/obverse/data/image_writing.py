@@ -129,7 +129,7 @@ def _check_fits(photo: Photo, target: str, kind: str, form: Format) -> None:
             "(white, #ffcc00), or use .png"
         )
     if photo.pixels.dtype == np.uint16 and not form.deep:
-        raise InputError(f"{target}: {kind} is not written with 16 bits a pixel; use .png or .tif")
+        raise InputError(f"{target}: {kind} is not written with 16 bits a channel; use .png or .tif")
 
 
 def _held(photo: Photo, target: str, kind: str, form: Format) -> dict[str, Any]:

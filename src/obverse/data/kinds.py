@@ -45,10 +45,15 @@ class Kind:
         """Check the name of a file.
 
         Raises:
-            InputError: for the name of a file that this kind of data is not written to.
+            InputError: for the name of a file that this kind of data is not written to, or that says no kind.
         """
         if self.written is not None and Path(target).suffix.lower() not in self.written:
             raise InputError(f"{target}: {self.how}; name it so")
+        if self.written is None and not Path(target).suffix:
+            raise InputError(
+                f"{target}: a name without suffix does not say what kind of file it is: name it {target}.png, or "
+                f"{target}/ for a folder"
+            )
 
 
 def _no_image(load: Callable[..., Any]) -> Callable[..., Any]:

@@ -40,8 +40,8 @@ EncoderPath = Annotated[
     str | None,
     Parameter(
         group=encoders,
-        help="Make features of images with it: .pt, .pt2, .onnx, a Hugging Face folder, or module:function. With a "
-        "file of features: whose they are.",
+        help="Make features of images with it: TorchScript (.pt), torch.export (.pt2), .onnx, a Hugging Face folder, "
+        "or module:function. With a file of features: whose they are.",
     ),
 ]
 Size = Annotated[int | None, Parameter(group=encoders, help="Resize images to this height and width.")]
