@@ -28,8 +28,8 @@ def list_(*, json: Json = False) -> int:
             out(f"{name:18} a model of {codec}")
         for name, codec in own.items():
             out(f"{printable(name):18} a model of yours for codec {printable(codec)}")
-        models = len(more | own)
+        count = len(more | own)
         out(
-            f"{len(entries)} codecs, {models} more models: obverse compress --codec NAME takes any of these names"
+            f"{len(entries)} codecs, {count} more models: obverse compress --codec NAME takes any of these names"
         )
     return 0

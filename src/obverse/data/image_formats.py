@@ -17,6 +17,7 @@ PARTS = {
     "xmp": "XMP data",
     "dpi": "resolution",
     "text": "texts",
+    "colour": "gamma and chromaticities",
 }
 
 
@@ -49,13 +50,13 @@ class Format:
 
 
 _ALL = frozenset(PARTS)
-_NO_TEXT = _ALL - {"text"}
+_NO_COLOUR = _ALL - {"colour"}
 _QUALITY = (("quality", 95),)
-_JPEG = Format(side=65500, alpha=False, holds=_ALL, options=_QUALITY)
+_JPEG = Format(side=65500, alpha=False, holds=_NO_COLOUR, options=_QUALITY)
 
 _FORMATS = {
     "PNG": Format(side=2**31 - 1, exact=True, deep=True, holds=_ALL),
-    "TIFF": Format(exact=True, deep=True, holds=_NO_TEXT),
+    "TIFF": Format(exact=True, deep=True, holds=_NO_COLOUR - {"text"}),
     "JPEG": _JPEG,
     "MPO": _JPEG,
     "WEBP": Format(

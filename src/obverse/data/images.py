@@ -21,8 +21,9 @@ from obverse.data.arrays import NPY, as_array, read_array
 from obverse.data.conversion import ConversionWarning
 from obverse.data.deep_images import deep_samples, eight_bits, is_deep_file
 from obverse.data.guard import cause_of, guarded
-from obverse.data.metadata import metadata_of, without_metadata
+from obverse.data.metadata import COLOUR_CHUNKS, metadata_of, without_metadata
 from obverse.data.plugins import plugin_of_data
+from obverse.data.png_colour import colour_of_file
 from obverse.data.source import Contents, name_of, read_bytes
 from obverse.data.tiff_samples import samples_as_meant
 from obverse.errors import InputError, LimitError, UnsupportedInputError
@@ -49,6 +50,7 @@ class Photo:
         xmp: raw bytes.
         dpi: dots per inch, horizontal and vertical, where `exif` does not tell them.
         text: texts by keyword, as PNG has them ("Title", "Author", "Comment", ...).
+        colour: what the colours are, where no profile says it: bodies of the chunks gAMA, cHRM, cICP and sBIT of PNG.
     """
 
     pixels: Samples
@@ -58,6 +60,7 @@ class Photo:
     xmp: bytes = b""
     dpi: tuple[float, float] | None = None
     text: dict[str, str] = field(default_factory=dict)
+    colour: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -154,6 +157,8 @@ _FRONTS = {
 def _loaded(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data))
     image.load()
+    if image.format == "PNG":
+        image.info[COLOUR_CHUNKS] = colour_of_file(data)
     return image
 
 
@@ -294,7 +299,7 @@ def _with_8_bits(photo: Photo, name: str) -> Photo:
 def _from_pillow(image: Image.Image, name: str, exact: bool) -> Photo:
     _check_frames(image, name, exact)
     _check_plugin(image, name, exact)
-    kept = metadata_of(image, name)
+    kept = metadata_of(image, name, exact)
     if is_deep_file(image):
         if (samples := deep_samples(image, name)) is not None:
             photo = replace(_photo_of_samples(samples), **kept)

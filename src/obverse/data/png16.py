@@ -36,7 +36,7 @@ def read_png16(data: bytes) -> Deep:
         InputError: for a damaged file.
     """
     header, key, stream = b"", b"", []
-    for kind, body in _chunks(data):
+    for kind, body in chunks(data):
         if kind == b"IHDR":
             header = body
         elif kind == b"tRNS":
@@ -86,7 +86,7 @@ def with_samples(data: bytes, samples: Deep, level: int) -> bytes:
     packed = zlib.compress(filter_rows(rows, 2 * channels).tobytes(), level)
     header = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
     parts, written = [SIGNATURE], False
-    for kind, body in _chunks(data):
+    for kind, body in chunks(data):
         if kind == b"IDAT":
             if not written:
                 parts.append(_chunk(kind, packed))
@@ -96,8 +96,12 @@ def with_samples(data: bytes, samples: Deep, level: int) -> bytes:
     return b"".join(parts)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of each, to the last; those with pixels whole. Raises InputError."""
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and body of each, to the last.
+
+    Raises:
+        InputError: for one of those with pixels that is damaged.
+    """
     at = len(SIGNATURE)
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)

@@ -97,8 +97,11 @@ class ImageCodec(ModelCodec):
         except RateTargetError:
             if version_of(lossless) == 1:
                 raise
-        bare = self.encode(replace(photo, xmp=b"", dpi=None, text={}), options)
-        message = "XMP data, resolution and texts are left out: with them the image would be larger than was asked for"
+        bare = self.encode(replace(photo, xmp=b"", dpi=None, text={}, colour={}), options)
+        message = (
+            "XMP data, resolution and texts are left out, and colour chunks of PNG: with them the image would be "
+            "larger than was asked for"
+        )
         warnings.warn(message, ConversionWarning, stacklevel=2)
         return bare
 
