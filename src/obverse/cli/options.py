@@ -87,6 +87,9 @@ def pairs(texts: list[str] | None) -> dict[str, str] | None:
     return found or None
 
 
+MAY_BE_EMPTY = "may be empty"
+"""Stands in the annotation of an option for which an empty text is a value, none of a list."""
+
 MOST_THREADS = 1024
 
 

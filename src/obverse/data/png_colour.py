@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from obverse.data.png16 import SIGNATURE, chunks
+from obverse.data.png_chunks import SIGNATURE, chunks
 from obverse.errors import InputError
 
 LENGTHS = {"cICP": {4}, "cHRM": {32}, "gAMA": {4}, "sBIT": {1, 2, 3, 4}}  # in bytes, in the order of a file
