@@ -180,7 +180,7 @@ BAD_FILES: dict[str, tuple[Callable[[bytes], bytes], int, str]] = {
     "longer": (lambda data: data + b"x", 14, "more bytes"),
     "codec": (lambda data: changed(data, codec="sound"), 15, "'sound'"),
     "model": (lambda data: changed(data, model=b"8 bytes!"), 16, b"8 bytes!".hex()),
-    "none": (lambda data: changed(data, model=None), 16, "model none"),
+    "none": (lambda data: changed(data, model=None), 16, "names no model"),
     "huge": (lambda data: changed(data, shape=(2**20, 2**20)), 17, "more than the limit"),
 }
 
