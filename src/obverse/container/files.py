@@ -41,11 +41,17 @@ def check_folder(path: str | os.PathLike[str]) -> None:
             f"the folder {os.fspath(path)} cannot be made: {folder} is no folder; write elsewhere"
         )
     try:
-        temporary, file = open_temporary(folder)
-        with file:
-            os.unlink(temporary)
+        _try_writing(folder)
     except OSError as error:
         raise _output_error(os.path.join(folder, ""), error) from error
+
+
+def _try_writing(folder: str) -> None:
+    """Make a file in it, and remove it. Raises OSError."""
+    temporary, file = open_temporary(folder)
+    file.close()  # on Windows an open file is not removed
+    with suppress(FileNotFoundError):  # from now on, another process may take it for one that was left
+        os.unlink(temporary)
 
 
 def check_file(path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -58,9 +64,9 @@ def check_file(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     target = os.path.realpath(path) if overwrite else os.fspath(path)
     try:
         _check_target(target, overwrite)
-        temporary, file = open_temporary(os.path.dirname(target))
-        with file:
-            os.unlink(temporary)
+        with suppress(FileNotFoundError):
+            os.lstat(target)  # tells a name that is too long
+        _try_writing(os.path.dirname(target))
     except (OSError, ValueError) as error:
         raise _output_error(target, error) from error
 

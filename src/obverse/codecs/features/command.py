@@ -13,7 +13,7 @@ from obverse.cli.console import UsageError, human, noted_warnings, out_bytes, pr
 from obverse.cli.console import out as show
 from obverse.cli.options import Force, Json, Metadata, Trust, pairs
 from obverse.cli.plan import STDIN
-from obverse.errors import InputError
+from obverse.errors import InputError, OutputExistsError
 
 rates = Group("How much is kept (one of)", sort_key=1)
 encoders = Group("Encoder", sort_key=2)
@@ -137,6 +137,8 @@ def compress_features(
     to_stdout = target == STDIN
     if not to_stdout:
         _check_target(sources, target)
+        if os.path.lexists(target) and not force:
+            raise OutputExistsError(f"{target} exists; use --force to overwrite it")
         check_file(target, force)
     started = time.perf_counter()
     codec = features_codec(model)
