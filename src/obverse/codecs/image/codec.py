@@ -66,7 +66,9 @@ class ImageCodec(ModelCodec):
         effort, max_bytes, progress = int(options.effort), options.max_bytes, options.progress
         photo = photo_of(data)
         height, width = photo.size
-        (options.limits or Limits()).check_pixels(height * width)
+        limits = options.limits or Limits()
+        limits.check_pixels(height * width)
+        limits.check_memory(height * width * PIXEL_BYTES)
         if options.bpp is not None:
             max_bytes = max(1, int(options.bpp * height * width / 8))
         level = level_of(50.0 if options.quality is None else options.quality)
@@ -95,8 +97,11 @@ class ImageCodec(ModelCodec):
         except RateTargetError:
             if version_of(lossless) == 1:
                 raise
-        bare = self.encode(replace(photo, xmp=b"", dpi=None, text={}), options)
-        message = "XMP data, resolution and texts are left out: with them the image would be larger than was asked for"
+        bare = self.encode(replace(photo, xmp=b"", dpi=None, text={}, colour={}), options)
+        message = (
+            "XMP data, resolution and texts are left out, and colour chunks of PNG: with them the image would be "
+            "larger than was asked for"
+        )
         warnings.warn(message, ConversionWarning, stacklevel=2)
         return bare
 

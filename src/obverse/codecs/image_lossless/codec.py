@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 STRIPE_PIXELS = 2**19
 DRAWN_STRIPE_PIXELS = 2**22
+# memory that a pixel of 8 bits takes while its image is coded, and while its stripe is, of photos and of larger
+# stripes, in bytes (measured on images of 1 to 16 megapixels)
+PIXEL_BYTES, WORK_BYTES, DRAWN_BYTES = 15, 128, 48
 ITEM_OVERHEAD = 12  # bytes that the container needs for one more stripe, at most: lengths and checksums
 MOSTLY_DRAWN = 0.7  # from this share of pixels equal to a neighbour on, stripes are those of drawings
 
@@ -95,12 +98,18 @@ class ImageLosslessCodec(ModelCodec):
         pixels = array if array.ndim == 3 else array[:, :, None]
         height, width, channels = pixels.shape
         options = options or ImageLosslessOptions()
-        (options.limits or Limits()).check_pixels(height * width)
+        limits = options.limits or Limits()
+        limits.check_pixels(height * width)
         extras = pack_metadata(photo)
         rows = stripe_rows(pixels)
+        work = _encoding_work(rows * width) * pixels.itemsize
+        whole = height * width * PIXEL_BYTES * pixels.itemsize
+        limits.check_memory(whole + work)
         raster = self.raster
         stripes = _in_threads(
-            lambda top: _encode_stripe(raster, pixels[top : top + rows]), range(0, height, rows)
+            lambda top: _encode_stripe(raster, pixels[top : top + rows]),
+            range(0, height, rows),
+            (limits.memory - whole) // work,  # as many as there is memory for
         )
         weight = sum(map(len, stripes)) + ITEM_OVERHEAD * len(stripes)
         if len(stripes) > 1 and weight >= pixels.nbytes:  # noise: one stripe has less around it
@@ -270,6 +279,13 @@ def _encode_stripe(raster: RasterModel, pixels: np.ndarray) -> bytes:
 
 def _stripe_bits(raster: RasterModel, pixels: np.ndarray) -> float:
     return (deep if _deep(pixels) else methods).stripe_bits(raster, pixels)
+
+
+def _encoding_work(pixels: int) -> int:
+    """Bytes that a stripe of so many pixels takes while it is coded; one that is larger than all is of one colour."""
+    return WORK_BYTES * min(pixels, STRIPE_PIXELS) + DRAWN_BYTES * max(
+        0, min(pixels, DRAWN_STRIPE_PIXELS) - STRIPE_PIXELS
+    )
 
 
 def stripe_rows(pixels: np.ndarray) -> int:
