@@ -7,7 +7,6 @@ the same random numbers as if it had not been.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from obverse.container.files import make_folder
 from obverse.data.patches import PatchSampler, central_crop, open_rgb, split_sets
 from obverse.training.log import log
 from obverse.training.phases import record_phase
+from obverse.training.progress import validations
 from obverse.training.run import Run, check_device, follow
 from obverse.training.schedule import warm_up_stay_fall
 from obverse.zoo import StoredModel, stored_model
@@ -106,7 +106,9 @@ def plot_validation(out: Path) -> None:
     """`out`/validation.png: validation loss over the steps, and the last rate-distortion curve."""
     from matplotlib.figure import Figure
 
-    lines = [json.loads(line) for line in (out / "validation.jsonl").read_text().splitlines()]
+    lines = validations(out, "rows")
+    if not lines:
+        return
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(
@@ -187,8 +189,7 @@ def train(
             optimiser.step()
         follow(average, model, recipe.ema, step)
         run.log(f" lr {rate:.2e}", **values, norm=float(norm))
-    if (out / "validation.jsonl").exists():
-        plot_validation(out)
+    plot_validation(out)
     return run.checkpoint.path
 
 
