@@ -70,8 +70,8 @@ def validation_crops(files: Sequence[Path]) -> list[np.ndarray]:
     large = [crop for crop in crops if crop.size]
     if not large:
         raise InputError(
-            f"no image that is kept for validation has 64 pixels a side, as {files[0]}: give larger ones (--validation), "
-            "or keep others (--hold-out)"
+            f"no image that is kept for validation has 64 pixels a side, as {files[0]}: give larger ones "
+            "(--validation), or keep others (--hold-out)"
         )
     if len(large) < len(crops):
         log(f"{len(crops) - len(large)} images of less than 64 pixels a side are not validated on")
