@@ -302,3 +302,15 @@ def test_folders_of_images(tmp_path):
 def _empty(folder):
     (folder / "empty").mkdir()
     return folder / "empty"
+
+
+def test_an_encoder_that_raises_is_told_with_its_cause():
+    """Whatever it raises is its user's, and no bug of ours."""
+
+    def broken(images):
+        raise KeyError("layer4")
+
+    encoder = load_encoder(broken)
+    with pytest.raises(InputError, match=r"fails on a batch of 5 images: KeyError: 'layer4'") as told:
+        encoder(IMAGES)
+    assert isinstance(told.value.__cause__, KeyError)

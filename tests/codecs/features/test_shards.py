@@ -271,7 +271,7 @@ def test_vectors_of_another_encoder_are_stored(tmp_path):
     wild = (features(seed=3) * 1e6).astype(np.float32)
     both = np.concatenate([x[:256], wild[:300]])
     codec = FeatureCodec(stored)
-    with pytest.warns(UserWarning, match=r"does not fit.*2 of 3 items are stored as they are"):
+    with pytest.warns(UserWarning, match=r"does not fit.*2 of 3 items are stored without it"):
         blob = write(codec.encode(both))
     container = read(blob)
     assert container.version == 2 and container.config[6] == 2 and len(blob) < both.nbytes + 64 + 60

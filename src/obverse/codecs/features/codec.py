@@ -219,7 +219,7 @@ class FeatureCodec(OptionalModelCodec):
             limits.check_memory(layout.count * layout.dimensions * layout.dtype.itemsize)
         if layout.bare:
             limits.check_memory(
-                min(layout.chunk, layout.count) * 2 * layout.dimensions * layout.dtype.itemsize
+                min(layout.chunk, layout.count) * 4 * layout.dimensions * layout.dtype.itemsize
             )
             return None
         model = unpack_model(unpack_arrays(payload, limits), limits) if layout.own_model else self.bottleneck
