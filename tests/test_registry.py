@@ -368,6 +368,43 @@ def test_a_folder_without_a_slash_is_a_model_but_no_codec(other_digits: Path) ->
     assert np.array_equal(decompress(data, model="./mymodel"), digits)
 
 
+def test_a_model_that_is_not_there_is_told_as_a_model(
+    other_digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not as a codec, with the models that there are, by whichever command."""
+    digits = np.zeros((2, 28, 28), np.uint8)
+    Path("digits.obv").write_bytes(compress(digits, codec="vae-mnist"))
+    np.save("v.npy", np.ones((2, 3), np.float32))
+    (other_digits / "none").mkdir()
+    for command in (
+        ["decompress", "digits.obv", "-o", "d.npy"],
+        ["compress-features", "v.npy"],
+        ["split", "export", "-o", "halves"],
+    ):
+        for name, code, words in (
+            ("vae-mnits", 8, "there is no model 'vae-mnits' here (there are: "),
+            ("vae-mnits", 8, "did you mean 'vae-mnist'?"),
+            ("./gone", 9, "there is no folder gone: name that of a model"),
+            ("./none", 9, "the folder none holds no model (there is no model.safetensors.xz in it)"),
+        ):
+            model = [name] if command[0] == "split" else ["--model", name]
+            assert run([*command, *model]) == code
+            said = capsys.readouterr().err
+            assert words in said and "codec" not in said and "reinstall" not in said
+
+
+def test_a_model_for_a_file_that_brings_its_own_is_told_so(
+    other_digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("v.npy", np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32))
+    assert run(["compress-features", "v.npy", "-o", "v.obv"]) == 0
+    capsys.readouterr()
+    assert run(["decompress", "v.obv", "-f", "--model", "vae-mnist"]) == 16
+    assert "brings what it is decoded with: leave the model out" in capsys.readouterr().err
+    assert run(["decompress", "v.obv", "-f", "--model", "features"]) == 9
+    assert "'features' is a codec that has no model of its own" in capsys.readouterr().err
+
+
 def test_the_command_line_says_how_a_folder_is_named(
     other_digits: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

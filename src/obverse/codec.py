@@ -326,11 +326,22 @@ def codec_of(container: Container, has_side_info: bool = False, model: str | Pat
         stored = find_model(codec.id, container.model)
         codec = type(codec)(stored) if stored else codec
     if codec.id != container.codec or not codec.reads(container.model):
-        written = container.model.hex() if container.model else "none"
-        here = codec.fingerprint.hex() if codec.fingerprint else "none"
-        raise WrongModelError(
-            f"the file was written with model {written} of codec {container.codec!r}, here is model {here} of "
-            f"{codec.id!r}: name the model that wrote it (--model FOLDER), or install the version of Obverse "
-            "that did"
-        )
+        raise WrongModelError(_wrong_model(container, codec, model))
     return codec
+
+
+def _wrong_model(container: Container, codec: Codec, model: str | Path | None) -> str:
+    """The sentence for a file and a codec that do not go together."""
+    here = codec.fingerprint.hex() if codec.fingerprint else "none"
+    if container.model is None and model is not None:
+        return (
+            f"the file was written by codec {container.codec!r} without a model, and brings what it is decoded with: "
+            "leave the model out (--model)"
+        )
+    if container.model is None:
+        return f"the file names no model, as files of codec {container.codec!r} do: have it written again"
+    return (
+        f"the file was written with model {container.model.hex()} of codec {container.codec!r}, here is model {here} "
+        f"of {codec.id!r}: name the model that wrote it (--model NAME, or its folder), or install the version of "
+        "Obverse that did"
+    )

@@ -249,11 +249,14 @@ class DeclarationError(ObverseError):
 def exit_codes() -> str:
     """A sentence for the help of the command line: each branch of the tree with its exit codes."""
     parts = ["0 done", "2 wrong command line"]
-    for branch in ObverseError.__subclasses__():
-        codes = sorted({kind.exit_code for kind in _with_subclasses(branch)})
-        numbers = str(codes[0]) if len(codes) == 1 else f"{codes[0]} to {codes[-1]}"
+    codes = {
+        branch: {kind.exit_code for kind in _with_subclasses(branch)}
+        for branch in ObverseError.__subclasses__()
+    }
+    for branch, own in codes.items():
+        others = {code for other, of_other in codes.items() if other is not branch for code in of_other}
         summary = (branch.__doc__ or "").split(".")[0].split(";")[0].split("\n")[0]
-        parts.append(f"{numbers} {summary[:1].lower()}{summary[1:]}")
+        parts.append(f"{_ranges(sorted(own), others)} {summary[:1].lower()}{summary[1:]}")
     parts += ["130 interrupted", "143 terminated", "1 all else"]
     return f"Exit codes: {'; '.join(parts)}. Of several files, that of the first failure."
 
@@ -262,3 +265,14 @@ def _with_subclasses(kind: type[ObverseError]) -> Iterator[type[ObverseError]]:
     yield kind
     for derived in kind.__subclasses__():
         yield from _with_subclasses(derived)
+
+
+def _ranges(codes: list[int], others: set[int]) -> str:
+    """10, 11, 12, 14 as "10 to 14", if 13 is not one of the others."""
+    runs: list[list[int]] = []
+    for code in codes:
+        if runs and not others & set(range(runs[-1][-1], code)):
+            runs[-1].append(code)
+        else:
+            runs.append([code])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)

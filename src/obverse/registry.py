@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from obverse.codec import Codec, SideInformed
 from obverse.container.header import CODEC_ID
-from obverse.errors import CodecNameError, DeclarationError
+from obverse.errors import CodecNameError, DeclarationError, ModelError
 from obverse.method import Method
 
 if TYPE_CHECKING:
@@ -168,16 +168,19 @@ def open_model(name_or_folder: str | Path) -> Codec:
     there is a codec or an installed model of that name.
 
     Raises:
-        CodecNameError: where there is none.
-        ModelError: for a damaged model.
+        CodecNameError: where there is none of this name.
+        ModelError: for a damaged model, and for a codec that has none of its own.
     """
-    from obverse.zoo import CONFIG, model_names
+    from obverse.zoo import is_folder, stored_model
 
-    folder = Path(name_or_folder)
-    known = {*_ids(), *model_names()}
-    return open_codec(
-        folder if name_or_folder not in known and (folder / CONFIG).is_file() else name_or_folder
-    )
+    if is_folder(name_or_folder) or name_or_folder not in _ids():
+        return codec_with(stored_model(name_or_folder))
+    codec = open_codec(name_or_folder)
+    if codec.fingerprint is None:
+        raise ModelError(
+            f"{codec.id!r} is a codec that has no model of its own: name one of its models, or the folder of one"
+        )
+    return codec
 
 
 def codec_with(model: StoredModel) -> Codec:

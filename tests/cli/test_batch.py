@@ -19,6 +19,7 @@ from PIL import Image
 import obverse
 from obverse.cli import batch, run
 from obverse.cli.batch import Batch
+from obverse.cli.console import human
 from obverse.cli.plan import Job
 from obverse.container import write_atomically
 from obverse.errors import InputError, OutputError, OutputExistsError
@@ -284,6 +285,9 @@ def test_info_of_a_folder(photos: Path, capsys: Capture) -> None:
     Path("out/bad.obv").write_text("x")
     assert run(["info", "out"]) == 11
     captured = capsys.readouterr()
+    total = sum(path.stat().st_size for path in Path("out").glob("?.obv"))
+    assert captured.out.splitlines()[-1] == f"4 files, {human(total)}: 4 image"
+    assert run(["info", "out/0.obv"]) == 0 and " files, " not in capsys.readouterr().out
     assert captured.out.count("format version") == 4 and "4 of 5 files done, 1 failed" in captured.err
     assert run(["info", "out", "--json"]) == 11
     rows = json.loads(capsys.readouterr().out)

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 import obverse
+from obverse import errors
 from obverse.cli import run
 from obverse.cli.console import human, printable, to_json
 from obverse.errors import OptionError
@@ -79,9 +80,6 @@ def test_the_name_of_the_output_says_its_kind(folder: Path) -> None:
             assert image.format == kind
     assert run(["decompress", "photo.obv", "-o", "a.npy"]) == 0
     assert np.load("a.npy").shape == (40, 48, 3)
-    assert run(["decompress", "photo.obv", "-o", "bare"]) == 0
-    with Image.open("bare") as image:
-        assert image.format == "PNG"
 
 
 def test_quality_sets_the_size(folder: Path) -> None:
@@ -133,6 +131,25 @@ def test_metadata_and_info(folder: Path, capsys: Capture) -> None:
     assert facts["file_bytes"] == size and facts["model"] == fingerprint.hex()
     assert facts["quality"] == 60 and facts["bpp"] == 8 * size / (40 * 48)
     assert facts["method"] == find_method("image").summary and facts["facts"]["pixels"] == "colour"
+
+
+@pytest.mark.parametrize("command", ["compress", "compress-features"])
+def test_metadata_that_cannot_be_kept(folder: Path, capsys: Capture, command: str) -> None:
+    save("a.png")
+    np.save("a.npy", np.ones((3, 2), np.float32))
+    source = {"compress": "a.png", "compress-features": "a.npy"}[command]
+    for texts, words in (
+        (["k=1", "k=2"], "names 'k' twice"),
+        (["k=\udcff"], "no text in UTF-8"),  # as Python has an argument with the byte 255
+        (["\udcff=1"], "no text in UTF-8"),
+        (["k"], "takes KEY=TEXT"),
+        (["=1"], "takes KEY=TEXT"),
+    ):
+        assert run([command, source, *(f"--metadata={text}" for text in texts)]) == 2
+        assert words in capsys.readouterr().err
+    assert not list(folder.glob("*.obv"))
+    assert run([command, source, "--metadata", "k=a=b", "--metadata", "l="]) == 0
+    assert obverse.container.describe("a.obv")["metadata"] == {"k": "a=b", "l": ""}
 
 
 def test_info_does_not_hand_control_characters_to_the_terminal(folder: Path, capsys: Capture) -> None:
@@ -296,9 +313,26 @@ def test_help_of_all(capsys: Capture) -> None:
     assert capsys.readouterr().out.strip() == obverse.__version__
 
 
+def test_exit_codes_of_the_help_belong_to_one_kind_of_error() -> None:
+    """17 lies among those of files that cannot be decoded, and is no one of them."""
+    told = errors.exit_codes()
+    assert "; 10 to 16, 18 a file that cannot be decoded; 17 larger than" in told
+    listed: list[int] = []
+    for numbers in re.findall(r"(?:^|[:;] )(\d[\d, to]*) [a-z]", told):
+        for part in numbers.split(", "):
+            first, _, last = part.partition(" to ")
+            listed += range(int(first), int(last or first) + 1)
+    assert len(listed) == len(set(listed)) and {17, 18, 2, 130} < set(listed)
+
+
 def test_list(capsys: Capture) -> None:
     assert run(["list"]) == 0
-    assert re.search(r"^image +photos.*\(obverse\)$", capsys.readouterr().out, re.MULTILINE)
+    told = capsys.readouterr().out
+    assert re.search(r"^image +photos.*\(obverse\)$", told, re.MULTILINE)
+    lines = told.splitlines()
+    codecs = sum(line.endswith("(obverse)") for line in lines)
+    models = sum(" a model of " in line for line in lines)
+    assert lines[-1].startswith(f"{codecs} codecs, {models} more models: ") and codecs > 9 and models > 4
     assert run(["list", "--json"]) == 0
     assert {"id", "summary", "package"} == set(json.loads(capsys.readouterr().out)[0])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,6 +50,92 @@ def test_a_folder_may_have_any_name(folder: Path) -> None:
     assert Path("pictures.png/a.obv").exists() and Path("pictures.jpg/a.obv").exists()
 
 
+@pytest.mark.parametrize(
+    ("verb", "suffix", "name"), [("compress", ".png", "x.obv"), ("decompress", ".obv", "x.png")]
+)
+def test_several_files_do_not_make_a_folder_that_is_named_as_a_file(
+    verb: str, suffix: str, name: str, capsys: Capture
+) -> None:
+    Path("in").mkdir()
+    Image.fromarray(COLOUR).save("b.png")
+    Image.fromarray(COLOUR).save("in/c.png")
+    if verb == "decompress":
+        assert run(["compress", "a.png", "b.png", "in"]) == 0
+    for inputs in ([f"a{suffix}", f"b{suffix}"], ["in"]):
+        assert run([verb, *inputs, "-o", name]) == 2
+        assert f"{name} is named as a file" in capsys.readouterr().err and not Path(name).exists()
+    assert run([verb, f"a{suffix}", f"b{suffix}", "-o", f"{name}/"]) == 0
+    assert len(list(Path(name).iterdir())) == 2
+    assert run([verb, "in", "-o", name]) == 0  # it is a folder now
+    assert run([verb, "in", "-o", "x.v2"]) == 0  # no kind of file
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["compress", "a.png", "-o", ""],
+        ["compress", "a.png", "--codec", ""],
+        ["compress", "a.png", "--codec="],
+        ["compress", ""],  # would be the current folder
+        ["decompress", "a.obv", "--model", ""],
+        ["decompress", "a.obv", "--background", ""],
+        ["info", ""],
+        ["limits", "--gaussian", "1", "--out", ""],
+        ["compress-features", "v.npy", "-o", ""],
+        ["train", "vae", "--data", "", "--out", "x"],
+        ["plug-and-play", "fit", "--data", "x.npz", "--out", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_text_is_no_value(words: list[str], folder: Path, capsys: Capture) -> None:
+    assert run(words) == 2
+    said = capsys.readouterr().err
+    assert said.endswith(" is empty: give a value, or leave it out\n") and said.count("\n") == 1
+    assert [path.name for path in folder.iterdir()] == ["a.png"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder in which nobody makes files")
+def test_a_folder_that_takes_no_files_is_not_said_to_be_missing(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save("v.npy", COLOUR[:, :, 0].astype(np.float32))
+    for words in (["compress", "a.png"], ["compress-features", "v.npy"]):
+        assert run([*words, "-o", "/proc/x.obv"]) == 30
+        assert "no files can be made in /proc; write elsewhere" in capsys.readouterr().err
+    assert run(["limits", "--gaussian", "1", "--out", "/proc/x"]) == 30
+    assert "/proc" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_is_told_before_the_work(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may take minutes."""
+    np.save("v.npy", COLOUR[:, :, 0].astype(np.float32))
+    np.save("x.npy", COLOUR[:, 0, 0].astype(float))
+    assert run(["compress", "a.png", "-o", "a.obv"]) == 0
+    capsys.readouterr()
+    for place in (
+        "obverse.codecs.image.codec.ImageCodec.encode",
+        "obverse.codecs.image.codec.ImageCodec.decode_photo",
+        "obverse.codecs.features.codec.FeatureCodec.encode_rows",
+        "obverse.codecs.plug_and_play.command._module",
+        "obverse.cli.limits.of_gaussian",
+        "obverse.cli.limits.of_samples",
+    ):
+        monkeypatch.setattr(place, lambda *_, **__: pytest.fail("worked"))
+    for words in (
+        ["compress", "a.png", "-o", "gone/x.obv"],
+        ["decompress", "a.obv", "-o", "gone/x.png"],
+        ["compress-features", "v.npy", "-o", "gone/x.obv"],
+        ["limits", "--gaussian", "1", "--out", "a.png/x"],
+        ["limits", "--samples", "x.npy", "--out", "a.png/x"],
+        ["plug-and-play", "fit", "m:load", "--data", "v.npy", "--out", "a.png/x"],
+        ["plug-and-play", "evaluate", "m:load", "--data", "v.npy", "--fit", "v.npy", "--out", "a.png/x"],
+    ):
+        assert run(words) == 30
+        assert capsys.readouterr().err.startswith("error: ")
+
+
 def test_alpha_needs_a_background_where_the_format_has_none(capsys: Capture) -> None:
     assert run(["compress", "--lossless", "a.png"]) == 0
     for name in ("b.jpg", "b.bmp", "b.ppm"):
@@ -72,3 +160,58 @@ def test_backgrounds_that_are_none(capsys: Capture) -> None:
     assert run(["decompress", "v.obv", "-f", "--background", "white"]) == 3
     assert "'features' has no alpha" in capsys.readouterr().err
     assert run(["decompress", "v.obv", "--recover", "--background", "white"]) == 2
+
+
+def test_a_name_without_suffix_says_no_kind_of_file(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """As other converters do, it is refused; nothing is written as PNG in silence."""
+    Image.fromarray(COLOUR).save("b.png")
+    assert run(["compress", "--lossless", "b.png"]) == 0
+    capfdbinary.readouterr()
+    for more in ([], ["--recover"]):
+        assert run(["decompress", "b.obv", "-o", "out", *more]) == 3
+        said = capfdbinary.readouterr().err.decode()
+        assert (
+            "out: a name without suffix does not say what kind of file it is: name it out.png, or out/"
+            in said
+        )
+        assert not Path("out").exists()
+    assert run(["decompress", "b.obv", "-o", "-"]) == 0
+    assert capfdbinary.readouterr().out.startswith(b"\x89PNG")
+    assert run(["decompress", "b.obv", "-o", "out/"]) == 0 and Path("out/b.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "package", "module"),
+    [
+        ("x.heic", "HEIC", "pillow-heif", "pillow_heif"),
+        ("x.jxl", "JPEG XL", "pillow-jxl-plugin", "pillow_jxl"),
+    ],
+)
+def test_what_a_plugin_writes_names_it(
+    name: str, kind: str, package: str, module: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert run(["compress", "a.png"]) == 0
+    monkeypatch.setitem(sys.modules, module, None)  # makes the import fail
+    assert run(["decompress", "a.obv", "-o", name]) == 3
+    assert (
+        f"{name}: {kind} is written with the plugin {package} only: pip install {package}"
+        in capsys.readouterr().err
+    )
+    # where it is installed, Pillow knows the format from then on
+    used = []
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(register_heif_opener=lambda: used.append(1)))
+    monkeypatch.setattr(
+        Image,
+        "registered_extensions",
+        lambda known=Image.registered_extensions: known() | {Path(name).suffix: "PNG"},
+    )
+    assert run(["decompress", "a.obv", "-o", name]) == 0 and Path(name).read_bytes().startswith(b"\x89PNG")
+    assert len(used) == (module == "pillow_heif")
+
+
+def test_16_bits_are_bits_a_channel(capsys: Capture) -> None:
+    Image.fromarray(COLOUR[:, :, 0].astype(np.uint16) * 257).save("deep.png")
+    assert run(["compress", "--lossless", "deep.png"]) == 0
+    for name in ("deep.ppm", "deep.bmp"):
+        assert run(["decompress", "deep.obv", "-o", name]) == 3
+        assert "is not written with 16 bits a channel; use .png or .tif" in capsys.readouterr().err

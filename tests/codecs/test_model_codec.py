@@ -1,5 +1,9 @@
 """What codecs with one trained model share."""
 
+import resource
+import subprocess
+import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,12 +11,13 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
+from obverse.codecs.image.networks import ImageNetworks
 from obverse.codecs.model_codec import ModelCodec, OptionalModelCodec
 from obverse.container.header import Header
 from obverse.errors import ModelError, WrongModelError
 from obverse.method import Method
 from obverse.registry import open_codec
-from obverse.zoo import StoredModel
+from obverse.zoo import StoredModel, load_model
 
 
 class Example(ModelCodec):
@@ -98,3 +103,36 @@ def test_tensors_of_no_part_are_refused() -> None:
     weights = {"head.weight": torch.zeros(1), "spare.weight": torch.zeros(1)}
     with pytest.raises(ModelError, match="should not have: spare"):
         Parts(stored(save_safetensors(weights))).tensors("head")
+
+
+EVERY_PART = """
+import sys
+from functools import cached_property
+import obverse
+from obverse.registry import shipped_models
+for model in sorted(shipped_models()):
+    codec = obverse.open_codec(model)
+    for name in dir(type(codec)):
+        if isinstance(getattr(type(codec), name), cached_property):
+            getattr(codec, name)
+    print(model, *sorted({"torch._dynamo", "torch._inductor", "sympy"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.slow
+def test_no_shipped_model_imports_compilers() -> None:
+    """They take a second of every start, and fail where the folder for temporary files is full."""
+    done = subprocess.run([sys.executable, "-c", EVERY_PART], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) >= 12 and all(" " not in line for line in lines), done.stdout
+
+
+@pytest.mark.parametrize("size", ["latents", "fine", "coarse_hidden", "hyper", "analysis_fine"])
+def test_a_hostile_image_model_takes_no_memory(size: str) -> None:
+    """Sizes of the configuration that its tensors do not have: 4,096 channels squared are 600 MB a layer."""
+    shipped = load_model("image")
+    config = {**shipped.config, "model": {**shipped.config["model"], size: 4096}}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match="image"):
+        ImageNetworks.load(replace(shipped, config=config))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000  # kB; the tensors are 40 MB

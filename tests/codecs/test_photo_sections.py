@@ -18,14 +18,22 @@ from obverse.errors import DamagedError, InputError, RateTargetError
 from tests.conftest import smooth_photo
 
 PIXELS = smooth_photo(24, 32)
+COLOUR = {"gAMA": b"\0\0\xb1\x8f", "cHRM": bytes(range(32)), "sBIT": b"\5\6\5", "cICP": b"\x09\x10\0\1"}
 FULL = Photo(
-    PIXELS, None, b"icc", b"exif", b"<xmp/>", (72.0, 299.9994), {"Title": "Tür ♥", "a": "", "Ω": "\ud800"}
+    PIXELS,
+    None,
+    b"icc",
+    b"exif",
+    b"<xmp/>",
+    (72.0, 299.9994),
+    {"Title": "Tür ♥", "a": "", "Ω": "\ud800"},
+    COLOUR,
 )
 
 
 def test_what_is_packed_is_unpacked() -> None:
     sections = pack_metadata(FULL)
-    assert list(sections) == ["icc", "exif", "xmp", "dpi", "text"] and version_of(sections) == 2
+    assert list(sections) == ["icc", "exif", "xmp", "dpi", "text", "colour"] and version_of(sections) == 2
     found = unpack_metadata(sections | {"y": b"of the codec"}, Limits())
     assert found == {
         "icc": b"icc",
@@ -33,7 +41,11 @@ def test_what_is_packed_is_unpacked() -> None:
         "xmp": b"<xmp/>",
         "dpi": (72.0, 299.9994),
         "text": {"Title": "Tür ♥", "a": "", "Ω": "?"},
+        "colour": COLOUR,
     }
+    for name in COLOUR:
+        alone = {name: COLOUR[name]}
+        assert unpack_metadata(pack_metadata(Photo(PIXELS, colour=alone)), Limits())["colour"] == alone
     assert zlib.decompress(sections["dpi"]) == b"72 299.9994"
 
 
@@ -53,11 +65,15 @@ def test_what_is_of_version_1_stays_as_it_was() -> None:
         {"text": {"a": 1}},
         {"text": {1: "a"}},
         {"xmp": b" " * (2**26 + 1)},
+        {"colour": {"gAMA": b"123"}},
+        {"colour": {"sBIT": b""}},
+        {"colour": {"tRNS": b"1234"}},
+        {"colour": {"gAMA": 45455}},
     ],
     ids=str,
 )
 def test_what_cannot_be_stored_is_refused(change: dict) -> None:
-    with pytest.raises(InputError, match=r"dpi are|texts of|xmp of"):
+    with pytest.raises(InputError, match=r"dpi are|texts of|xmp of|colour chunks of"):
         pack_metadata(replace(FULL, **change))
 
 
@@ -74,6 +90,17 @@ HOSTILE = {
         "７２ 72".encode(),
         b"1e99 72",
     ],
+    "colour": [
+        b"",
+        b"gAMA",
+        b"gAMA123",
+        b"gAMA12345",
+        b"tRNS1234",
+        b"gAMA1234cICP1234",
+        b"sBIT",
+        b"sBIT12345",
+        b"gAMA1234gAMA1234",
+    ],
     "text": [b"", b"[]", b'{"a": 1}', b'{"a": null}', b"{", b"\xff", b"[" * 100000, b'"a"'],
 }
 
@@ -88,7 +115,7 @@ def test_sections_are_not_trusted(codec: str) -> None:
             bad = replace(good, sections=good.sections | {name: zlib.compress(raw)})
             with pytest.raises(DamagedError):
                 opened.decode_photo(bad)
-    for name in ("xmp", "dpi", "text"):
+    for name in ("xmp", "dpi", "text", "colour"):
         with pytest.raises(DamagedError):
             opened.decode_photo(replace(good, sections=good.sections | {name: b"no zlib"}))
         bomb = zlib.compress(bytes(2**26 + 1))

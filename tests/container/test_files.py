@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from obverse.container import write_atomically
+from obverse.container.files import check_file
 from obverse.errors import OutputError, OutputExistsError
 
 
@@ -49,6 +50,28 @@ def test_does_not_overwrite_unasked(tmp_path: Path) -> None:
     write_atomically(target, b"new", overwrite=True)
     assert target.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_check_says_what_writing_would_and_leaves_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    check_file(target)
+    assert os.listdir(tmp_path) == []
+    target.write_bytes(b"old")
+    with pytest.raises(OutputExistsError, match="exists already"):
+        check_file(target)
+    check_file(target, overwrite=True)
+    assert target.read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
+    (tmp_path / "link").symlink_to("gone/b")
+    for place, words in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "gone" / "b", "does not exist"),
+        (target / "b", "is not a folder"),
+        (tmp_path / "link", "does not exist"),
+        (tmp_path / ("x" * 300), "name is too long"),
+    ):
+        for test in (check_file, lambda path, overwrite: write_atomically(path, b"new", overwrite)):
+            with pytest.raises(OutputError, match=words):
+                test(place, overwrite=True)
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -138,6 +138,14 @@ def test_torch_files(tmp_path, expected):
             load_encoder(path, trust=True)
 
 
+def test_saved_weights_are_no_program(tmp_path):
+    for content in (Network().state_dict(), torch.nn.Linear(2, 2)):
+        torch.save(content, tmp_path / "weights.pt")
+        with pytest.raises(InputError, match=r"holds weights or a pickled module .*torch\.jit\.save") as told:
+            load_encoder(tmp_path / "weights.pt", trust=True)
+        assert "corrupted" not in str(told.value)
+
+
 @pytest.mark.parametrize("name", ["x.pt", "x.pth", "x.ts", "x.torchscript", "x.jit", "x.pt2", "x.PT2"])
 def test_files_that_are_programs_are_not_loaded_without_trust(name, tmp_path, monkeypatch):
     (tmp_path / name).write_bytes(b"a program")
@@ -294,3 +302,15 @@ def test_folders_of_images(tmp_path):
 def _empty(folder):
     (folder / "empty").mkdir()
     return folder / "empty"
+
+
+def test_an_encoder_that_raises_is_told_with_its_cause():
+    """Whatever it raises is its user's, and no bug of ours."""
+
+    def broken(images):
+        raise KeyError("layer4")
+
+    encoder = load_encoder(broken)
+    with pytest.raises(InputError, match=r"fails on a batch of 5 images: KeyError: 'layer4'") as told:
+        encoder(IMAGES)
+    assert isinstance(told.value.__cause__, KeyError)

@@ -14,11 +14,11 @@ import torch
 
 from obverse.errors import InputError, TrainingError
 from obverse.interrupts import Terminated
-from obverse.training.checkpoint import Checkpoint, reading
+from obverse.training.checkpoint import Checkpoint, reading, steps_of
 from obverse.training.lock import NAME, only_run
 from obverse.training.log import log
 from obverse.training.phases import record_phase, recorded_phases
-from obverse.training.progress import Progress
+from obverse.training.progress import Progress, validations
 from obverse.training.run import Run, Unvalidated, check_device
 
 CPU = torch.device("cpu")
@@ -76,7 +76,7 @@ def test_a_checkpoint_without_torchs_generator_resumes(tmp_path):
     assert checkpoint_of(tmp_path, 2)[0].resume() == 4
 
 
-@pytest.mark.parametrize("damage", ["bytes", "model", "rng"])
+@pytest.mark.parametrize("damage", ["bytes", "model", "rng", "step"])
 def test_a_damaged_checkpoint_is_told(tmp_path, damage):
     checkpoint, *_ = checkpoint_of(tmp_path, 1)
     checkpoint.save(4)
@@ -88,6 +88,23 @@ def test_a_damaged_checkpoint_is_told(tmp_path, damage):
         torch.save(state, checkpoint.path)
     with pytest.raises(TrainingError, match=r"(?s)cannot be resumed.*--out"):
         checkpoint_of(tmp_path, 2)[0].resume()
+
+
+@pytest.mark.parametrize("step", ["x", None, -1, 2.5, True, [3]])
+def test_a_step_that_is_no_number_is_refused(step):
+    with pytest.raises(ValueError, match="no number of steps"):
+        steps_of({"step": step})
+    assert steps_of({"step": 7}) == 7
+
+
+def test_damaged_lines_of_validations_are_left_out(tmp_path, capsys):
+    assert validations(tmp_path) == []
+    Progress(tmp_path, 0, 4).validation(2, {"rows": [1]}, "")
+    with (tmp_path / "validation.jsonl").open("ab") as file:
+        file.write(b'{"step": 4, "ro\n\xff\xfe\n[1]\n3\n{"step": 5}\n' + b"[" * 100_000 + b"\n")
+    Progress(tmp_path, 0, 4).validation(6, {"rows": [2]}, "")
+    assert [row["step"] for row in validations(tmp_path, "rows")] == [2, 6]
+    assert capsys.readouterr().err.count("has a damaged line") == 6
 
 
 def test_reading_says_what_was_expected(tmp_path):

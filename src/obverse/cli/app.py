@@ -9,10 +9,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import get_args
 
-from cyclopts import App, ArgumentCollection
+from cyclopts import UNSET, App, ArgumentCollection
 
 import obverse
 from obverse.cli.console import UsageError
+from obverse.cli.options import MAY_BE_EMPTY
 from obverse.cli.training_help import export_help, train_help
 from obverse.errors import exit_codes
 from obverse.registry import list_methods
@@ -42,9 +43,20 @@ def whole_numbers(app: App, commands: tuple[str, ...], arguments: ArgumentCollec
                     raise UsageError(f"{argument.name} must be a whole number, not {token.value}")
 
 
+def no_empty_texts(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuses "" for a name, a file or a folder: it would mean what is used where none is given, or the current folder,
+    and is most often a variable of a script that is not set. Raises UsageError."""
+    for argument in arguments:
+        if MAY_BE_EMPTY in getattr(argument.field_info.annotation, "__metadata__", ()):
+            continue
+        for token in argument.tokens:
+            if token.value == "" and token.implicit_value is UNSET:
+                raise UsageError(f"{token.keyword or argument.name} is empty: give a value, or leave it out")
+
+
 app = App(
     name="obverse",
-    config=[whole_numbers],
+    config=[whole_numbers, no_empty_texts],
     help=HELP + exit_codes(),
     version=obverse.__version__,
     help_format="markdown",

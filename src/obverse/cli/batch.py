@@ -13,7 +13,7 @@ from typing import Any
 
 from obverse.cli.console import UsageError, explain, progress_bar, say, warnings_as_sentences
 from obverse.cli.plan import STDIN, Job
-from obverse.container.files import make_folder
+from obverse.container.files import check_file, make_folder
 from obverse.container.within import check_within
 from obverse.errors import InputError, ObverseError, OutputExistsError
 from obverse.threads import available_cores
@@ -105,6 +105,8 @@ class Attempt:
                 raise OutputExistsError(f"{job.target} exists; use --force to overwrite it")
             if job.folder is not None:
                 make_folder(job.target.parent)
+            if job.target != STDIN:
+                check_file(job.target, self.force)
             return self.work(job)
         except BrokenPipeError:
             raise

@@ -18,12 +18,24 @@ from obverse.cli.batch import Batch, Row
 from obverse.cli.console import UsageError, human, noted_warnings, say
 from obverse.cli.files import existing_obv, read_stdin, report, row_of, write_output
 from obverse.cli.flags import NO_FLAGS, CodecFlags, given_options
-from obverse.cli.options import Big, Force, Inputs, Jobs, Json, Metadata, Output, SkipExisting
+from obverse.cli.options import (
+    Big,
+    Force,
+    Inputs,
+    Jobs,
+    Json,
+    Memory,
+    Metadata,
+    Output,
+    SkipExisting,
+    limits_of,
+    pairs,
+)
 from obverse.cli.output_names import check_obv_name
 from obverse.cli.plan import STDIN, Job, plan
 from obverse.cli.progress import search_bar
 from obverse.codec import Codec
-from obverse.container import Limits, write
+from obverse.container import write
 from obverse.data.source import Contents
 from obverse.method import Method
 from obverse.registry import built_in_methods, default_codec
@@ -63,6 +75,7 @@ def compress(
     jobs: Jobs = None,
     json: Json = False,
     unlimited: Big = False,
+    memory: Memory = None,
 ) -> int:
     """Compress files to .obv.
 
@@ -87,12 +100,14 @@ def compress(
     method = built_in_methods().get(name) or obverse.open_codec(name).method
     given = given_options(flags, method)
     if metadata:
-        given["metadata"] = _pairs(metadata)
+        given["metadata"] = pairs(metadata)
     takes = {option.name for option in method.options_class.described()}
-    if unlimited and "limits" in takes:
-        given["limits"] = Limits.unlimited()
-    elif unlimited:
-        raise UsageError(f"codec {method.id!r} has no use for --unlimited")
+    if unlimited or memory is not None:
+        given["limits"] = limits_of(unlimited, memory)
+        if "limits" not in takes:
+            raise UsageError(
+                f"codec {method.id!r} has no use for {'--unlimited' if unlimited else '--memory'}"
+            )
     options = method.options_class.of(method.id, given)
     verified = wants_verification(method, False if no_verify else verify)
     found = plan(inputs, output, method.kind.read, _obv_name, method.kind.folder, passed_over={".obv"})
@@ -185,13 +200,6 @@ def _bytes_under(path: Path) -> int:
     """Of a file, or of all files of a folder that is one set."""
     files = path.iterdir() if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def _pairs(texts: list[str] | None) -> dict[str, str] | None:
-    for text in texts or ():
-        if not text.partition("=")[0] or "=" not in text:
-            raise UsageError(f"--metadata takes KEY=TEXT, not {text!r}")
-    return dict(text.split("=", 1) for text in texts) if texts else None
 
 
 @contextmanager

@@ -73,7 +73,8 @@ def decompress(
 
     def rename(path: Path) -> str:
         method = _method(path, limits)
-        return path.stem + (method.suffix if method else ".png")  # the job itself will say what is wrong
+        suffix = method.suffix if method else ".png"  # the job itself will say what is wrong
+        return path.stem if Path(path.stem).suffix.lower() == suffix else path.stem + suffix
 
     found = plan(inputs, output, frozenset({".obv"}), rename, only=True)
     methods = (_method(job.source, limits) for job in found.jobs if job.source != STDIN)
@@ -125,7 +126,7 @@ class Decompression:
             return row_of(job, length_of(job.source, data), len(unpacked)) | lost
         container = read(source, self.limits)
         chosen = codec_of(container, self.side_info is not None, self.model)
-        name = str(job.target) if job.target.suffix else f"x{chosen.method.suffix}"
+        name = f"x{chosen.method.suffix}" if job.target == STDIN else str(job.target)
         with threads_for(math.prod(container.shape) if chosen.method.data.endswith("image") else None):
             unpacked = decoded_file(chosen, container, name, self.limits, self.side_info, self.background)
         write_output(job.target, unpacked, self.force)

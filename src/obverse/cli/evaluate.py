@@ -12,7 +12,7 @@ from cyclopts import Group, Parameter
 
 import obverse
 from obverse.cli.console import UsageError, say, to_json
-from obverse.cli.options import Trust
+from obverse.cli.options import MAY_BE_EMPTY, Trust
 from obverse.container.files import check_folder
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
@@ -51,6 +51,7 @@ def evaluate(
             help="Peers, comma-separated: jpeg, webp, avif, jxl; with --lossless png, webp, jxl, avif. "
             "By default jpeg,webp,avif, or png,webp,avif; none for feature vectors."
         ),
+        MAY_BE_EMPTY,
     ] = None,
     out: Annotated[Path, Parameter(help="Folder for the CSV files and the plot.")] = Path("report"),
     ms_ssim: Annotated[bool, Parameter(help="Measure MS-SSIM as well as PSNR.")] = True,
@@ -58,8 +59,8 @@ def evaluate(
         str | None,
         Parameter(
             group=tasks,
-            help="A classifier whose accuracy is measured: .pt, .pt2, .onnx, a Hugging Face folder, or "
-            "module:function.",
+            help="A classifier whose accuracy is measured: TorchScript (.pt), torch.export (.pt2), .onnx, a "
+            "Hugging Face folder, or module:function.",
         ),
     ] = None,
     trust: Trust = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from obverse.cli.batch import Batch, Row
-from obverse.cli.console import out, printable, to_json
+from obverse.cli.console import human, out, printable, to_json
 from obverse.cli.files import read_stdin
 from obverse.cli.options import Json, Memory, limits_of
 from obverse.cli.plan import STDIN, Job, Plan, files_under
@@ -47,9 +48,15 @@ def info(
     if json:
         out(to_json(rows + whole.skipped_rows()))
         return code
-    for facts in rows:
-        if "error" not in facts:
-            show_facts(facts)
+    read = [facts for facts in rows if "error" not in facts]
+    for facts in read:
+        show_facts(facts)
+    if len(read) > 1:
+        total = sum(facts["file_bytes"] for facts in read)
+        counts = Counter(printable(facts["codec"]) for facts in read)
+        out(
+            f"{len(read)} files, {human(total)}: {', '.join(f'{n} {codec}' for codec, n in counts.most_common())}"
+        )
     return code
 
 

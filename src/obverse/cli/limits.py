@@ -93,8 +93,11 @@ def limits(
         raise UsageError("--side-info-noise goes with --gaussian; with --samples give --side-info FILE")
     if distortion is not None and distortion not in LABELS:
         raise UsageError(f"--distortion is one of {', '.join(LABELS)}, not {distortion!r}")
+    from obverse.container.files import check_folder
     from obverse.registry import open_codec
 
+    if out is not None:
+        check_folder(out)  # before the curve is computed
     measured = _read_points(points) if points else []
     if samples is not None:
         for name in codec or ():

@@ -23,9 +23,13 @@ def list_(*, json: Json = False) -> int:
     else:
         for entry in entries:
             out(f"{entry.id:18} {printable(entry.summary)} ({entry.package})")
-        for name, codec in shipped.items():
-            if name != codec:
-                out(f"{name:18} a model of {codec}")
+        more = {name: codec for name, codec in shipped.items() if name != codec}
+        for name, codec in more.items():
+            out(f"{name:18} a model of {codec}")
         for name, codec in own.items():
             out(f"{printable(name):18} a model of yours for codec {printable(codec)}")
+        count = len(more | own)
+        out(
+            f"{len(entries)} codecs, {count} more models: obverse compress --codec NAME takes any of these names"
+        )
     return 0

@@ -20,7 +20,11 @@ Output = Annotated[
 Force = Annotated[bool, Parameter(name=["--force", "-f"], negative="", help="Overwrite files that exist.")]
 SkipExisting = Annotated[
     bool,
-    Parameter(negative="", help="Leave out what was done before: go on with a batch that was stopped."),
+    Parameter(
+        negative="",
+        help="Leave out what was done before: go on with a batch that was stopped. Give the same options: files that "
+        "are there stay, whatever the quality they were written with.",
+    ),
 ]
 Jobs = Annotated[
     int | None,
@@ -38,7 +42,7 @@ Big = Annotated[
 ]
 Memory = Annotated[
     str | None,
-    Parameter(help="What a file may take in memory, such as 500M or 1GB; 4 GiB by default."),
+    Parameter(help="What coding a file may take in memory, such as 500M or 1GB; 4 GiB by default."),
 ]
 Trust = Annotated[
     bool,
@@ -65,6 +69,26 @@ def limits_of(unlimited: bool, memory: str | None) -> Limits:
     except OptionError as error:
         raise UsageError(f"--memory: {error}") from None
 
+
+def pairs(texts: list[str] | None) -> dict[str, str] | None:
+    """What --metadata means. Raises UsageError."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        key, separator, value = text.partition("=")
+        if not key or not separator:
+            raise UsageError(f"--metadata takes KEY=TEXT, not {text!r}")
+        if key in found:
+            raise UsageError(f"--metadata names {key!r} twice: give each key once")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(f"--metadata {text!r} is no text in UTF-8: give it in this encoding") from None
+        found[key] = value
+    return found or None
+
+
+MAY_BE_EMPTY = "may be empty"
+"""Stands in the annotation of an option for which an empty text is a value, none of a list."""
 
 MOST_THREADS = 1024
 

@@ -23,16 +23,21 @@ def check_obv_name(output: str | None, forced: bool | None) -> None:
     if output is None or forced or output.endswith(("/", os.sep)) or os.path.isdir(output):
         return
     suffix = Path(output).suffix.lower()
+    if suffix != ".obv" and is_known_suffix(suffix):
+        raise UsageError(
+            f"{output}: what compress writes is an .obv file, which nothing reads as {suffix}: name it "
+            f"{Path(output).with_suffix('.obv')}" + ("" if forced is None else ", or use --force-suffix")
+        )
+
+
+def is_known_suffix(suffix: str) -> bool:
+    """Whether names of files end so, in lower case: in .obv, .png, .npy, ..."""
     if suffix in ("", ".obv"):
-        return
+        return suffix == ".obv"
     from PIL import Image
 
     from obverse.data.kinds import KINDS
 
     known = {*_OTHERS, *Image.registered_extensions()}
     known.update(*(kind.read | (kind.written or frozenset()) for kind in KINDS.values()))
-    if suffix in known:
-        raise UsageError(
-            f"{output}: what compress writes is an .obv file, which nothing reads as {suffix}: name it "
-            f"{Path(output).with_suffix('.obv')}" + ("" if forced is None else ", or use --force-suffix")
-        )
+    return suffix in known

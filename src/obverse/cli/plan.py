@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from obverse.cli.console import UsageError, printable, say
+from obverse.cli.output_names import is_known_suffix
 from obverse.errors import InputError
 
 STDIN = Path("-")
@@ -66,7 +67,8 @@ def plan(
 
     Without output a result lies beside its source. With several inputs, or a folder, or where it ends in a slash,
     output is a folder that is made if need be, and trees keep their shape. Where two sources would have one target,
-    each target has the whole name of its source: `photo.jpg.obv` and `photo.png.obv`.
+    each target has the whole name of its source: `photo.jpg.obv` and `photo.png.obv`; of decompressed files one whose
+    name is that of its source without .obv keeps it.
 
     Args:
         inputs: what was given.
@@ -91,6 +93,11 @@ def plan(
     target = None if output is None else Path(output)
     if many and target == STDIN:
         raise UsageError("only one file can be written to standard output")
+    if many and output is not None and _is_named_as_a_file(output):
+        raise UsageError(
+            f"{output} is named as a file, but what is given becomes several: name a folder, or end it in a slash "
+            f"({output}/)"
+        )
     into = (
         output is not None
         and target != STDIN
@@ -120,6 +127,13 @@ def plan(
 
 
 _SLASHES = tuple(filter(None, ("/", os.sep, os.altsep)))
+
+
+def _is_named_as_a_file(output: str) -> bool:
+    """A folder that is there, or ends in a slash, may be named as it likes."""
+    if output == str(STDIN) or output.endswith(_SLASHES) or os.path.isdir(output):
+        return False
+    return is_known_suffix(Path(output).suffix.lower())
 
 
 def files_under(
@@ -170,16 +184,32 @@ def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _without_clashes(jobs: Sequence[Job]) -> list[Job]:
     """Before anything is done: two results never go to one place, nor one over an input, by whatever links."""
-    counts = _targets(jobs)
-    jobs = [
-        replace(job, target=job.target.with_name(job.source.name + job.target.suffix))
-        if counts[os.path.realpath(job.target)] > 1 and job.target.suffix
-        else job
-        for job in jobs
-    ]
+    jobs = _told_apart(jobs, lambda job: job.target.name != job.source.stem)
+    jobs = _told_apart(jobs, lambda job: True)
     counts = _targets(jobs)
     taken = {os.path.realpath(job.source) for job in jobs if job.source != STDIN}
     return [replace(job, refused=_refused(job, counts, taken)) for job in jobs]
+
+
+def _told_apart(jobs: Sequence[Job], may_change: Callable[[Job], bool]) -> list[Job]:
+    """With the whole name of the source in targets that clash, until none does that may change: a longer name can be
+    that of a third file."""
+    before: list[Job] = []
+    now = list(jobs)
+    while now != before:
+        before, counts = now, _targets(now)
+        now = [
+            replace(job, target=_whole_name(job))
+            if counts[os.path.realpath(job.target)] > 1 and may_change(job)
+            else job
+            for job in before
+        ]
+    return now
+
+
+def _whole_name(job: Job) -> Path:
+    name = job.source.name if job.source.name not in ("", "..") else job.source.resolve().name
+    return job.target.with_name(name + job.target.suffix)
 
 
 def _targets(jobs: Sequence[Job]) -> Counter[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from obverse.cli.console import UsageError
+from obverse.cli.plan import STDIN
 from obverse.container import Container, Limits, read, read_header
 from obverse.errors import DamagedError, DecodeError, TruncatedError
 
@@ -23,12 +24,14 @@ def recovered(
     codec = codec_of(Container(header.codec, header.config, header.shape, {}, header.model), False, model)
     if not isinstance(codec, Recovers):
         raise UsageError(f"files of codec {codec.id!r} are whole or nothing: --recover has no use for them")
-    name = str(target) if target.suffix else f"x{codec.method.suffix}"
+    name = f"x{codec.method.suffix}" if target == STDIN else str(target)
     codec.kind.check(name)
     try:
         return decoded_file(codec, read(source, limits), name, limits), {}
     except (TruncatedError, DamagedError) as error:
         damage: DecodeError = error
+    if header.items is None:
+        raise type(damage)(f"{damage}; it is of one piece, so that nothing of it can be recovered")
     found, missing = codec.recover(source, limits)
     if found.size == 0:
         raise type(damage)(f"nothing of it is whole: {damage}") from None

@@ -17,14 +17,14 @@ from cyclopts import Group, Parameter
 from obverse.cli.console import UsageError, human, say, to_json
 from obverse.cli.console import out as show
 from obverse.cli.options import Device, Force, Json, set_threads
-from obverse.container.files import check_folder, make_folder
-from obverse.errors import InputError, OutputExistsError, TrainingError
+from obverse.container.files import make_folder
+from obverse.errors import InputError, TrainingError
 from obverse.fields import Fields, OptionField
 from obverse.method import Method, Training
 from obverse.registry import built_in_methods, find_method, shipped_models
 from obverse.training.lock import only_run
 from obverse.training.recipe import INPUTS, Inputs, Recipe, Sizes, read_recipe
-from obverse.zoo import WEIGHTS, load_model_from, models_home
+from obverse.zoo import WEIGHTS, check_new_model, load_model_from, models_home
 
 CHECKPOINT, MODEL = "checkpoint.pt", "model"  # in the folder of a run
 
@@ -141,7 +141,7 @@ def fit_command(trained: Trained) -> Callable[..., int]:
         values, _ = _recipe(trained, recipe, _given(flags))
         set_threads(threads)
         folder = _folder_of(found, out)
-        _keep(folder, force)
+        check_new_model(folder, force)
         found.check()
         facts = {"model": str(folder)} | trained.call(trained.training.fit, found, folder, values)
         more = f", {facts['summary']}" if facts.get("summary") else ""
@@ -176,15 +176,6 @@ def _described(command: Any, trained: Trained, inputs: Any, flags: Any) -> Calla
     return cast("Callable[..., int]", command)
 
 
-def _keep(folder: Path, force: bool) -> None:
-    """Raises OutputExistsError for a folder with a model in it, OutputError for one that cannot be written."""
-    if (folder / WEIGHTS).exists() and not force:
-        raise OutputExistsError(
-            f"{folder} holds a model, whose files could not be read any more; choose another --out, or use --force"
-        )
-    check_folder(folder)
-
-
 def _folder_of(inputs: Inputs, out: Path | None) -> Path:
     """Where a model goes. Raises UsageError for a name by which it would never be found."""
     if out is not None:
@@ -209,7 +200,7 @@ def export_command(trained: Trained) -> Callable[..., int]:
         force: Force = False,
         json: Json = False,
     ) -> int:
-        _keep(out, force)
+        check_new_model(out, force)
         checkpoint = run / CHECKPOINT if run.is_dir() else run
         if not checkpoint.is_file():
             raise InputError(f"there is no checkpoint {checkpoint}: give the folder of a run")

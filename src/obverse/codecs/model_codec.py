@@ -74,7 +74,8 @@ def loaded(make: Callable[[], Network], tensors: dict[str, Tensor], part: str | 
     there, before the module is made.
 
     Args:
-        make: makes the module.
+        make: makes the module. It makes tensors with `empty`, `zeros`, `ones` and `full` and layers of torch, and does
+            not compute: of a sum or a product on its "meta" device torch imports its compilers, for a second.
         tensors: of the model, by name.
         part: the first part of their names; None for all.
         name: of the model, as errors say it.

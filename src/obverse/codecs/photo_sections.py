@@ -1,6 +1,6 @@
 """What belongs to an image beside its pixels, as sections of a file: one zlib stream each.
 
-Profile and EXIF data are of format version 1; XMP data, resolution and texts of version 2.
+Profile and EXIF data are of format version 1; XMP data, resolution, texts and colour chunks of version 2.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from obverse.container.inflate import inflate
 from obverse.data.exif import is_resolution
 from obverse.data.images import Photo
 from obverse.data.metadata import LARGEST, Metadata
+from obverse.data.png_colour import LENGTHS, check_colour
 from obverse.errors import DamagedError, InputError
 
 OF_VERSION_1 = ("icc", "exif")
-OF_VERSION_2 = ("xmp", "dpi", "text")
+OF_VERSION_2 = ("xmp", "dpi", "text", "colour")
 NAMES = (*OF_VERSION_1, *OF_VERSION_2)
 
 
@@ -37,6 +38,14 @@ def pack_metadata(photo: Photo) -> dict[str, bytes]:
         if not all(isinstance(text, str) for pair in photo.text.items() for text in pair):
             raise InputError("texts of an image are a map of text to text")
         values["text"] = json.dumps(photo.text, ensure_ascii=False).encode("utf-8", "replace")
+    if photo.colour:
+        try:
+            check_colour(photo.colour)
+        except ValueError as error:
+            raise InputError(f"colour chunks of an image: {error}") from None
+        values["colour"] = b"".join(
+            name.encode("ascii") + photo.colour[name] for name in LENGTHS if name in photo.colour
+        )
     if large := [name for name in values if len(values[name]) > LARGEST]:
         raise InputError(f"{large[0]} of an image has more than {LARGEST:,} bytes: leave it out")
     return {name: zlib.compress(values[name], 9) for name in NAMES if values.get(name)}
@@ -64,6 +73,8 @@ def unpack_metadata(sections: Mapping[str, bytes], limits: Limits) -> Metadata:
         found["dpi"] = _dpi(raw["dpi"])
     if "text" in raw:
         found["text"] = _text(raw["text"])
+    if "colour" in raw:
+        found["colour"] = _colour(raw["colour"])
     return found
 
 
@@ -75,6 +86,22 @@ def _dpi(raw: bytes) -> tuple[float, float]:
     if not is_resolution((horizontal, vertical)):
         raise DamagedError("the image has a resolution that cannot be")
     return horizontal, vertical
+
+
+def _colour(raw: bytes) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    at = 0
+    for name, lengths in LENGTHS.items():
+        if raw[at : at + 4] == name.encode("ascii"):
+            end = at + 4 + min(max(lengths), len(raw) - at - 4)
+            found[name], at = raw[at + 4 : end], end
+    try:
+        check_colour(found)
+    except ValueError:
+        found = {}
+    if at != len(raw) or not found:
+        raise DamagedError("what the image says of its colours is damaged")
+    return found
 
 
 def _text(raw: bytes) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """Segments of a set that the model does not fit, stored without it: a set never becomes longer in silence.
 
-    segments ──► message of the model ──┬─► the shortest of the three, behind the number of its method
-             ──► rows, LZMA ────────────┤   (all of them the model's: no such numbers, as in files before)
+    segments ──► message of the model ──┬─► the shortest, behind the number of its method
+             ──► rows, filtered, LZMA ──┤   (all of them the model's: no such numbers, as in files before)
+             ──► rows, LZMA ────────────┤
              ──► samples as they are ───┘
 
-A segment is rows of samples. LZMA takes up to a fifth of the model's time, so it is tried only where the model's
-message is suspicious: a model that fits takes less than half of the samples as they are.
+A segment is rows of samples. LZMA takes up to half of the model's time, so it is tried on a sample of the rows first,
+and on all where that is not much longer than the model's message.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from obverse.coding import filtered_rows
 from obverse.container.sections import pack_index, section_bytes
 from obverse.errors import DamagedError
 
-MODEL, RAW, FILTERED = range(3)
-SUSPICIOUS = 5 / 8  # of the bytes of the samples as they are
+MODEL, RAW, FILTERED, PLAIN = range(4)
+NEAR = 1.2  # times what is to be beaten: an estimate above that is not tried
 MOST_AROUND = 64  # bytes that a file of stored segments may have around its samples, beside its front
 FEWEST = 3  # segments that samples are stored in where several more would take more than that
 
@@ -70,16 +71,26 @@ class Samples:
             rows: (R, width).
 
         Returns:
-            None where the model's message is the shortest, or so short that nothing else was tried.
+            None where the model's message is the shortest, or an estimate says so.
         """
         raw = self.raw_bytes(rows.size)
-        if size < SUSPICIOUS * raw:
-            return None
         least = min(size, 1 + raw)
-        data = filtered_rows.encode(rows, self.step, int(least))
-        if data is not None and 1 + len(data) < least:
-            return bytes([FILTERED]) + data
+        packed = self._lzma(rows, least)
+        if packed is not None and len(packed) < least:
+            return packed
         return bytes([RAW]) + self.packed(rows) if 1 + raw < size else None
+
+    def _lzma(self, rows: Bytes, most: float) -> bytes | None:
+        """By the better of two ways, by an estimate; None where that says that more than `most` would come of it."""
+        if rows.nbytes > filtered_rows.MOST:
+            return None
+        filtered, plain = filtered_rows.estimate(rows, self.step)
+        if min(filtered, plain) > NEAR * most:
+            return None
+        if plain <= filtered:
+            return bytes([PLAIN]) + filtered_rows.pack(rows.tobytes(), self.step)
+        data = filtered_rows.encode(rows, self.step, int(most))
+        return None if data is None else bytes([FILTERED]) + data
 
     def rates(
         self, bits: npt.NDArray[np.float64], images: npt.NDArray[Any], segment: int
@@ -110,12 +121,15 @@ class Samples:
         Raises:
             DamagedError: for what `shorter` does not give.
         """
-        if method not in (RAW, FILTERED):
-            raise DamagedError(f"there is no method {method} to store a segment")
         if method == FILTERED:
             rows = filtered_rows.decode(data, count, self.width, self.step)
-        else:
+        elif method == PLAIN:
+            plain = filtered_rows.unpack(data, count * self.width)
+            rows = np.frombuffer(plain, np.uint8).reshape(count, self.width)
+        elif method == RAW:
             rows = self._unpacked(data, count)
+        else:
+            raise DamagedError(f"there is no method {method} to store a segment")
         if self.levels < 256 and int(rows.max()) >= self.levels:
             raise DamagedError("a stored segment has values that its model does not have")
         return rows

@@ -41,11 +41,34 @@ def check_folder(path: str | os.PathLike[str]) -> None:
             f"the folder {os.fspath(path)} cannot be made: {folder} is no folder; write elsewhere"
         )
     try:
-        temporary, file = open_temporary(folder)
-        with file:
-            os.unlink(temporary)
+        _try_writing(folder)
     except OSError as error:
         raise _output_error(os.path.join(folder, ""), error) from error
+
+
+def _try_writing(folder: str) -> None:
+    """Make a file in it, and remove it. Raises OSError."""
+    temporary, file = open_temporary(folder)
+    file.close()  # on Windows an open file is not removed
+    with suppress(FileNotFoundError):  # from now on, another process may take it for one that was left
+        os.unlink(temporary)
+
+
+def check_file(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Check that a file can be written, without making it: before long work of which it is the result.
+
+    Raises:
+        OutputExistsError: it exists and `overwrite` is False.
+        OutputError: the folder is missing, permission denied, ...
+    """
+    target = os.path.realpath(path) if overwrite else os.fspath(path)
+    try:
+        _check_target(target, overwrite)
+        with suppress(FileNotFoundError):
+            os.lstat(target)  # tells a name that is too long
+        _try_writing(os.path.dirname(target))
+    except (OSError, ValueError) as error:
+        raise _output_error(target, error) from error
 
 
 def write_atomically(
@@ -157,6 +180,8 @@ def _output_error(target: str, error: OSError | ValueError) -> OutputError:
         why = f"permission denied in {folder}; write elsewhere, or change its permissions"
     elif code == errno.EROFS:
         why = f"{folder} is read-only; write elsewhere"
+    elif code == errno.ENOENT and os.path.isdir(folder):
+        why = f"no files can be made in {folder}; write elsewhere"
     elif code == errno.ENOENT:
         why = f"the folder {folder} does not exist; make it first"
     elif code == errno.ENOTDIR:

@@ -32,7 +32,8 @@ from obverse.data.features import (
     not_finite,
     rows_of_table,
 )
-from obverse.errors import InputError, ObverseError, UnsupportedInputError
+from obverse.data.suffixes import IMAGE_SUFFIXES
+from obverse.errors import InputError, ItemIndexError, ObverseError, UnsupportedInputError
 
 SUFFIXES = (".npy", ".npz", ".parquet", ".safetensors")
 AT_ONCE = 2**23  # bytes that are read together
@@ -100,7 +101,7 @@ class _Raw:
 
     def pieces(self, rows: int) -> Iterator[Array]:
         width = self.shape[1] * self.dtype.itemsize
-        with _reading(self.path), _open(self.path, self.member) as file:
+        with naming(self.path), _open(self.path, self.member) as file:
             file.seek(self.at)
             for first in range(0, self.shape[0], rows):
                 count = min(rows, self.shape[0] - first)
@@ -124,7 +125,7 @@ class _Fortran:
 
     def pieces(self, rows: int) -> Iterator[Array]:
         for first in range(0, self.shape[0], rows):
-            with _reading(self.path):
+            with naming(self.path):
                 yield np.array(np.load(self.path, "r", allow_pickle=False)[first : first + rows], order="C")
 
 
@@ -167,7 +168,7 @@ class _Parquet:
 
     def pieces(self, rows: int) -> Iterator[Array]:
         pa, pq = load_pyarrow()
-        with _reading(self.path), pq.ParquetFile(self.path) as file:
+        with naming(self.path), pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(rows, columns=list(self.columns)):
                 piece = rows_of_table(pa, pa.Table.from_batches([batch]), self.name, self.key)
                 if piece.shape[1:] != self.shape[1:]:
@@ -202,6 +203,14 @@ class FeatureFiles:
         self.name = first.name if len(files) == 1 else f"{first.name} and {len(files) - 1} more"
         self.shape = sum(file.shape[0] for file in files), first.shape[1]
         self.dtype = first.dtype
+
+    def file_of(self, row: int) -> tuple[str, int]:
+        """The name of the file that holds this row, and the number of the row in it."""
+        for file in self._files:
+            if row < file.shape[0]:
+                return file.name, row
+            row -= file.shape[0]
+        raise ItemIndexError(f"there are {self.shape[0]} vectors")
 
     def pieces(self, rows: int) -> Iterator[Array]:
         """(rows, d) each, the last may have fewer; across the ends of files."""
@@ -248,24 +257,35 @@ def survey(features: FeatureRows, chosen: Any) -> Survey:
     wanted = np.arange(count)[chosen]
     sample = np.empty((len(wanted), dimensions), features.dtype.newbyteorder("="))
     total = np.zeros(dimensions)
-    bad = first_bad = first = 0
-    largest = 0.0
+    bad = first = 0
+    first_bad = first_large = -1
     for piece in features.pieces(rows_at_once(features)):
         finite = np.isfinite(piece).all(1)
         if not finite.all():
-            first_bad = first_bad if bad else first + int(np.flatnonzero(~finite)[0])
+            first_bad = first_bad if bad else first + int(np.argmin(finite))
             bad += int((~finite).sum())
         else:
             total += piece.sum(0, dtype=np.float64)
-            largest = max(largest, float(np.abs(piece).max())) if piece.dtype.itemsize == 8 else 0.0
+            if piece.dtype.itemsize == 8 and first_large < 0:
+                large = (np.abs(piece) > LARGEST).any(1)
+                first_large = first + int(np.argmax(large)) if large.any() else -1
         low, high = np.searchsorted(wanted, [first, first + len(piece)])
         sample[low:high] = piece[wanted[low:high] - first]
         first += len(piece)
     if bad:
-        raise not_finite(bad, count, first_bad)
-    if largest > LARGEST:
-        raise InputError("features above 1e100 cannot be coded: scale them first")
+        raise not_finite(bad, count, *_where(features, first_bad))
+    if first_large >= 0:
+        number, name = _where(features, first_large)
+        raise InputError(
+            f"features above 1e100 cannot be coded, as in number {number}{name}: scale them first"
+        )
     return Survey(sample, total / count)
+
+
+def _where(features: FeatureRows, row: int) -> tuple[int, str]:
+    """The number of a vector in its file, and words that name the file."""
+    name, number = features.file_of(row) if isinstance(features, FeatureFiles) else (features.name, row)
+    return number, f" of {name}"
 
 
 def rows_at_once(features: FeatureRows) -> int:
@@ -285,7 +305,7 @@ def open_features(path: Path, key: str | None = None) -> FeatureRows:
         UnsupportedInputError: for another type or shape than that of features.
         MissingExtraError: for a Parquet file, where pyarrow is not installed.
     """
-    with _reading(path):
+    with naming(path):
         with path.open("rb") as file:
             front = file.read(16)
         if front.startswith(NPY):
@@ -296,7 +316,10 @@ def open_features(path: Path, key: str | None = None) -> FeatureRows:
             return _parquet(path, key)
         if front[8:9] == b"{":
             return _safetensors(path, key)
-    raise InputError(f"{path} holds no features: give a .npy, .npz, .safetensors or .parquet file")
+    images = (
+        "; of images features are made with an --encoder" if path.suffix.lower() in IMAGE_SUFFIXES else ""
+    )
+    raise InputError(f"{path} holds no features: give a .npy, .npz, .safetensors or .parquet file{images}")
 
 
 def _npy(path: Path, key: str | None) -> FeatureRows:
@@ -404,12 +427,14 @@ def _open(path: Path, member: str | None) -> Iterator[Any]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Whatever a library says of a file becomes a sentence that names it."""
+def naming(path: Path | str) -> Iterator[None]:
+    """Whatever is said of a file, by a library or here, becomes a sentence that names it."""
     try:
         yield
-    except ObverseError:
-        raise
+    except ObverseError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
     except GeneratorExit:

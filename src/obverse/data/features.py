@@ -65,16 +65,18 @@ def check_features(data: Any, dimensions: int | None = None) -> Array:
     return features
 
 
-def not_finite(bad: int, count: int, first: int) -> InputError:
+def not_finite(bad: int, count: int, first: int, where: str = "") -> InputError:
     """The error for so many of `count` vectors that hold NaN or infinite values.
 
     Args:
         bad: how many do.
         count: of all.
         first: the number of the first.
+        where: words for the file that it is in, where it is one of several.
     """
     return InputError(
-        f"{bad} of {count} vectors hold NaN or infinite values, the first is number {first}: remove or repair them"
+        f"{bad} of {count} vectors hold NaN or infinite values, the first is number {first}{where}: remove or "
+        "repair them"
     )
 
 

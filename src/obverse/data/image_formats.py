@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from obverse.data.plugins import plugin_of_suffix
 from obverse.errors import InputError
 
 PARTS = {
@@ -16,6 +17,7 @@ PARTS = {
     "xmp": "XMP data",
     "dpi": "resolution",
     "text": "texts",
+    "colour": "gamma and chromaticities",
 }
 
 
@@ -48,13 +50,13 @@ class Format:
 
 
 _ALL = frozenset(PARTS)
-_NO_TEXT = _ALL - {"text"}
+_NO_COLOUR = _ALL - {"colour"}
 _QUALITY = (("quality", 95),)
-_JPEG = Format(side=65500, alpha=False, holds=_ALL, options=_QUALITY)
+_JPEG = Format(side=65500, alpha=False, holds=_NO_COLOUR, options=_QUALITY)
 
 _FORMATS = {
     "PNG": Format(side=2**31 - 1, exact=True, deep=True, holds=_ALL),
-    "TIFF": Format(exact=True, deep=True, holds=_NO_TEXT),
+    "TIFF": Format(exact=True, deep=True, holds=_NO_COLOUR - {"text"}),
     "JPEG": _JPEG,
     "MPO": _JPEG,
     "WEBP": Format(
@@ -89,6 +91,12 @@ def format_of(target: str) -> tuple[str, Format]:
         InputError: for the name of a file that is not written.
     """
     suffix = Path(target).suffix.lower()
+    plugin = plugin_of_suffix(suffix)
+    if plugin is not None and not plugin.use():
+        raise InputError(
+            f"{target}: {plugin.kind} is written with the plugin {plugin.package} only: pip install {plugin.package}, "
+            "or use .png"
+        )
     kind = Image.registered_extensions().get(suffix)
     if kind is None or kind not in Image.SAVE:
         what = suffix or "a name without suffix"

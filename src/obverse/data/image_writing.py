@@ -28,6 +28,7 @@ from obverse.data.guard import cause_of, guarded
 from obverse.data.image_formats import COMMENT_ONLY, PARTS, Format, format_of
 from obverse.data.images import Photo, Samples, read_photo
 from obverse.data.metadata import COMMENT, XMP_CHUNK
+from obverse.data.png_colour import is_srgb, significant_bits
 from obverse.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -129,12 +130,14 @@ def _check_fits(photo: Photo, target: str, kind: str, form: Format) -> None:
             "(white, #ffcc00), or use .png"
         )
     if photo.pixels.dtype == np.uint16 and not form.deep:
-        raise InputError(f"{target}: {kind} is not written with 16 bits a pixel; use .png or .tif")
+        raise InputError(f"{target}: {kind} is not written with 16 bits a channel; use .png or .tif")
 
 
 def _held(photo: Photo, target: str, kind: str, form: Format) -> dict[str, Any]:
     """Of the metadata those that the format holds, as they are written; a word for the others."""
     found = {name: getattr(photo, name) for name in PARTS if getattr(photo, name)}
+    if "colour" not in form.holds and is_srgb(photo.colour):
+        found.pop("colour", None)  # which it is taken for without
     if lost := [PARTS[name] for name in found if name not in form.holds]:
         _tell(f"{target}: {kind} holds no {' and no '.join(lost)}: left out")
     kept = {name: value for name, value in found.items() if name in form.holds}
@@ -178,7 +181,7 @@ class _Writer:
         buffer = io.BytesIO()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of odd EXIF data
-            options = self.form.options_of(self.exact) | _pillow_options(self.kind, kept)
+            options = self.form.options_of(self.exact) | _pillow_options(self.kind, kept, self.samples)
             self.image.save(buffer, self.kind, **options)
         data = finished(buffer.getvalue(), self.samples, self.kind)
         self._check(data, kept)
@@ -205,7 +208,7 @@ class _Writer:
             return read_photo(io.BytesIO(data), exact)
 
 
-def _pillow_options(kind: str, kept: dict[str, Any]) -> dict[str, Any]:
+def _pillow_options(kind: str, kept: dict[str, Any], samples: Array) -> dict[str, Any]:
     """Metadata as Pillow's writer of a format takes them."""
     options: dict[str, Any] = {}
     if "icc" in kept:
@@ -218,6 +221,12 @@ def _pillow_options(kind: str, kept: dict[str, Any]) -> dict[str, Any]:
         chunks = PngInfo()
         if "xmp" in kept:
             chunks.add_itxt(XMP_CHUNK, kept["xmp"].decode("utf-8"))
+        for chunk, body in kept.get("colour", {}).items():
+            if chunk == "sBIT":
+                body = significant_bits(
+                    body, 1 if samples.ndim == 2 else samples.shape[2], 8 * samples.itemsize
+                )
+            chunks.add(chunk.encode("ascii"), body)
         for key, text in kept.get("text", {}).items():
             chunks.add_text(key, text, zip=len(text) > _LONG_TEXT)
         return options | {"pnginfo": chunks}

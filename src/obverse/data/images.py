@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import re
@@ -22,7 +21,9 @@ from obverse.data.arrays import NPY, as_array, read_array
 from obverse.data.conversion import ConversionWarning
 from obverse.data.deep_images import deep_samples, eight_bits, is_deep_file
 from obverse.data.guard import cause_of, guarded
-from obverse.data.metadata import metadata_of, without_metadata
+from obverse.data.metadata import COLOUR_CHUNKS, metadata_of, without_metadata
+from obverse.data.plugins import plugin_of_data
+from obverse.data.png_colour import colour_of_file
 from obverse.data.source import Contents, name_of, read_bytes
 from obverse.data.tiff_samples import samples_as_meant
 from obverse.errors import InputError, LimitError, UnsupportedInputError
@@ -35,19 +36,6 @@ PNG_GRAY = 0  # colour type
 # modes whose pixels are kept, as gray or RGB, with alpha or not; and those of 16 bits
 _EXACT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 _DEEP = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
-
-# formats that a package beside Pillow reads: how a file begins, what it is called, the package, its module, and what
-# of the module makes Pillow know it (None: the import does)
-_PLUGINS = (
-    (
-        rb"(?s)....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
-        "HEIC",
-        "pillow-heif",
-        "pillow_heif",
-        "register_heif_opener",
-    ),
-    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL", "pillow-jxl-plugin", "pillow_jxl", None),
-)
 
 
 @dataclass(frozen=True)
@@ -62,6 +50,7 @@ class Photo:
         xmp: raw bytes.
         dpi: dots per inch, horizontal and vertical, where `exif` does not tell them.
         text: texts by keyword, as PNG has them ("Title", "Author", "Comment", ...).
+        colour: what the colours are, where no profile says it: bodies of the chunks gAMA, cHRM, cICP and sBIT of PNG.
     """
 
     pixels: Samples
@@ -71,6 +60,7 @@ class Photo:
     xmp: bytes = b""
     dpi: tuple[float, float] | None = None
     text: dict[str, str] = field(default_factory=dict)
+    colour: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -167,26 +157,23 @@ _FRONTS = {
 def _loaded(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data))
     image.load()
+    if image.format == "PNG":
+        image.info[COLOUR_CHUNKS] = colour_of_file(data)
     return image
 
 
 def _by_plugin(data: bytes, name: str) -> Image.Image | None:
     """An image of a format that needs a package beside Pillow; None for other files. Raises InputError."""
-    for front, kind, package, module, register in _PLUGINS:
-        if not re.match(front, data):
-            continue
-        try:
-            plugin = importlib.import_module(module)
-        except ImportError:
-            raise UnsupportedInputError(
-                f"{name} is {kind}, which Pillow reads with the plugin {package} only: pip install {package}, or "
-                "convert it to PNG or JPEG"
-            ) from None
-        with guarded(f"{name} is damaged, or {kind} of a kind that {package} does not read"):
-            if register is not None:
-                getattr(plugin, register)()
+    plugin = plugin_of_data(data)
+    if plugin is None:
+        return None
+    with guarded(f"{name} is damaged, or {plugin.kind} of a kind that {plugin.package} does not read"):
+        if plugin.use():
             return _loaded(data)
-    return None
+    raise UnsupportedInputError(
+        f"{name} is {plugin.kind}, which Pillow reads with the plugin {plugin.package} only: pip install "
+        f"{plugin.package}, or convert it to PNG or JPEG"
+    )
 
 
 def _as_stored(image: Image.Image, data: bytes, name: str, exact: bool) -> Image.Image:
@@ -312,7 +299,7 @@ def _with_8_bits(photo: Photo, name: str) -> Photo:
 def _from_pillow(image: Image.Image, name: str, exact: bool) -> Photo:
     _check_frames(image, name, exact)
     _check_plugin(image, name, exact)
-    kept = metadata_of(image, name)
+    kept = metadata_of(image, name, exact)
     if is_deep_file(image):
         if (samples := deep_samples(image, name)) is not None:
             photo = replace(_photo_of_samples(samples), **kept)
@@ -337,7 +324,7 @@ def _from_pillow(image: Image.Image, name: str, exact: bool) -> Photo:
             f"{name} is {mode}, which cannot be kept exactly: convert it to RGB first, or use a lossy codec"
         )
     if mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        message = f"{name} is {mode}: converted to RGB, its profile dropped"
+        message = f"{name} is {mode}: converted to RGB" + (", its profile dropped" if kept.get("icc") else "")
         warnings.warn(message, ConversionWarning, stacklevel=3)
         return Photo(np.asarray(image.convert("RGB")), None, **(kept | {"icc": b""}))
     if mode in ("P", "PA"):

@@ -45,10 +45,34 @@ class Kind:
         """Check the name of a file.
 
         Raises:
-            InputError: for the name of a file that this kind of data is not written to.
+            InputError: for the name of a file that this kind of data is not written to, or that says no kind.
         """
         if self.written is not None and Path(target).suffix.lower() not in self.written:
             raise InputError(f"{target}: {self.how}; name it so")
+        if self.written is None and not Path(target).suffix:
+            raise InputError(
+                f"{target}: a name without suffix does not say what kind of file it is: name it {target}.png, or "
+                f"{target}/ for a folder"
+            )
+
+
+def _no_image(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Says of an image file, which is not read as these data, what codes it."""
+
+    def loaded(source: Source, what: str = "data") -> Any:
+        try:
+            return load(source, what)
+        except InputError as error:
+            from obverse.data.source import name_of
+
+            if Path(name_of(source)).suffix.lower() not in IMAGE_SUFFIXES:
+                raise
+            raise type(error)(
+                f"{error}; an image file is coded by the codecs image and image-lossless, and vectors are made of it "
+                "by obverse compress-features --encoder"
+            ) from None
+
+    return loaded
 
 
 # -- images ------------------------------------------------------------------------------------------------------
@@ -213,7 +237,7 @@ KINDS = {
     "image": Kind(load=_load_image, save=_save_image, read=IMAGE_SUFFIXES, written=None),
     "exact image": Kind(load=_load_exact_image, save=_save_exact_image, read=IMAGE_SUFFIXES, written=None),
     "image set": Kind(
-        load=_load_image_set,
+        load=_no_image(_load_image_set),
         save=_save_image_set,
         read=_NPY,
         written=frozenset({".npy", ".zip"}),
@@ -229,7 +253,7 @@ KINDS = {
         folder=True,
     ),
     "points": Kind(
-        load=_load_points,
+        load=_no_image(_load_points),
         save=_save_array,
         read=_NPY,
         written=_NPY,
@@ -237,16 +261,16 @@ KINDS = {
         folder=True,
     ),
     "features": Kind(
-        load=_load_features,
+        load=_no_image(_load_features),
         save=_save_features,
         read=frozenset({".npy", ".safetensors", ".parquet"}),
         written=frozenset({".npy", ".safetensors"}),
         how="features are written as .npy or .safetensors",
         vectors=True,
     ),
-    "array": Kind(load=_load_array, save=_save_array, read=_NPY, written=_NPY, how=_ARRAYS),
+    "array": Kind(load=_no_image(_load_array), save=_save_array, read=_NPY, written=_NPY, how=_ARRAYS),
     "posterior": Kind(
-        load=_load_posterior, save=_save_array, read=frozenset({".npz"}), written=_NPY, how=_ARRAYS
+        load=_no_image(_load_posterior), save=_save_array, read=frozenset({".npz"}), written=_NPY, how=_ARRAYS
     ),
     "posterior or image": Kind(
         load=_posterior_or(_load_image),
@@ -255,7 +279,7 @@ KINDS = {
         written=None,
     ),
     "posterior or array": Kind(
-        load=_posterior_or(_load_array),
+        load=_no_image(_posterior_or(_load_array)),
         save=_save_array,
         read=frozenset({".npy", ".npz"}),
         written=_NPY,

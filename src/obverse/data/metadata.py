@@ -1,4 +1,4 @@
-"""What belongs to an image beside its pixels: colour profile, EXIF, XMP, resolution, texts.
+"""What belongs to an image beside its pixels: colour profile, EXIF, XMP, resolution, texts, colour chunks of PNG.
 
 No photo is refused for them: what is damaged is left out, with a warning.
 """
@@ -15,10 +15,12 @@ from PIL import Image
 from obverse.data import exif as exif_data
 from obverse.data.conversion import ConversionWarning
 from obverse.data.guard import cause_of
+from obverse.data.png_colour import LENGTHS, check_colour, colour_of_info
 
 LARGEST = 2**26  # bytes of each: what a decoder unpacks by default
 XMP_CHUNK = "XML:com.adobe.xmp"  # what PNG calls it
 COMMENT = "Comment"  # what PNG calls the one text that JPEG and GIF have
+COLOUR_CHUNKS = "obverse colour chunks"  # in the `info` of images that were opened here
 _RAW_EXIF = "Raw profile type exif"
 _WITH_DPI = ("JPEG", "MPO", "PNG", "TIFF", "BMP", "DIB")  # others have defaults of their programs
 
@@ -31,14 +33,16 @@ class Metadata(TypedDict, total=False):
     xmp: bytes
     dpi: tuple[float, float] | None
     text: dict[str, str]
+    colour: dict[str, bytes]
 
 
-def metadata_of(image: Image.Image, name: str) -> Metadata:
+def metadata_of(image: Image.Image, name: str, exact: bool = False) -> Metadata:
     """What a Pillow image, loaded, has of it.
 
     Args:
         image: as it was read.
         name: how warnings name it.
+        exact: whether its samples are kept as they are, and so which of their bits are significant.
     """
 
     def left_out(what: str, why: object) -> None:
@@ -74,6 +78,27 @@ def metadata_of(image: Image.Image, name: str) -> Metadata:
     if sum(map(len, (*found["text"], *found["text"].values()))) > LARGEST // 4:
         left_out("its texts are", f"more than {LARGEST // 4:,} characters")
         found["text"] = {}
+    found["colour"] = _colour(image, bool(found.get("icc")), exact)
+    return found
+
+
+def _colour(image: Image.Image, has_profile: bool, exact: bool) -> dict[str, bytes]:
+    """The chunks of a PNG file that say what its colours are, those that have a meaning; a word for damaged ones."""
+    if image.format not in ("PNG", None):
+        return {}
+    told = image.info.get(COLOUR_CHUNKS)
+    if not isinstance(told, dict):
+        told = colour_of_info(image.info)
+    if has_profile or "sRGB" in told:
+        told = {name: body for name, body in told.items() if name not in ("gAMA", "cHRM")}
+    found = {}
+    for key in LENGTHS:
+        if key in told and (exact or key != "sBIT"):
+            try:
+                check_colour({key: told[key]})
+                found[key] = told[key]
+            except ValueError:
+                continue  # readers pass it over
     return found
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from obverse.coding.row_filters import filter_rows, unfilter_rows
+from obverse.data.png_chunks import SIGNATURE, chunks, packed_chunk
 from obverse.errors import InputError
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, RGB, GRAY_ALPHA, RGBA = 0, 2, 4, 6  # colour types
 CHANNELS = {GRAY: 1, RGB: 3, GRAY_ALPHA: 2, RGBA: 4}
 COLOUR_TYPES = {channels: kind for kind, channels in CHANNELS.items()}
@@ -36,7 +35,7 @@ def read_png16(data: bytes) -> Deep:
         InputError: for a damaged file.
     """
     header, key, stream = b"", b"", []
-    for kind, body in _chunks(data):
+    for kind, body in chunks(data):
         if kind == b"IHDR":
             header = body
         elif kind == b"tRNS":
@@ -86,36 +85,14 @@ def with_samples(data: bytes, samples: Deep, level: int) -> bytes:
     packed = zlib.compress(filter_rows(rows, 2 * channels).tobytes(), level)
     header = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
     parts, written = [SIGNATURE], False
-    for kind, body in _chunks(data):
+    for kind, body in chunks(data):
         if kind == b"IDAT":
             if not written:
-                parts.append(_chunk(kind, packed))
+                parts.append(packed_chunk(kind, packed))
             written = True
         else:
-            parts.append(_chunk(kind, header if kind == b"IHDR" else body))
+            parts.append(packed_chunk(kind, header if kind == b"IHDR" else body))
     return b"".join(parts)
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of each, to the last; those with pixels whole. Raises InputError."""
-    at = len(SIGNATURE)
-    while at + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        body = data[at + 8 : at + 8 + length]
-        end = at + 12 + length
-        if end > len(data):
-            break
-        checksum = int.from_bytes(data[end - 4 : end], "big")
-        if kind in (b"IHDR", b"tRNS", b"IDAT") and zlib.crc32(kind + body) != checksum:
-            raise InputError(f"the checksum of a chunk {kind.decode()} is wrong")
-        yield kind, body
-        if kind == b"IEND":
-            return
-        at = end
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def _inflated(stream: list[bytes], size: int) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -135,12 +136,27 @@ def _torch_file(path: Path, inputs: InputFormat | None, trust: bool, exported: b
             module = torch.export.load(path).module() if exported else torch.jit.load(str(path), "cpu")
     except Exception as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
+        if _is_pickled(path):
+            raise InputError(
+                f"{path} holds weights or a pickled module (torch.save), not a program: write the encoder with "
+                "torch.jit.save or torch.export.save, or name a function that makes it (module:function)"
+            ) from error
         raise InputError(
             f"{path} is not a {kind} file ({why}); write it with torch.{'export' if exported else 'jit'}.save"
         ) from error
     return FrozenEncoder(
         explained(_quiet(module), path), path.name, _weights_of(path), inputs or InputFormat()
     )
+
+
+def _is_pickled(path: Path) -> bool:
+    """Whether torch.save wrote it: an archive with a pickle, and without the constants of a TorchScript program."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError):
+        return False
+    return "data.pkl" in names and "constants.pkl" not in names
 
 
 def _weights_of(path: Path) -> bytes:

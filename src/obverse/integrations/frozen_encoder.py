@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.data.arrays import as_array
-from obverse.errors import InputError
+from obverse.errors import InputError, ObverseError
 from obverse.integrations.image_input import InputFormat
 
 Array = npt.NDArray[Any]
@@ -56,7 +56,16 @@ class FrozenEncoder:
         if count == 0:
             raise InputError("there are no images to make features of")
         batch = images if self.inputs is None else self.inputs.batch(images)
-        features = as_array(self.function(batch), f"what the encoder {self.name} makes")
+        try:
+            made = self.function(batch)
+        except (ObverseError, MemoryError):
+            raise
+        except Exception as error:  # whatever the user's encoder raises
+            why = (str(error).strip().splitlines() or [""])[0]
+            raise InputError(
+                f"the encoder {self.name} fails on a batch of {count} images: {type(error).__name__}: {why}"
+            ) from error
+        features = as_array(made, f"what the encoder {self.name} makes")
         if features.ndim != 2 or len(features) != count or features.dtype.kind != "f":
             raise InputError(
                 f"the encoder {self.name} made {features.dtype} of shape {features.shape} of {count} images: it "

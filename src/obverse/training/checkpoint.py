@@ -72,6 +72,15 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise InputError(f"{path} is not a checkpoint of {what}: {why}") from error
 
 
+def steps_of(state: Mapping[str, Any]) -> int:
+    """How many steps were trained, as a checkpoint says it. Raises ValueError for no such number; used within
+    `resuming` or `reading`."""
+    step = state["step"]
+    if type(step) is not int or step < 0:
+        raise ValueError(f"its step is {str(step)[:40]!r}, no number of steps")
+    return step
+
+
 def random_state(device: torch.device) -> dict[str, object]:
     """torch's random generators, as a checkpoint keeps them; `restore_random_state` takes them back."""
     cuda = torch.cuda.get_rng_state_all() if device.type == "cuda" else []
@@ -174,7 +183,7 @@ class Checkpoint:
                 rng.bit_generator.state = json.loads(state[name])
             if "torch_rng" in state:  # not every run kept it
                 restore_random_state(state, self.device)
-            step = int(state["step"])
+            step = steps_of(state)
         log(f"resumed at step {step}")
         return step
 

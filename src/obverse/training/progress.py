@@ -13,6 +13,26 @@ from obverse.training.log import log
 FADE = 0.98  # of the running averages, a step
 
 
+def validations(out: Path, *needed: str) -> list[dict[str, Any]]:
+    """The lines of `out`/validation.jsonl that are whole: a run that was killed may have left others.
+
+    Args:
+        out: the folder of a run.
+        needed: what a line must have beside its step.
+    """
+    path, found = out / "validation.jsonl", []
+    for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict) and {"step", *needed} <= row.keys():
+            found.append(row)
+        else:
+            log(f"{path} has a damaged line, which is left out: {line[:40]!r}")
+    return found
+
+
 class Progress:
     """What a run says: the averages of its last steps, how long is left, and what validation found.
 

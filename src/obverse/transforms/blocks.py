@@ -65,10 +65,9 @@ class ResidualBottleneck(nn.Module):
     branch; the residual stream itself keeps the units of the signal.
     """
 
-    def __init__(self, channels: int, hidden: int, input_scale: Tensor | float = 1.0):
+    def __init__(self, channels: int, hidden: int):
         super().__init__()
-        scale = torch.ones(channels) * input_scale
-        self.input_scale = nn.Parameter(scale.view(1, channels, 1, 1))
+        self.input_scale = nn.Parameter(torch.ones(1, channels, 1, 1))
         self.reduce = nn.Conv2d(channels, hidden, 1)
         self.spatial = nn.Conv2d(hidden, hidden, 3, padding=1)
         self.expand = nn.Conv2d(hidden, channels, 1)

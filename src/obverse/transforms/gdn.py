@@ -9,6 +9,8 @@ channels' marginals nearly Gaussian and nearly independent, which is what a fact
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -52,8 +54,9 @@ class GDN(nn.Module):
     def __init__(self, channels: int, inverse: bool = False, start: float = 0.1):
         super().__init__()
         self.inverse = inverse
-        self.root_beta = nn.Parameter(torch.sqrt(torch.ones(channels) + PEDESTAL))
-        self.root_gamma = nn.Parameter(torch.sqrt(start * torch.eye(channels) + PEDESTAL))
+        self.root_beta = nn.Parameter(torch.full((channels,), math.sqrt(1 + PEDESTAL)))
+        gamma = torch.full((channels, channels), math.sqrt(PEDESTAL))
+        self.root_gamma = nn.Parameter(gamma.fill_diagonal_(math.sqrt(start + PEDESTAL)))
 
     @property
     def beta(self) -> Tensor:

@@ -10,6 +10,7 @@ and no name leads out of these three. `OBVERSE_ZOO` is how a model that `obverse
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import lzma
@@ -20,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from obverse.container import write_atomically
-from obverse.container.files import make_folder
-from obverse.errors import ModelError
+from obverse.container.files import check_folder, make_folder
+from obverse.errors import CodecNameError, ModelError, OutputExistsError
 
 WEIGHTS, CONFIG, CARD = "model.safetensors.xz", "config.json", "card.md"
 LARGEST = 2**30  # bytes of unpacked weights: more is no model of ours
@@ -112,9 +113,7 @@ def load_model_from(folder: Path) -> StoredModel:
         with (folder / CONFIG).open("rb") as file:
             config_bytes = file.read(LARGEST_CONFIG + 1)
     except OSError as error:
-        raise ModelError(
-            f"model {name!r} is not in {folder}: {error.strerror}; name another folder, or reinstall obverse"
-        ) from error
+        raise ModelError(_not_there(folder, error)) from error
     damaged = f"the model {name!r} in {folder} is damaged; make or install it again"
     try:
         raw = unpack(weights)
@@ -126,17 +125,37 @@ def load_model_from(folder: Path) -> StoredModel:
     return StoredModel(name, raw, config, fingerprint(raw, config_bytes))
 
 
+def _not_there(folder: Path, error: OSError) -> str:
+    """Why nothing can be read of a folder, and what to do."""
+    shipped = Path(__file__).parent
+    if folder.parent == shipped and folder.is_dir():
+        return f"the model {folder.name!r} of the package cannot be read: {error.strerror}; reinstall obverse"
+    if not folder.is_dir():
+        return f"there is no folder {folder}: name that of a model"
+    lacking = [file for file in (WEIGHTS, CONFIG) if not (folder / file).exists()]
+    if lacking:
+        return f"the folder {folder} holds no model (there is no {lacking[0]} in it): name another one"
+    return f"the model in {folder} cannot be read: {error.strerror}; name another folder"
+
+
 def stored_model(name_or_folder: str | Path) -> StoredModel:
     """Read the model that `--model` names: by a name that is installed, or else by its folder, also without a slash.
 
     Raises:
-        ModelError: when it is not there or damaged.
+        CodecNameError: when there is none of this name; it lists the models that there are.
+        ModelError: when the folder holds none, or it is damaged.
     """
     if not is_folder(name_or_folder) and str(name_or_folder) in model_names():
         return load_model(str(name_or_folder))
     if is_folder(name_or_folder) or (Path(name_or_folder) / CONFIG).is_file():
         return load_model_from(Path(name_or_folder))
-    return load_model(str(name_or_folder))
+    name = str(name_or_folder)
+    model_folder(name)  # whether it can be one
+    close = difflib.get_close_matches(name, model_names(), 1)
+    more = f"did you mean {close[0]!r}?" if close else "name one of these, or the folder of one (./model)"
+    raise CodecNameError(
+        f"there is no model {name!r} here (there are: {', '.join(sorted(model_names()))}); {more}"
+    )
 
 
 def find_model(codec: str, wanted: bytes) -> StoredModel | None:
@@ -181,6 +200,24 @@ def _model_folders(shipped: bool = True) -> Iterator[Path]:
 def _codec_of(folder: Path) -> str:
     config = json.loads((folder / CONFIG).read_bytes())
     return str(config.get("codec", folder.name)) if isinstance(config, dict) else folder.name
+
+
+def check_new_model(folder: Path, force: bool = False) -> None:
+    """Check that a model can be stored in a folder: before the long work of making it.
+
+    Args:
+        folder: which need not be there.
+        force: whether a model in it may be replaced.
+
+    Raises:
+        OutputExistsError: there is one, or part of one, or a folder of another program's model.
+        OutputError: it cannot be written.
+    """
+    if not force and any((folder / file).exists() for file in (WEIGHTS, CONFIG)):
+        raise OutputExistsError(
+            f"{folder} holds a model, whose files could not be read any more; choose another --out, or use --force"
+        )
+    check_folder(folder)
 
 
 def store_model(

@@ -24,6 +24,7 @@ from obverse.codecs.features.items import (
     pack_arrays,
     unpack_arrays,
 )
+from obverse.codecs.features.view import FeatureView
 from obverse.container import Container, ItemReader, Limits, read, write
 from obverse.errors import (
     DamagedError,
@@ -86,6 +87,24 @@ def test_bits_are_met_by_the_whole_file(distortion):
         assert 0.9 * bits < 8 * len(blob) / len(x) <= bits
     with pytest.raises(RateTargetError, match="cannot be reached"):
         FeatureCodec().encode(x[:10], FeatureCodec.options(bits=4.0))
+
+
+@pytest.mark.filterwarnings("ignore::obverse.codecs.stored_segments.ModelFitWarning")
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_never_much_longer_than_lzma(dtype):
+    """Vectors of a few kinds again and again, at a loss that asks for them nearly as they are."""
+    rng = np.random.default_rng(4)
+    kinds = np.eye(64)[rng.integers(0, 64, 2000)]
+    codec = FeatureCodec()
+    for x in (kinds.astype(dtype), rng.normal(size=(3, 64))[rng.integers(0, 3, 2000)].astype(dtype)):
+        blob = write(codec.encode(x, codec.options(loss=1e-4)))
+        parts = [x[first : first + 667].tobytes() for first in (0, 667, 1334)]  # as the items of the file
+        assert len(blob) < 1.1 * sum(len(lzma.compress(part, preset=9)) for part in parts) + 64
+        assert lost(x, codec.decode(read(blob))) <= 1e-4
+        again, missing = codec.recover(blob)
+        assert not missing and np.array_equal(again, codec.decode(read(blob)))
+        with FeatureView(blob) as view:
+            assert np.array_equal(view[5:900], codec.decode(read(blob))[5:900])
 
 
 @given(

@@ -211,7 +211,7 @@ def test_wrong_use(tmp_path, capsys):
         (["wide.npy", "--model", "model"], 4, "the model is for vectors of 8 numbers, these have 9"),
         (["x.npy", "--model", "model", "--encoder", "mine:others"], 16, "mine:colours"),
         (["photos", "--encoder", "mine:others", "--model", "model"], 16, "mine:colours"),
-        (["x.npy", "--model", "gone"], 9, "gone"),
+        (["x.npy", "--model", "gone"], 8, "gone"),
         (["nothing", "--encoder", "mine:colours"], 3, "is empty"),
         (["photos", "--encoder", "mine:broken"], 3, "NaN or infinite"),
         (["photos", "--encoder", "mine:flat"], 3, "a vector an image"),

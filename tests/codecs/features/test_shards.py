@@ -271,7 +271,7 @@ def test_vectors_of_another_encoder_are_stored(tmp_path):
     wild = (features(seed=3) * 1e6).astype(np.float32)
     both = np.concatenate([x[:256], wild[:300]])
     codec = FeatureCodec(stored)
-    with pytest.warns(UserWarning, match=r"does not fit.*2 of 3 items are stored as they are"):
+    with pytest.warns(UserWarning, match=r"does not fit.*2 of 3 items are stored without it"):
         blob = write(codec.encode(both))
     container = read(blob)
     assert container.version == 2 and container.config[6] == 2 and len(blob) < both.nbytes + 64 + 60
@@ -295,3 +295,51 @@ def test_vectors_of_another_encoder_are_stored(tmp_path):
             codec.decode(replace(container, config=container.config | config, items=changed))
     with pytest.raises(ObverseError):
         codec.decode(replace(container, version=1))
+
+
+def test_the_file_at_fault_is_named(tmp_path, capsys):
+    """Of shards; and the number of the vector in it."""
+    bad = features(40)
+    bad[7, 3] = bad[9, 0] = np.nan
+    large = features(40, dtype=np.float64)
+    large[5, 5] = 1e200
+    wide = np.hstack([features(40), features(40)])
+    good = Path("good.npy")
+    np.save(good, features(400))
+    for faulty, words in (
+        (bad, "2 of 840 vectors hold NaN or infinite values, the first is number 7 of faulty.npy"),
+        (features(0), "faulty.npy: there are no features: the array is empty"),
+        (features().astype(int), "faulty.npy: features are float16, float32 or float64, not int64"),
+        (features()[None], "faulty.npy: features are one vector a row"),
+        (wide, "faulty.npy holds vectors of 24 float32, good.npy of 12 float32"),
+    ):
+        np.save("faulty.npy", faulty)
+        assert run(["compress-features", "good.npy", "faulty.npy", "good.npy", "-o", "x.obv"]) in (3, 4)
+        assert words in capsys.readouterr().err
+    np.save("good.npy", features(400, dtype=np.float64))
+    np.save("faulty.npy", large)
+    assert run(["compress-features", "good.npy", "faulty.npy", "-o", "x.obv"]) == 3
+    assert "above 1e100 cannot be coded, as in number 5 of faulty.npy" in capsys.readouterr().err
+    assert not Path("x.obv").exists()
+
+
+def test_vectors_of_another_width_than_the_model_s_name_the_file(tmp_path, capsys):
+    fit_model(features(), tmp_path / "model")
+    np.save("wide.npy", np.hstack([features(40), features(40)]))
+    assert run(["compress-features", "wide.npy", "--model", "model"]) == 4
+    assert "wide.npy: the model is for vectors of 12 numbers, these have 24" in capsys.readouterr().err
+
+
+def test_a_photo_is_no_features(tmp_path, capsys):
+    from PIL import Image
+
+    Image.new("RGB", (9, 9)).save("photo.png")
+    assert run(["compress-features", "photo.png"]) == 3
+    assert (
+        "photo.png holds no features" in (said := capsys.readouterr().err)
+        and "made with an --encoder" in said
+    )
+    for codec in ("features", "wyner-ziv", "vae-mnist", "plug-and-play", "invariant"):
+        assert run(["compress", "photo.png", "--codec", codec]) == 3
+        said = capsys.readouterr().err
+        assert "photo.png" in said and "an image file is coded by the codecs image and image-lossless" in said

@@ -24,7 +24,9 @@ def noise(count: int) -> np.ndarray:
 
 
 EXAMPLES = (
-    Example("flow", "flow-photos", lambda: some_images(3, 11), {"segment": 2}, golden=False),
+    Example(
+        "flow", "flow-photos", lambda: some_images(3, 11), {"segment": 2, "model_only": True}, golden=False
+    ),
     Example(
         "flow",
         "flow-small",

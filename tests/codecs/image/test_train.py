@@ -13,7 +13,7 @@ from obverse.codecs.image.codec import ImageCodec
 from obverse.codecs.image.export import export_image
 from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN, ImageModel, lmbda_of
 from obverse.codecs.image.recipe import ImageModelConfig, ImageRecipe
-from obverse.codecs.image.train import loss_of, sample_quality, train
+from obverse.codecs.image.train import loss_of, sample_quality, train, validation_crops
 from obverse.errors import InputError, TrainingError
 from obverse.training.schedule import warm_up_stay_fall
 from obverse.zoo import load_model, load_model_from
@@ -157,6 +157,16 @@ def test_bad_recipes_and_folders(folder, tmp_path):
         train([folder], tmp_path / "x", RECIPE, SMALL, "cpu")
     with pytest.raises(InputError, match="not a checkpoint"):
         export_image(tmp_path / "x" / "checkpoint.pt", [folder], tmp_path / "y")
+
+
+def test_images_too_small_to_validate_on_are_noticed_at_the_start(tmp_path, capsys):
+    for i, size in enumerate([(30, 200), (63, 63), (64, 90)]):
+        Image.fromarray(smooth_photo(*size, seed=i)).save(tmp_path / f"{i}.png")
+    small, large = [tmp_path / "0.png", tmp_path / "1.png"], tmp_path / "2.png"
+    with pytest.raises(InputError, match=r"no image that is kept for validation has 64 pixels.*--validation"):
+        validation_crops(small)
+    assert [crop.shape for crop in validation_crops([*small, large])] == [(64, 64, 3)]
+    assert "2 images of less than 64 pixels" in capsys.readouterr().err
 
 
 def test_qualities_are_spread_over_each_batch():

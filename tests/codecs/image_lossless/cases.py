@@ -59,6 +59,12 @@ def with_metadata() -> Photo:
     return Photo(gray(), None, b"profile", b"Exif\0\0data", b"<x:xmpmeta/>", (300.0, 150.5), text)
 
 
+def with_png_colour() -> Photo:
+    """What a PNG file says of its colours where no profile does."""
+    colour = {"gAMA": b"\0\0\xb1\x8f", "cHRM": bytes(range(32)), "cICP": b"\x09\x10\0\1", "sBIT": b"\5"}
+    return Photo(gray(), colour=colour)
+
+
 def deep_colour(shared: int = 900, own: int = 60) -> np.ndarray:
     """(48, 60, 3) of 16 bits: ramps, noise that the channels share, and noise of their own."""
     rng = np.random.default_rng(3)
@@ -105,6 +111,7 @@ GOLDEN = (
     example("image-one-pixel", lambda: np.full((1, 1), 200, np.uint8)),
     example("image-metadata", with_metadata),
     example("image-16-bits-near", deep_colour, error=100),
+    example("image-png-colour", with_png_colour),
     # made with stripes of 1500 pixels
     example(
         "image-stripes", lambda: Photo(colour(), alpha(), b"profile" * 9, b"Exif\0\0" + bytes(range(64)))

@@ -338,3 +338,20 @@ def test_evaluate_lossless_says_what_is_wrong(folder: Path, capsys: Capture) -> 
     save("in/a.png", smooth_photo(30, 30))
     assert run(["evaluate", "in", "--lossless", "--against", "jpeg"]) == 3
     assert "unknown lossless peer 'jpeg'" in capsys.readouterr().err
+
+
+def test_a_damaged_image_of_one_stripe_says_what_is_damaged(folder: Path, capsys: Capture) -> None:
+    """Nothing of it can be recovered; while it is whole it can be."""
+    save("photo.png", smooth_photo(40, 48))
+    assert run(["compress", "--lossless", "photo.png"]) == 0
+    whole = bytearray(Path("photo.obv").read_bytes())
+    assert run(["decompress", "photo.obv", "--recover", "-o", "whole.png"]) == 0
+    capsys.readouterr()
+    damaged = whole.copy()
+    damaged[-100] ^= 1
+    for name, data, code, what in (("cut", whole[:-9], 13, "ends early"), ("bad", damaged, 14, "checksum")):
+        Path(f"{name}.obv").write_bytes(data)
+        assert run(["decompress", f"{name}.obv", "--recover"]) == code
+        said = capsys.readouterr().err
+        assert f"{name}.obv" in said and what in said and "nothing of it can be recovered" in said
+        assert not Path(f"{name}.png").exists()

@@ -42,6 +42,15 @@ def test_metadata_of_version_2_come_back():
     )  # fmt: skip
 
 
+def test_what_a_png_said_of_its_colours_comes_back():
+    photo = obverse.open_codec("image-lossless").decode_photo(
+        read(Path(__file__).parent / "golden" / "image-png-colour.obv")
+    )
+    assert photo.colour == {
+        "gAMA": b"\0\0\xb1\x8f", "cHRM": bytes(range(32)), "cICP": b"\x09\x10\0\1", "sBIT": b"\5",
+    }  # fmt: skip
+
+
 def test_profile_and_exif_come_back():
     photo = obverse.open_codec("image-lossless").decode_photo(
         read(Path(__file__).parent / "golden" / "image-stripes.obv")

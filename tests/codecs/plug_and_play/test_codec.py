@@ -396,6 +396,8 @@ def test_any_symbols_end_in_a_result_or_an_error_of_ours(seed):
     [
         {"data": "video"}, {"latents": None}, {"latents": [None, 7]}, {"axis": 5}, {"axis": None}, {"multiple": 0},
         {"multiple": "4"}, {"channels": 2}, {"data": "array"},
+        {"grid": 3}, {"grid": None}, {"grid": "x" * 10**6}, {"lmbdas": []}, {"lmbdas": None}, {"lmbdas": [-1.0]},
+        {"lmbdas": [float("nan")]}, {"lmbdas": [2.0, 1.0]}, {"lmbdas": [1e300] * 10**6},
     ],
 )  # fmt: skip
 def test_a_damaged_model_is_told(change):

@@ -13,7 +13,7 @@ from obverse.cli.console import UsageError
 from obverse.codecs.plug_and_play.codec import PlugAndPlayCodec
 from obverse.codecs.plug_and_play.command import evaluate, fit
 from obverse.container import read, write
-from obverse.errors import InputError
+from obverse.errors import InputError, OutputExistsError
 from obverse.zoo import load_model_from
 from tests.conftest import smooth_photo
 
@@ -205,3 +205,10 @@ def test_evaluate_wants_what_to_fit_to(here):
         evaluate(f"{MODELS}:linear", data=[here / "x.npy"])
     with pytest.raises(UsageError, match="MODEL"):
         evaluate(data=[here / "x.npy"], fit_to=[here / "x.npy"])
+
+
+def test_fit_keeps_a_model_that_is_there(here):
+    (here / "models").mkdir()
+    (here / "models" / "config.json").write_text("{}")
+    with pytest.raises(OutputExistsError, match="holds a model"):  # before the data are looked at
+        fit(data=[here / "gone.npz"], out=here / "models")

@@ -19,7 +19,7 @@ from obverse.codecs.plug_and_play.export import exported
 from obverse.codecs.plug_and_play.fit import build_model, fit, posterior_of, save_model
 from obverse.codecs.plug_and_play.generative_model import of_module
 from obverse.container import read, write
-from obverse.errors import InputError, ModelError, WrongModelError
+from obverse.errors import InputError, ModelError, OutputExistsError, WrongModelError
 from obverse.zoo import StoredModel, load_model_from, store_model
 from tests.codecs.plug_and_play.models import Linear, ResNet, archived
 
@@ -173,6 +173,32 @@ def test_the_command(old, capsys):
         command(old)
     assert command(old, trust=True, json=True) == 0
     assert json.loads(capsys.readouterr().out)["replaces"] == [before]
+
+
+def test_the_command_keeps_a_model_that_lies_at_its_output(old, models, tmp_path, loads):
+    from obverse.codecs.plug_and_play.command import convert as command
+
+    store_model(tmp_path / "other", models[0].weights, models[0].config, "# other\n")
+    with pytest.raises(OutputExistsError, match="--force"):
+        command(old, out=tmp_path / "other", trust=True)
+    assert not loads  # it is known before the programs are loaded
+    assert load_model_from(tmp_path / "other").fingerprint == models[0].fingerprint
+    assert command(old, out=tmp_path / "other", trust=True, force=True) == 0
+    assert load_model_from(tmp_path / "other").replaces == (load_model_from(old).fingerprint,)
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "config.json").write_text("{}")  # of another program
+    with pytest.raises(OutputExistsError):
+        command(old, out=tmp_path / "foreign", trust=True)
+
+
+def test_the_command_says_what_a_folder_lacks(old, tmp_path):
+    from obverse.codecs.plug_and_play.command import convert as command
+
+    (old / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"holds no model \(there is no config\.json in it\)"):
+        command(old, trust=True)
+    with pytest.raises(ModelError, match="there is no folder"):
+        command(tmp_path / "gone", trust=True)
 
 
 # -- networks among the tensors of a model --------------------------------------------------------------------------

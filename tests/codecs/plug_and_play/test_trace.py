@@ -144,7 +144,7 @@ def test_sizes_that_go_another_way_through_the_module_are_refused():
     function = GraphFunction(*traced(module, "decode", torch.rand(2, 3, 8, 8)), "decode")
     x = np.ones((1, 3, 8, 6), np.float32)
     np.testing.assert_array_equal(function(x), 2 * x)
-    with pytest.raises(InputError, match=r"it wants .*size\[3\] % 2\) == 0"):
+    with pytest.raises(InputError, match=r"the sizes do not go.*it takes \(1, 3, 8, 8\)"):
         function(np.ones((1, 3, 8, 7), np.float32))
 
 

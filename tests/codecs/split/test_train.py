@@ -65,6 +65,13 @@ def test_views_are_shifted_mirrored_images():
     assert moved > whole
 
 
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 9])
+def test_views_of_the_smallest_images(side):
+    images = np.random.default_rng(0).integers(0, 256, (6, side, side, 3), dtype=np.uint8)
+    x, _ = LabelledImages(images, np.arange(6)).draw(8, np.random.default_rng(0))
+    assert x.shape == (8, 3, side, side) and torch.isfinite(x).all()
+
+
 def test_draws_are_those_of_the_generator():
     one, two = (DATA.draw(9, np.random.default_rng(3))[0] for _ in range(2))
     assert torch.equal(one, two) and not torch.equal(one, DATA.draw(9, np.random.default_rng(4))[0])

@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from obverse.codec import decoded_file
 from obverse.codecs.image.codec import ImageCodec
 from obverse.codecs.stereo import codec as stereo
-from obverse.codecs.stereo.codec import StereoCodec, fuse_pixels, like
+from obverse.codecs.stereo.codec import StereoCodec, fuse_pixels, like, sharpness
 from obverse.codecs.stereo.pairs import shift_rows
 from obverse.container import Limits, read, write
+from obverse.data.conversion import ConversionWarning
 from obverse.data.images import Photo
 from obverse.errors import DamagedError, InputError, LimitError, SideInformationError, WrongModelError
 from obverse.metrics.distortion import psnr
@@ -219,3 +220,27 @@ def test_real_pairs_gain(codec, data_folder):
     alone, decoded = ImageCodec().decode(coded), codec.decode(coded, side_info=left)
     error = [np.square(view.astype(float) - right).mean() for view in (alone, decoded)]
     assert 10 * np.log10(error[0] / error[1]) > 0.5
+
+
+def test_a_left_view_out_of_focus_is_not_made_use_of(pair, codec):
+    """It would blur what the file holds; one that is a little soft still helps."""
+    left, right = pair
+    file = write(codec.encode(right, codec.options(quality=60)))
+    plain = ImageCodec.decode_photo(codec, read(file)).pixels
+
+    def blurred(radius):
+        return np.asarray(Image.fromarray(left).filter(ImageFilter.GaussianBlur(radius)))
+
+    with pytest.warns(ConversionWarning, match="out of focus"):
+        assert np.array_equal(codec.decode(read(file), side_info=blurred(4)), plain)
+    assert not np.array_equal(codec.decode(read(file), side_info=blurred(0.7)), plain)
+
+
+def test_sharpness_in_closed_form():
+    rng = np.random.default_rng(1)
+    noise = rng.integers(0, 256, (200, 90), dtype=np.uint8)
+    assert sharpness(noise) == pytest.approx(np.sqrt(20 * (256**2 - 1) / 12), rel=0.05)  # 4^2 + 4 variances
+    assert sharpness(np.full((70, 70, 3), 9, np.uint8)) == 0
+    rows, columns = np.mgrid[:80, :80]
+    assert sharpness((rows + 2 * columns).astype(np.uint8)) == 0  # a plane
+    assert sharpness(noise[:2]) == 0

@@ -17,11 +17,12 @@ def noise(n: int) -> np.ndarray:
 
 
 EXAMPLES = (
-    Example("vae", "vae-mnist", gray, {"segment": 5, "seed": 3}, rate_noise=40),
+    Example("vae", "vae-mnist", gray, {"segment": 5, "seed": 3, "model_only": True}, rate_noise=40),
     Example(
         "vae",
         "vae-mnist-binary",
         lambda: (gray() > 127).astype(np.uint8),
+        {"model_only": True},
         model="vae-mnist-binary",
         rate_noise=40,
     ),
@@ -41,5 +42,5 @@ GOLDEN = (
     Example("vae", "vae-stored-noise", lambda: noise(5), {"segment": 2}),
     Example("vae", "vae-stored-bits", lambda: noise(3) & 1, model="vae-mnist-binary"),
     Example("vae", "vae-stored-constant", lambda: np.full((40, 28, 28), 200, np.uint8)),
-    Example("vae", "vae-fashion", lambda: gray(4), model="vae-fashion"),
+    Example("vae", "vae-fashion", lambda: gray(4), {"model_only": True}, model="vae-fashion"),
 )

@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from obverse.codecs.vae.codec import VaeCodec
 from obverse.codecs.vae.exact_networks import quantise_vae
 from obverse.codecs.vae.networks import VaeNetworks
 from obverse.codecs.vae.recipe import VaeConfig
+from obverse.coding import Message
+from obverse.coding.bits_back import pop_item
 from obverse.zoo import StoredModel
 
 SIZES = {
@@ -77,4 +80,10 @@ def strokes(n: int, seed: int = 0) -> np.ndarray:
         )
         distance = np.sqrt((rows - y) ** 2 + (columns - x) ** 2).min(axis=0)
         image[:] = np.round(255 / (1 + np.exp(4 * (distance - 1.5)))).astype(np.uint8)
+    return images
+
+
+def drawn(codec: VaeCodec, n: int) -> np.ndarray:
+    """(n, H, W) uint8: images as the model imagines them, so that it fits none better."""
+    images: np.ndarray = pop_item([Message.random(2000, seed) for seed in range(n)], codec.lanes)
     return images

@@ -47,7 +47,7 @@ from obverse.container import Container, Limits
 from obverse.container.recover import recover_items
 from obverse.container.source import SourceLike
 from obverse.container.spool import ItemSpool
-from obverse.data.feature_files import FeatureArray, FeatureRows, survey
+from obverse.data.feature_files import FeatureArray, FeatureRows, naming, survey
 from obverse.data.features import check_features
 from obverse.errors import DamagedError, DecodeError, InputError, ModelError, RateTargetError, WrongModelError
 from obverse.method import Method
@@ -105,7 +105,8 @@ class FeatureCodec(OptionalModelCodec):
         chunk, encoder, prototypes = int(options.chunk), options.encoder, options.prototypes
         own, dimensions = self.bottleneck is None, rows.shape[1]
         if self.bottleneck is not None:
-            check_features(np.zeros((1, dimensions), rows.dtype), self.bottleneck.dimensions)
+            with naming(rows.name):
+                check_features(np.zeros((1, dimensions), rows.dtype), self.bottleneck.dimensions)
         config: dict[Any, Any] = {
             KIND: [t.itemsize for t in TYPES].index(rows.dtype.itemsize),
             PER_ITEM: chunk,
@@ -218,7 +219,7 @@ class FeatureCodec(OptionalModelCodec):
             limits.check_memory(layout.count * layout.dimensions * layout.dtype.itemsize)
         if layout.bare:
             limits.check_memory(
-                min(layout.chunk, layout.count) * 2 * layout.dimensions * layout.dtype.itemsize
+                min(layout.chunk, layout.count) * 4 * layout.dimensions * layout.dtype.itemsize
             )
             return None
         model = unpack_model(unpack_arrays(payload, limits), limits) if layout.own_model else self.bottleneck
@@ -274,6 +275,7 @@ def features_codec(model: str | Path | None = None, wanted: bytes | None = None)
     if wanted is not None and codec.fingerprint != wanted:
         here = f"{model} is {codec.fingerprint.hex()}" if codec.fingerprint else "it is not installed"
         raise WrongModelError(
-            f"the file was written with model {wanted.hex()}, {here}: name the model that wrote it (--model FOLDER)"
+            f"the file was written with model {wanted.hex()}, {here}: name the model that wrote it (--model NAME, or "
+            "its folder)"
         )
     return codec

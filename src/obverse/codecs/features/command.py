@@ -11,9 +11,9 @@ from cyclopts import Group, Parameter
 
 from obverse.cli.console import UsageError, human, noted_warnings, out_bytes, progress_bar, say, to_json
 from obverse.cli.console import out as show
-from obverse.cli.options import Force, Json, Metadata, Output, Trust
+from obverse.cli.options import Force, Json, Metadata, Trust, pairs
 from obverse.cli.plan import STDIN
-from obverse.errors import InputError
+from obverse.errors import InputError, OutputExistsError
 
 rates = Group("How much is kept (one of)", sort_key=1)
 encoders = Group("Encoder", sort_key=2)
@@ -40,8 +40,8 @@ EncoderPath = Annotated[
     str | None,
     Parameter(
         group=encoders,
-        help="Make features of images with it: .pt, .pt2, .onnx, a Hugging Face folder, or module:function. With a "
-        "file of features: whose they are.",
+        help="Make features of images with it: TorchScript (.pt), torch.export (.pt2), .onnx, a Hugging Face folder, "
+        "or module:function. With a file of features: whose they are.",
     ),
 ]
 Size = Annotated[int | None, Parameter(group=encoders, help="Resize images to this height and width.")]
@@ -62,7 +62,14 @@ def compress_features(
     ],
     /,
     *,
-    output: Output = None,
+    output: Annotated[
+        str | None,
+        Parameter(
+            name=["--output", "-o"],
+            help="The one file that is written, also of several; of one also a folder to put it into; or -. Beside the "
+            "features by default, under their name.",
+        ),
+    ] = None,
     loss: Loss = None,
     bits: Bits = None,
     lmbda: Lmbda = None,
@@ -110,6 +117,7 @@ def compress_features(
     from obverse.codecs.features.codec import features_codec
     from obverse.codecs.features.sources import open_encoder, rows_of
     from obverse.container import write_atomically
+    from obverse.container.files import check_file
     from obverse.container.spool import ItemSpool
 
     if sum(value is not None for value in (loss, bits, lmbda)) > 1:
@@ -129,10 +137,9 @@ def compress_features(
     to_stdout = target == STDIN
     if not to_stdout:
         _check_target(sources, target)
-    if not to_stdout and target.exists() and not force:
-        from obverse.errors import OutputExistsError
-
-        raise OutputExistsError(f"{target} exists; use --force to overwrite it")
+        if os.path.lexists(target) and not force:
+            raise OutputExistsError(f"{target} exists; use --force to overwrite it")
+        check_file(target, force)
     started = time.perf_counter()
     codec = features_codec(model)
     if encoder is None and (size, mean, std) != (None, None, None):
@@ -140,7 +147,7 @@ def compress_features(
     frozen = open_encoder(encoder, size, mean, std, trust)
     options = codec.options(
         loss=loss, bits=bits, lmbda=lmbda, distortion=distortion, standardise=standardise, chunk=chunk, encoder=frozen,
-        prototypes=_prototypes(prototypes, classes, encoder, template), metadata=_pairs(metadata),
+        prototypes=_prototypes(prototypes, classes, encoder, template), metadata=pairs(metadata),
     )  # fmt: skip
     folder = None if to_stdout or not target.parent.is_dir() else str(target.parent)
     with (
@@ -248,10 +255,3 @@ def _prototypes(
     if vectors.ndim != 2 or len(vectors) != len(names):
         raise InputError(f"{path} has shape {vectors.shape}, but there are {len(names)} class names")
     return dict(zip(names, vectors, strict=True))
-
-
-def _pairs(texts: list[str] | None) -> dict[str, str] | None:
-    for text in texts or ():
-        if not text.partition("=")[0] or "=" not in text:
-            raise UsageError(f"--metadata takes KEY=TEXT, not {text!r}")
-    return dict(text.split("=", 1) for text in texts) if texts else None

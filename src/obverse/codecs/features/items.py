@@ -14,7 +14,7 @@ import json
 import lzma
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from obverse.codecs.features.bottleneck import FeatureBottleneck
-from obverse.codecs.stored_segments import MODEL, RAW, checked_count, method_of
+from obverse.codecs.stored_segments import MODEL, Samples, checked_count, method_of
 from obverse.coding import Message
 from obverse.container import Limits
 from obverse.data.arrays import as_array
@@ -250,19 +250,41 @@ def read_chunk(model: FeatureBottleneck | None, layout: Layout, number: int, pay
     method, data = method_of(payload, layout.stored > 0)
     if method == MODEL and model is not None:
         return Chunk(model, layout.dtype, decode_chunk(model, data, count))
-    if method != RAW:
-        raise DamagedError(f"there is no method {method} to store features")
-    if len(data) != count * layout.dimensions * layout.dtype.itemsize:
-        raise DamagedError("a part of the features has another length than its vectors")
-    rows = np.frombuffer(data, layout.dtype).reshape(count, layout.dimensions)
+    if method == MODEL:
+        raise DamagedError("a part of the features needs a model, which the file does not have")
+    stored = _samples(layout.dimensions, layout.dtype).restore(method, data, count)
+    rows = stored.reshape(-1).view(layout.dtype).reshape(count, layout.dimensions)
     if not np.isfinite(rows).all():
         raise DamagedError("a part of the features holds NaN or infinite values")
     return Chunk(None, layout.dtype, rows)
 
 
-def store_chunk(features: Array) -> bytes:
-    """(n, d) as they are, behind the number of that method: the payload of an item."""
-    return bytes([RAW]) + features.astype(features.dtype.newbyteorder("<"), copy=False).tobytes()
+@overload
+def store_chunk(features: Array) -> bytes: ...
+@overload
+def store_chunk(features: Array, size: int) -> bytes | None: ...
+def store_chunk(features: Array, size: int | None = None) -> bytes | None:
+    """(n, d) without a model, behind the number of the method: the payload of an item.
+
+    Args:
+        features: float16, float32 or float64.
+        size: of the model's message.
+
+    Returns:
+        None where that is the shorter one.
+    """
+    plain = np.ascontiguousarray(features, features.dtype.newbyteorder("<"))
+    rows = plain.view(np.uint8).reshape(len(plain), -1)
+    most = rows.nbytes + 2 if size is None else size
+    some = plain[:: max(1, len(plain) // 16)]
+    if most < rows.nbytes / 2 and len(np.unique(some)) > some.size / 2:
+        return None  # nothing without a model halves numbers that all differ
+    return _samples(features.shape[1], features.dtype).shorter(most, rows)
+
+
+def _samples(dimensions: int, dtype: np.dtype[Any]) -> Samples:
+    """Vectors as rows of bytes."""
+    return Samples(dimensions * dtype.itemsize, dtype.itemsize)
 
 
 def encode_symbols(model: FeatureBottleneck, z: npt.NDArray[np.int32]) -> bytes:

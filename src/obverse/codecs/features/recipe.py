@@ -19,7 +19,8 @@ class FeatureInputs(Inputs):
     key: str | None = option(None, "Which tensor or column, of a file that holds several.")
     encoder: str | None = option(
         None,
-        "Make features of images with it: .pt, .pt2, .onnx, a Hugging Face folder, or module:function. With a file of "
+        "Make features of images with it: TorchScript (.pt), torch.export (.pt2), .onnx, a Hugging Face folder, or "
+        "module:function. With a file of "
         "features: whose they are.",
     )
     trust: bool = option(

@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from obverse.data.feature_files import SUFFIXES, FeatureArray, FeatureFiles, FeatureRows, open_features
+from obverse.data.feature_files import (
+    SUFFIXES,
+    FeatureArray,
+    FeatureFiles,
+    FeatureRows,
+    naming,
+    open_features,
+)
 from obverse.data.features import check_features
 from obverse.data.image_sets import read_image_set
 from obverse.errors import InputError
@@ -71,7 +78,8 @@ def rows_of(
             if encoder is not None and _holds_images(path):
                 with bar("encoding", _image_count(path)) as advance:
                     made = encoder.features(_images(path), batch, advance)
-                parts.append(FeatureArray(check_features(made), str(path)))
+                with naming(path):
+                    parts.append(FeatureArray(check_features(made), str(path)))
                 size += sum(file.stat().st_size for file in (image_files(path) if path.is_dir() else [path]))
                 continue
             for file in shards(path) if path.is_dir() else [path]:

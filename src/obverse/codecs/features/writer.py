@@ -1,6 +1,6 @@
 """Vectors to the items of a file, with one model: chunk by chunk, so that no more is ever held.
 
-pieces of rows ──► chunks ──► message of the model, or the vectors as they are where that is shorter ──► spool
+pieces of rows ──► chunks ──► message of the model, or the vectors without it where that is shorter ──► spool
                       └─────► how much the decoded ones differ
 """
 
@@ -62,14 +62,14 @@ class Writer:
         """
         encoded = self._by_model(model, 0)
         if encoded is None:  # a chunk is stored: all items say how they are
-            encoded = self._by_model(model, 1) or self._as_they_are()
+            encoded = self._by_model(model, 1) or self._as_they_are()  # all are: no model is needed
         if self.spool.item_bytes - sum(map(len, self.front)) > self._raw_bytes + MOST_AROUND:
             encoded = self._as_they_are()
         config = encoded.container.config
         if STORED in config:
             warnings.warn(
                 f"the model does not fit these features, or they are too few for it: {config[STORED]} of "
-                f"{-(-self.rows.shape[0] // config[PER_ITEM])} items are stored as they are; "
+                f"{-(-self.rows.shape[0] // config[PER_ITEM])} items are stored without it; "
                 "fit a model to more features of this encoder (obverse train features), or allow more loss",
                 ModelFitWarning,
                 stacklevel=5,
@@ -93,18 +93,19 @@ class Writer:
             payload = encode_symbols(model, z)
             exact = x.astype(np.float64)
             spread += float(np.square(exact - self.mean).sum())
-            if len(payload) > x.nbytes:
+            without = store_chunk(x, len(payload))
+            if without is not None:
                 if not numbered:
                     return None
                 stored += 1
-                self.spool.append(store_chunk(x))
+                self.spool.append(without)
                 continue
             self.spool.append(bytes([MODEL]) * numbered + payload)
             error += float(np.square(exact - synthesise(model, z, x.dtype)).sum())
         lost = error / spread if spread else 0.0
         if not numbered:
             return Encoded(self.container, lost)
-        if not stored:
+        if stored == -(-self.rows.shape[0] // self.container.config[PER_ITEM]):
             return None
         return Encoded(self._with({STORED: stored}), lost)
 

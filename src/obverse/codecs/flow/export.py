@@ -47,7 +47,7 @@ from obverse.codecs.flow.options import FlowOptions
 from obverse.codecs.flow.recipe import FlowConfig, FlowInputs, FlowRecipe
 from obverse.codecs.flow.train import bits_per_dimension, to_tensor
 from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS
-from obverse.training.checkpoint import reading
+from obverse.training.checkpoint import reading, steps_of
 from obverse.training.export import store_trained
 from obverse.training.phases import recorded_phases
 from obverse.transforms.exact import ExactConv, quantise_conv
@@ -65,7 +65,8 @@ def load_checkpoint(path: Path) -> tuple[IntegerFlow, int]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         model = IntegerFlow(FlowConfig.from_dict(state["config"]))
         model.load_state_dict(state["average"])
-    return model.eval(), int(state["step"])
+        steps = steps_of(state)
+    return model.eval(), steps
 
 
 class Calibration:

@@ -69,7 +69,9 @@ class ImageCodec(ModelCodec):
         max_bytes = options.max_bytes
         photo = photo_of(data)
         height, width = photo.size
-        (options.limits or Limits()).check_pixels(height * width)
+        limits = options.limits or Limits()
+        limits.check_pixels(height * width)
+        limits.check_memory(height * width * PIXEL_BYTES)
         if isinstance(options, ImageOptions) and options.max_error is not None:
             return within(photo, options.max_error, options)
         if options.bpp is not None:
@@ -89,8 +91,11 @@ class ImageCodec(ModelCodec):
         except RateTargetError:
             if version_of(lossless_sections(photo)) == 1:
                 raise
-        bare = self.encode(replace(photo, xmp=b"", dpi=None, text={}), options)
-        message = "XMP data, resolution and texts are left out: with them the image would be larger than was asked for"
+        bare = self.encode(replace(photo, xmp=b"", dpi=None, text={}, colour={}), options)
+        message = (
+            "XMP data, resolution and texts are left out, and colour chunks of PNG: with them the image would be "
+            "larger than was asked for"
+        )
         warnings.warn(message, ConversionWarning, stacklevel=2)
         return bare
 

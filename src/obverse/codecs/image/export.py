@@ -22,7 +22,7 @@ from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageReci
 from obverse.codecs.image.scales import SCALES, scale
 from obverse.coding import TableFamily
 from obverse.data.patches import central_crop, open_rgb, split_sets
-from obverse.training.checkpoint import reading
+from obverse.training.checkpoint import reading, steps_of
 from obverse.training.export import store_trained
 from obverse.training.log import log
 from obverse.training.phases import recorded_phases
@@ -37,7 +37,8 @@ def load_checkpoint(path: Path) -> tuple[ImageModel, int]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         model = ImageModel(ImageModelConfig(**state["config"]))
         model.load_state_dict(state["average"])
-    return model.eval(), int(state["step"])
+        steps = steps_of(state)
+    return model.eval(), steps
 
 
 @torch.no_grad()

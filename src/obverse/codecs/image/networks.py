@@ -20,6 +20,7 @@ from obverse.codecs.image.exact_prior import LEVELS, ExactFourStep
 from obverse.codecs.image.prior import HyperAnalysis
 from obverse.codecs.image.recipe import ImageModelConfig
 from obverse.codecs.image.transform import Analysis, Synthesis
+from obverse.codecs.model_codec import loaded
 from obverse.coding import TableFamily
 from obverse.errors import ModelError
 from obverse.transforms.blocks import QualityVector, ResidualBottleneck
@@ -125,11 +126,8 @@ class ImageNetworks:
             )
         modules = {}
         for name, make in makers.items():
-            module = modules[name] = (
-                make()
-            )  # not first on the meta device, which takes a second and imports compilers
-            module.load_state_dict(unpack_weights(groups[name]))
-            module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+            module = modules[name] = loaded(make, unpack_weights(groups[name]), None, model.name)
+            module.to(memory_format=torch.channels_last)
             for part in module.modules():
                 if isinstance(part, ResidualBottleneck):
                     part.fold(branch_dtype())

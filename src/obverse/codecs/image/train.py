@@ -7,7 +7,6 @@ the same random numbers as if it had not been.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +22,10 @@ from obverse.codecs.image.transform import block_statistics
 from obverse.codecs.image.warm_start import warm_start
 from obverse.container.files import make_folder
 from obverse.data.patches import PatchSampler, central_crop, open_rgb, split_sets
+from obverse.errors import InputError
 from obverse.training.log import log
 from obverse.training.phases import record_phase
+from obverse.training.progress import validations
 from obverse.training.run import Run, check_device, follow
 from obverse.training.schedule import warm_up_stay_fall
 from obverse.zoo import StoredModel, stored_model
@@ -58,8 +59,23 @@ def to_tensor(batch: np.ndarray, device: torch.device) -> Tensor:
 
 
 def validation_crops(files: Sequence[Path]) -> list[np.ndarray]:
-    """The middle of each image, at most 384 pixels a side, (H, W, 3) uint8."""
-    return [central_crop(np.asarray(open_rgb(path)), 384) for path in files]
+    """The middle of each image, at most 384 pixels a side, (H, W, 3) uint8.
+
+    Those that have less than 64 pixels a side are left out.
+
+    Raises:
+        InputError: where none is left.
+    """
+    crops = [central_crop(np.asarray(open_rgb(path)), 384) for path in files]
+    large = [crop for crop in crops if crop.size]
+    if not large:
+        raise InputError(
+            f"no image that is kept for validation has 64 pixels a side, as {files[0]}: give larger ones "
+            "(--validation), or keep others (--hold-out)"
+        )
+    if len(large) < len(crops):
+        log(f"{len(crops) - len(large)} images of less than 64 pixels a side are not validated on")
+    return large
 
 
 @torch.no_grad()
@@ -106,7 +122,9 @@ def plot_validation(out: Path) -> None:
     """`out`/validation.png: validation loss over the steps, and the last rate-distortion curve."""
     from matplotlib.figure import Figure
 
-    lines = [json.loads(line) for line in (out / "validation.jsonl").read_text().splitlines()]
+    lines = validations(out, "rows")
+    if not lines:
+        return
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(
@@ -187,8 +205,7 @@ def train(
             optimiser.step()
         follow(average, model, recipe.ema, step)
         run.log(f" lr {rate:.2e}", **values, norm=float(norm))
-    if (out / "validation.jsonl").exists():
-        plot_validation(out)
+    plot_validation(out)
     return run.checkpoint.path
 
 

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 STRIPE_PIXELS = 2**19
 DRAWN_STRIPE_PIXELS = 2**22
+# memory that a pixel of 8 bits takes while its image is coded, and while its stripe is, of photos and of larger
+# stripes, in bytes (measured on images of 1 to 16 megapixels)
+PIXEL_BYTES, WORK_BYTES, DRAWN_BYTES = 15, 128, 48
 ITEM_OVERHEAD = 12  # bytes that the container needs for one more stripe, at most: lengths and checksums
 MOSTLY_DRAWN = 0.7  # from this share of pixels equal to a neighbour on, stripes are those of drawings
 
@@ -96,25 +99,32 @@ class ImageLosslessCodec(ModelCodec):
         array = photo_of(photo.array(), exact=True).array()
         pixels = array if array.ndim == 3 else array[:, :, None]
         options = options or ImageLosslessOptions()
-        (options.limits or Limits()).check_pixels(pixels.shape[0] * pixels.shape[1])
+        limits = options.limits or Limits()
+        limits.check_pixels(pixels.shape[0] * pixels.shape[1])
         extras = pack_metadata(photo)
         step = near.step_of(options.max_error, pixels)
-        container = self._encode_in_steps(pixels, step, extras, options.kept)
+        container = self._encode_in_steps(pixels, step, extras, options)
         if step > 1 and drawn_share(pixels) >= LOOKS_DRAWN:
-            exact = self._encode_in_steps(pixels, 1, extras, options.kept)  # steps may break what repeats
+            exact = self._encode_in_steps(pixels, 1, extras, options)  # steps may break what repeats
             return min(exact, container, key=lambda one: len(write(one)))
         return container
 
     def _encode_in_steps(
-        self, pixels: np.ndarray, step: int, extras: dict[str, bytes], metadata: dict[str, Any]
+        self, pixels: np.ndarray, step: int, extras: dict[str, bytes], options: ImageLosslessOptions
     ) -> Container:
         """(H, W, C), its colours rounded to multiples of `step`, with the sections beside its pixels."""
         pixels = near.quantise(pixels, step)
         height, width, channels = pixels.shape
+        metadata, limits = options.kept, options.limits or Limits()
         rows = stripe_rows(pixels)
+        work = _encoding_work(rows * width) * pixels.itemsize
+        whole = height * width * PIXEL_BYTES * pixels.itemsize
+        limits.check_memory(whole + work)
         raster = self.raster
         stripes = _in_threads(
-            lambda top: _encode_stripe(raster, pixels[top : top + rows]), range(0, height, rows)
+            lambda top: _encode_stripe(raster, pixels[top : top + rows]),
+            range(0, height, rows),
+            (limits.memory - whole) // work,  # as many as there is memory for
         )
         weight = sum(map(len, stripes)) + ITEM_OVERHEAD * len(stripes)
         if len(stripes) > 1 and weight >= pixels.nbytes:  # noise: one stripe has less around it
@@ -290,6 +300,13 @@ def _encode_stripe(raster: RasterModel, pixels: np.ndarray) -> bytes:
 
 def _stripe_bits(raster: RasterModel, pixels: np.ndarray) -> float:
     return (deep if _deep(pixels) else methods).stripe_bits(raster, pixels)
+
+
+def _encoding_work(pixels: int) -> int:
+    """Bytes that a stripe of so many pixels takes while it is coded; one that is larger than all is of one colour."""
+    return WORK_BYTES * min(pixels, STRIPE_PIXELS) + DRAWN_BYTES * max(
+        0, min(pixels, DRAWN_STRIPE_PIXELS) - STRIPE_PIXELS
+    )
 
 
 def stripe_rows(pixels: np.ndarray) -> int:

@@ -23,6 +23,7 @@ from obverse.codecs.image_lossless.recipe import LosslessInputs, RasterRecipe
 from obverse.codecs.image_lossless.train import KINDS, make_networks
 from obverse.data.patches import image_files, open_rgb, split_files
 from obverse.errors import TrainingError
+from obverse.training.checkpoint import steps_of
 from obverse.training.export import store_trained
 from obverse.training.log import log
 from obverse.training.phases import recorded_phases
@@ -57,6 +58,7 @@ def read_checkpoint(path: Path) -> tuple[nn.ModuleDict, dict[str, Any]]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         networks = make_networks(RasterRecipe(**state["recipe"]))
         networks.load_state_dict(state["average"])
+        steps_of(state)
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise TrainingError(f"{path} is no checkpoint of image-lossless: {error}") from error
     return networks, state

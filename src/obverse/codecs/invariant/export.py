@@ -16,7 +16,7 @@ from obverse.codecs.invariant.recipe import InvariantConfig, InvariantInputs, In
 from obverse.codecs.invariant.sources import Source, read_sources
 from obverse.codecs.invariant.train import validate
 from obverse.errors import InputError
-from obverse.training.checkpoint import reading
+from obverse.training.checkpoint import reading, steps_of
 from obverse.training.export import store_trained
 from obverse.training.phases import recorded_phases
 from obverse.zoo import StoredModel
@@ -31,7 +31,8 @@ def load_checkpoint(path: Path) -> tuple[InvariantNetworks, InvariantRecipe, int
         networks = InvariantNetworks(InvariantConfig.from_dict(state["config"]))
         networks.load_state_dict(state["networks"])
         recipe = InvariantRecipe(**state["recipe"])
-    return networks.eval().requires_grad_(False), recipe, int(state["step"])
+        steps = steps_of(state)
+    return networks.eval().requires_grad_(False), recipe, steps
 
 
 @torch.no_grad()

@@ -11,9 +11,11 @@ from cyclopts import App, Parameter
 
 from obverse.cli.console import UsageError, human, progress_bar, say, to_json
 from obverse.cli.console import out as show
-from obverse.cli.options import Json, Trust, set_threads
+from obverse.cli.options import Force, Json, Trust, set_threads
+from obverse.container.files import check_folder
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
+from obverse.zoo import check_new_model
 
 if TYPE_CHECKING:
     from obverse.codecs.plug_and_play.evaluate import TestItem
@@ -86,6 +88,7 @@ def fit(
     prior: Prior = "empirical",
     depth: Depth = 12,
     threads: Threads = None,
+    force: Force = False,
     json: Json = False,
 ) -> int:
     """Fit grids and tables for every rate to a model that you have trained; the model stays as it is.
@@ -109,6 +112,7 @@ def fit(
 
     _check(multiple, depth, shared, axis)
     set_threads(threads)
+    check_new_model(out, force)
     if model is None:
         if channels is not None:
             raise UsageError("--channels is for images: name a MODEL that encodes them")
@@ -147,6 +151,7 @@ def convert(
     *,
     out: Annotated[Path | None, Parameter(help="Folder for the new model; by default the same.")] = None,
     trust: Trust = False,
+    force: Force = False,
     json: Json = False,
 ) -> int:
     """Store the networks of an older model as graphs, which cannot run code when they are loaded.
@@ -157,6 +162,8 @@ def convert(
     """
     from obverse.codecs.plug_and_play.convert import convert as converted
 
+    if out is not None:
+        check_new_model(out, force or out.resolve() == folder.resolve())
     model = converted(folder, out, trust=trust)
     row = {
         "model": str(out or folder),
@@ -226,6 +233,7 @@ def evaluate(
 
     _check(multiple, depth or 12, shared, axis)
     set_threads(threads)
+    check_folder(out)
     lmbdas = list(lmbda or LMBDAS)
     for value in lmbdas:
         check_lmbda(value)

@@ -23,6 +23,7 @@ from safetensors.numpy import save as save_safetensors
 
 from obverse.codecs.plug_and_play.baselines import nearest_multiple, uniform_grid
 from obverse.codecs.plug_and_play.k_means import k_means_grid, nearest_centre
+from obverse.codecs.plug_and_play.model import told_of
 from obverse.codecs.plug_and_play.networks import Networks
 from obverse.codecs.plug_and_play.point_grid import EMPIRICAL, NORMAL, PointGrid
 from obverse.codecs.plug_and_play.point_tables import PointTables
@@ -235,7 +236,6 @@ def build_model(
             for i, ladder in enumerate(ladders)
             for key, array in ladder.state().items()
         }
-    grids = dict.fromkeys(ladder.rungs[0].grid.kind for ladder in ladders)
     arrays |= networks.arrays() if networks else {}
     config: dict[str, Any] = {
         "codec": "plug-and-play",
@@ -244,8 +244,7 @@ def build_model(
         "multiple": multiple,
         "axis": axis,
         "latents": [size if i == axis else None for i, size in enumerate(shape)],
-        "grid": " or ".join(grids),
-        "lmbdas": sorted({rung.lmbda for ladder in ladders for rung in ladder.rungs}),
+        **told_of(ladders),
     }
     weights = save_safetensors(arrays)
     return StoredModel(name, weights, config, fingerprint(weights, json.dumps(config, indent=2).encode()))

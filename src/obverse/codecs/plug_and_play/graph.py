@@ -41,10 +41,6 @@ MOST_BYTES = 1 << 24  # of the JSON
 MOST_NODES = 1 << 14
 MOST_AXES = 8
 _SPECIAL = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}  # JSON has no such numbers
-_SIGNS = {
-    "add": "+", "sub": "-", "mul": "*", "floordiv": "//", "truediv": "/", "mod": "%", "pow": "**", "eq": "==",
-    "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
-}  # fmt: skip
 _OF = Argument("of", TENSOR)
 _SIZE = {"of": _OF, "axis": Argument("axis", NUMBER, low=-MOST_AXES, high=MOST_AXES - 1)}
 _TERM = Argument("term", NUMBER, low=-LARGEST_NUMBER, high=LARGEST_NUMBER, floats=True)
@@ -96,19 +92,6 @@ class Graph:
         """Names of the tensors that it needs."""
         leaves = [leaf for node in self.nodes for leaf in leaves_of(node.arguments)] + list(self.output)
         return {leaf.name for leaf in leaves if isinstance(leaf, Weight)}
-
-    def told(self, given: Any, depth: int = 5) -> str:
-        """What a number is computed of, as people write it; so many steps of it."""
-        if not isinstance(given, Value):
-            return str(given)
-        if depth == 0:
-            return "..."
-        node = self.nodes[given.number - 1]
-        if node.operator == SIZE:
-            return f"size[{node.arguments['axis']}]"
-        terms = [self.told(one, depth - 1) for one in node.arguments.values()]
-        sign = _SIGNS.get(node.operator)
-        return f"({f' {sign} '.join(terms)})" if sign else f"{node.operator}({', '.join(terms)})"
 
     def to_json(self) -> bytes:
         """What `from_json` reads."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ BASE_WORK = 2**36  # multiplications that any network may take, and for each num
 WORK = 2**27
 NUMBER_BYTES = 4096  # that a number of the data may take at the encoder, where no limits are given
 _PLANS = 64  # shapes whose plans are kept
+LARGEST_STEP = 256  # of sizes, that are looked for where those of an input do not fit
 _ERRORS = (
     RuntimeError, ValueError, TypeError, AssertionError, LookupError, AttributeError, ArithmeticError,
 )  # fmt: skip
@@ -161,7 +163,29 @@ class GraphFunction:
 
     def _cannot_run(self, shape: tuple[int, ...], error: BaseException) -> InputError:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return InputError(f"the model's {self.name} cannot be run on an array of shape {shape}: {why}")
+        fits = self._fitting(shape)
+        remedy = f"; it takes {fits}" if fits else ""
+        return InputError(
+            f"the model's {self.name} cannot be run on an array of shape {shape}: {why}{remedy}"
+        )
+
+    def _fitting(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The shape with those sizes that may be any, all but the first, raised to multiples of the least power of two
+        with which the network can be run; None where there is none up to LARGEST_STEP."""
+        import torch
+
+        step = 2
+        while step <= LARGEST_STEP:
+            fits = tuple(
+                size if i == 0 or fixed is not None else -(-size // step) * step
+                for i, (size, fixed) in enumerate(zip(shape, self.graph.input, strict=True))
+            )
+            with suppress(*_ERRORS), torch.inference_mode(), torch.autocast("cpu", enabled=False):
+                if fits != shape:
+                    _Plan(self.graph, self._shapes).of(torch.empty(fits, dtype=torch.float32, device="meta"))
+                    return fits
+            step *= 2
+        return None
 
 
 class _Run:
@@ -211,7 +235,7 @@ class _Run:
             return arguments["of"][arguments["index"]]
         if name == CHECK:
             if not arguments["a"]:
-                raise ValueError(f"it wants {self.graph.told(node.arguments['a'])[:200]}")
+                raise ValueError("the sizes do not go through its layers")
             return 1
         if name in ARITHMETIC:
             return _in_range(ARITHMETIC[name][1](*arguments.values()))

@@ -6,7 +6,7 @@ image (H, W[, 3]) uint8 ──► batch (1, C, H', W') from 0 to 1
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,7 @@ class PlugModel:
             or (data == "posterior" and not all(name.startswith(("ladder.", "ladders.")) for name in arrays))
         ):  # fmt: skip
             raise ModelError(damaged)
+        check_told(config, ladders, stored.name)
         if data != "posterior":
             if is_archived(arrays):
                 raise ModelError(
@@ -93,6 +94,25 @@ class PlugModel:
             except ModelError as error:
                 raise ModelError(f"{damaged} ({error})") from None
         return cls(ladders, data, tuple(latents), axis, channels, multiple, networks)
+
+
+def told_of(ladders: Sequence[RateLadder]) -> dict[str, Any]:
+    """What a configuration tells people of the ladders: their grids and the lmbdas of all rungs."""
+    grids = dict.fromkeys(ladder.rungs[0].grid.kind for ladder in ladders)
+    return {
+        "grid": " or ".join(grids),
+        "lmbdas": sorted({rung.lmbda for ladder in ladders for rung in ladder.rungs}),
+    }
+
+
+def check_told(config: Mapping[str, Any], ladders: Sequence[RateLadder], name: str) -> None:
+    """Raises ModelError where a configuration tells of other grids or lmbdas than the tensors hold."""
+    for key, here in told_of(ladders).items():
+        if config.get(key) != here:
+            raise ModelError(
+                f"the model {name} is damaged: its configuration says {key} {str(config.get(key))[:60]}, its tables "
+                f"have {str(here)[:60]}; make or install it again"
+            )
 
 
 def _ladders(arrays: Mapping[str, Array]) -> tuple[RateLadder, ...]:

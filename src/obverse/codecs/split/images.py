@@ -66,7 +66,8 @@ class LabelledImages:
         chosen = torch.from_numpy(rng.integers(0, len(self), count))
         x = as_floats(self.images[chosen])
         pad = max(1, self.side // 8)
-        padded = functional.pad(x, (pad, pad, pad, pad), mode="reflect")
+        # one pixel has none to be reflected about
+        padded = functional.pad(x, (pad, pad, pad, pad), mode="reflect" if pad < self.side else "replicate")
         moves, mirrored = rng.integers(0, 2 * pad + 1, (count, 2)), rng.random(count) < 0.5
         x = torch.empty_like(x)
         for i, ((down, right), mirror) in enumerate(zip(moves, mirrored, strict=True)):

@@ -39,7 +39,7 @@ from obverse.codecs.split.teacher import check_images, load_teacher, train_teach
 from obverse.container.files import make_folder
 from obverse.errors import TrainingError
 from obverse.quantization.rounding import with_noise
-from obverse.training.checkpoint import reading
+from obverse.training.checkpoint import reading, steps_of
 from obverse.training.phases import record_phase
 from obverse.training.run import Run, check_device
 from obverse.training.schedule import warm_up_and_fall
@@ -193,7 +193,8 @@ def load_checkpoint(path: Path) -> tuple[SplitNetworks, SplitRecipe, int]:
         networks = SplitNetworks(SplitConfig.from_dict(state["config"]))
         networks.load_state_dict(state["networks"])
         recipe = SplitRecipe(**state["recipe"])
-    return networks.eval().requires_grad_(False), recipe, int(state["step"])
+        steps = steps_of(state)
+    return networks.eval().requires_grad_(False), recipe, steps
 
 
 def run(inputs: SplitInputs, out: Path, recipe: TaughtRecipe, sizes: dict[str, Any], device: str) -> None:

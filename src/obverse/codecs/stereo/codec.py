@@ -10,6 +10,7 @@ what is synthesised does. A camera without access to the left view thus codes fo
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ from obverse.codecs.stereo import METHOD
 from obverse.codecs.stereo.fusion import ALIGN, StereoFusion, luma
 from obverse.codecs.stereo.recipe import StereoConfig
 from obverse.container import Container, Limits
+from obverse.data.conversion import ConversionWarning
 from obverse.data.images import Photo, photo_of
 from obverse.errors import InputError, SideInformationError, WrongModelError
 from obverse.method import Method
@@ -38,6 +40,8 @@ WINDOW = 1152  # pixels on a side of what the fusion network sees at once
 HALO = 112  # at least what its convolutions see
 WINDOW_BYTES = 700  # memory a pixel of a window takes, in bytes (experiments/stereo/views.py memory)
 DETAIL = 16  # pixels: structure finer than this decides whether the views match
+SHARP = 0.125  # of the decoded view's sharpness: a left view with less makes it no better
+ROWS = 64  # of an image that are looked at at once
 FLAT = 1.0  # grey levels: views with less structure than this cannot be told apart, and need not be
 
 
@@ -81,7 +85,7 @@ class StereoCodec(ImageCodec, SideInformed):
         (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8.
 
         Raises SideInformationError where the left view is missing, has another size or dtype, or does not match
-        what was decoded, and all that the image codec raises.
+        what was decoded, and all that the image codec raises. Of a left view that is out of focus no use is made.
         """
         return self.decode_photo(container, limits, side_info=side_info).array()
 
@@ -115,7 +119,24 @@ class StereoCodec(ImageCodec, SideInformed):
                 f"the left view does not show what the file's right view shows (match {match:.2f}, at least "
                 f"{least:.2f} needed): pass the view taken with it, the left one, unmirrored"
             )
+        if pixels is photo.pixels:
+            warnings.warn(
+                "the left view is out of focus, less sharp than what the file holds: it is not made use of",
+                ConversionWarning,
+                stacklevel=2,
+            )
         return replace(photo, pixels=pixels)
+
+
+def sharpness(pixels: np.ndarray) -> float:
+    """Root mean square of the Laplacian of (H, W), or of the mean of the channels of (H, W, 3), in grey levels."""
+    total, count = 0.0, 0
+    for top in range(0, len(pixels) - 2, ROWS):
+        y = pixels[top : top + ROWS + 2].astype(np.float32)
+        y = y if y.ndim == 2 else y.mean(axis=2)
+        edges = 4 * y[1:-1, 1:-1] - y[:-2, 1:-1] - y[2:, 1:-1] - y[1:-1, :-2] - y[1:-1, 2:]
+        total, count = total + float(np.square(edges).sum(dtype=np.float64)), count + edges.size
+    return float(np.sqrt(total / count)) if count else 0.0
 
 
 def like(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -159,7 +180,7 @@ def fuse_pixels(
 ) -> tuple[np.ndarray, float]:
     """Decoded right view and left view, both (H, W) or (H, W, 3) uint8 -> the fused right view, and how well
     the views match: the correlation coefficient of the details of the right view and of the aligned left view,
-    -1 to 1; 1 where the right view has no details."""
+    -1 to 1; 1 where the right view has no details. A left view that is out of focus leaves the right one as it is."""
     t = quality_of(level)
     out = np.empty_like(right)
     products = np.zeros(3)
@@ -177,6 +198,8 @@ def fuse_pixels(
         if right.ndim == 2:
             pixels = pixels.mean(dim=2)
         out[win.core] = pixels.round_().clamp_(0, 255).to(torch.uint8).numpy()
+    if sharpness(left) < SHARP * sharpness(right):
+        out = right
     if products[1] < FLAT**2 * right.shape[0] * right.shape[1]:
         return out, 1.0
     return out, float(products[0] / np.sqrt(products[1] * max(products[2], 1e-9)))

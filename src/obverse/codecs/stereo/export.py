@@ -20,7 +20,7 @@ from obverse.codecs.stereo.fusion import StereoFusion
 from obverse.codecs.stereo.pairs import other_camera, pair_files, read_pair
 from obverse.codecs.stereo.recipe import StereoConfig, StereoInputs
 from obverse.errors import ExportError
-from obverse.training.checkpoint import reading
+from obverse.training.checkpoint import reading, steps_of
 from obverse.training.export import store_trained
 from obverse.training.phases import recorded_phases
 from obverse.zoo import StoredModel
@@ -39,8 +39,9 @@ def load_checkpoint(path: Path) -> tuple[StereoFusion, int]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         model = StereoFusion(StereoConfig(**state["config"]))
         model.load_state_dict(state["average"])
+        steps = steps_of(state)
     model.eval().requires_grad_(False)
-    return model.to(memory_format=torch.channels_last), int(state["step"])
+    return model.to(memory_format=torch.channels_last), steps
 
 
 def match_samples(

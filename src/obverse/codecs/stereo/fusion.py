@@ -152,8 +152,9 @@ class StereoFusion(nn.Module):
         self.fuse_last = residual_blocks(2, c.trunk, 48)
         self.fuse_out = convolution(c.trunk, 12)
         # The error of the decoded view falls with the quality, and with it what there is to correct.
-        decibels = torch.linspace(26.5, 44.0, 9)
-        self.log_scale = QualityVector(1, init=(-decibels * math.log(10) / 20).view(9, 1))
+        decibels = torch.linspace(26.5, 44.0, 9, device="cpu")
+        self.log_scale = QualityVector(1)
+        self.log_scale.anchors.data.copy_((-decibels * math.log(10) / 20).view(9, 1))
         for layer in (self.cost_out, self.refine_out, self.fuse_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -27,7 +27,7 @@ from obverse.codecs.vae.train import (
 )
 from obverse.data.image_sets import Bytes
 from obverse.errors import InputError
-from obverse.training.checkpoint import reading
+from obverse.training.checkpoint import reading, steps_of
 from obverse.training.export import store_trained
 from obverse.training.phases import recorded_phases
 from obverse.zoo import StoredModel
@@ -42,7 +42,8 @@ def load_checkpoint(path: Path) -> tuple[VaeNetworks, int]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         model = VaeNetworks(VaeConfig.from_dict(state["config"]))
         model.load_state_dict(state["average"])
-    return model.eval().requires_grad_(False), int(state["step"])
+        steps = steps_of(state)
+    return model.eval().requires_grad_(False), steps
 
 
 def prepared(data: Sequence[Path], recipe: VaeRecipe) -> tuple[Bytes, Bytes]:

@@ -46,12 +46,11 @@ class MixturePrior(nn.Module):
         self.register_buffer("frequencies", torch.zeros(inputs, FEATURES_PER_INPUT * inputs))
         self.register_buffer("phases", torch.zeros(FEATURES_PER_INPUT * inputs))
         # weights, offsets and log-scales that do not depend on y
-        spread = torch.linspace(-1, 1, components) if components > 1 else torch.zeros(1)
-        self.constant = nn.Parameter(
-            torch.cat(
-                [torch.zeros(components), spread, torch.full((components,), 0.0 if components == 1 else -0.5)]
-            )
-        )
+        start = torch.zeros(3, components)
+        if components > 1:
+            start[1].copy_(torch.linspace(-1, 1, components, device="cpu"))
+            start[2].fill_(-0.5)
+        self.constant = nn.Parameter(start.flatten())
         self.network = (
             nn.Sequential(
                 nn.Linear(inputs + FEATURES_PER_INPUT * inputs, hidden), nn.SiLU(),

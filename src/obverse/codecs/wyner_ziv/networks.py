@@ -100,8 +100,8 @@ class Regression(nn.Module):
         self.register_buffer("kernels", torch.zeros(side_width, KERNELS))
         self.register_buffer("phases", torch.zeros(KERNELS))
         self.register_buffer("weight", torch.zeros(1 + side_width + KERNELS, dimensions))
-        self.register_buffer("factor", torch.eye(dimensions))
-        self.register_buffer("inverse", torch.eye(dimensions))
+        self.register_buffer("factor", torch.zeros(dimensions, dimensions).fill_diagonal_(1))
+        self.register_buffer("inverse", torch.zeros(dimensions, dimensions).fill_diagonal_(1))
 
     def forward(self, side: Tensor) -> Tensor:
         cosines = torch.cos(side @ self.kernels + self.phases)
