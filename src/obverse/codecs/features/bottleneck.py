@@ -153,6 +153,10 @@ class FeatureBottleneck:
 
     # -- symbols to features ---------------------------------------------------------------------------------
 
+    def levels(self, symbols: Symbols) -> Floats:
+        """z (K, n) -> ŷ (n, K), what coefficients are decoded to."""
+        return _parts(symbols, self.shifts) * (self.steps / SHIFT_UNIT)
+
     @cached_property
     def _synthesis(self) -> tuple[Floats, Floats]:
         """Whole numbers (K, d), and the unit (d,) of each column, a power of two: what a part of a level adds.

@@ -101,19 +101,29 @@ class ClusteredBottleneck:
     def quantise(self, features: Array) -> Symbols:
         """(n, d) -> (1 + K, n): the cluster, then z. Nothing but the encoder calls this."""
         found = np.empty((self.width, len(features)), np.int32)
-        words = self.words * self.word_unit
-        places = words @ self.rest.analysis if len(self.rest.basis) else words[:, self.rest.kept]
         for first in range(0, len(features), ROWS):
             here = slice(first, first + ROWS)
-            found[:, here] = self._choose(features[here], words, places)
+            found[:, here] = self._choose(features[here])
         return found
 
-    def _choose(self, features: Array, words: Floats, places: Floats) -> Symbols:
-        """words: (M, d), and places (M, K), their coefficients."""
+    @cached_property
+    def _words(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """(M, d) words; (M, K) their coefficients, and their products with the basis; (K, K) those of the basis."""
+        words, rest = self.words * self.word_unit, self.rest
+        if not len(rest.basis):
+            places = words[:, rest.kept]
+            return words, places, places, np.eye(rest.coefficients)
+        rows = rest.basis * rest.basis_scales[:, None]
+        return words, words @ rest.analysis, words @ rows.T, rows @ rows.T
+
+    def _choose(self, features: Array) -> Symbols:
+        words, places, views, gram = self._words
         x = features.astype(np.float64) - self.mean
         if self.scales.size:
             x /= self.scales
-        y = x @ self.rest.analysis if len(self.rest.basis) else x[:, self.rest.kept]
+        y = seen = x[:, self.rest.kept]
+        if len(self.rest.basis):
+            y, seen = x @ self.rest.analysis, x @ (self.rest.basis * self.rest.basis_scales[:, None]).T
         nearness = np.square(words).sum(1) - 2 * x @ words.T + self.lmbda * self._bits
         tried = min(TRIED, len(words))
         some = np.argpartition(nearness, tried - 1, 1)[:, :tried]
@@ -122,8 +132,11 @@ class ClusteredBottleneck:
         for clusters in some.T:
             left = y - places[clusters]
             z, costs = self.rest.choose(np.ascontiguousarray(left.T))
-            # what no coefficient can tell is lost: all of x - word but its projection
-            costs += nearness[np.arange(len(x)), clusters] - np.square(left).sum(1)
+            levels = self.rest.levels(z)
+            # |x - word - levels B|^2 in place of |left - levels|^2: a coarse basis B is not orthonormal
+            costs -= np.square(left - levels).sum(1)
+            costs += nearness[np.arange(len(x)), clusters]
+            costs += (levels @ gram * levels).sum(1) - 2 * (levels * (seen - views[clusters])).sum(1)
             better = costs < least
             least[better] = costs[better]
             best[0, better] = clusters[better]

@@ -91,13 +91,15 @@ def fit(
     distortion: str = L2,
     transform: str = AUTO,
     standardise: bool = False,
+    clusters: bool = True,
     copies: int = ENDLESS,
     seed: int = 0,
 ) -> FeatureModel:
     """The bottleneck that meets the target on these vectors.
 
     features: (n, d). transform: klt, identity, or the better of the two (auto); l1 has the identity only. standardise:
-    measure distortion, and so loss and lmbda, in units of each feature's standard deviation. copies: how many vectors
+    measure distortion, and so loss and lmbda, in units of each feature's standard deviation. clusters: whether they are
+    tried, at few bits. copies: how many vectors
     share the cost of the model, which is a part of the bits of the target. seed: of the choice of vectors where there
     are more than SAMPLE.
     Raises InputError, UnsupportedInputError, RateTargetError (for a loss or lmbda that would need too many levels).
@@ -121,7 +123,8 @@ def fit(
     candidates.sort(key=lambda a, at=candidates[-1].lmbda: a.cost(at))
     # of a handful of vectors the basis can be too coarse to meet a small loss; then the next best does
     settled = [_settle(allocation, x, target) for allocation in candidates[:1]]
-    if transform in (AUTO, KLT) and not absolute and candidates[0].bits() <= MOST_CLUSTERED:
+    rotated = transform in (AUTO, KLT) and not absolute
+    if clusters and rotated and candidates[0].bits() <= MOST_CLUSTERED:
         found = _clustered(x, candidates[0], target, copies)
         if found is not None:
             return found
@@ -205,7 +208,9 @@ def _settle(allocation: _Allocation, x: _Centred, target: Target) -> tuple[Featu
     unit = x.scales if x.scales.size else np.ones(1)
     features = x.features[:: max(1, len(x) // 8192)].astype(np.float64)
     aim, kept = wanted, None
-    for _ in range(6):
+    for turn in range(12):
+        if turn >= 6 and kept:
+            break
         z = model.quantise(features)
         if target.bits is not None:
             measured = float(model.rate_bits(z).mean()) + allocation.side_bits()
