@@ -2,7 +2,7 @@
 
     python experiments/wyner_ziv/trellis.py --cases gaussian --rates 1.4 --failure 0.002
     python experiments/wyner_ziv/trellis.py --cases gaussian --rates 1.9 --failure 0.004
-    python experiments/wyner_ziv/trellis.py --cases learned,laplace,mixture --blocks 128
+    python experiments/wyner_ziv/trellis.py --cases learned,laplace,mixture --rates 1.9 --failure 0.004 --blocks 128
 
 X = Y + N, Y ~ N(0, 1), N of variance 0.1:
     gaussian   N Gaussian, p(x|y) linear-Gaussian fitted by least squares
@@ -10,8 +10,8 @@ X = Y + N, Y ~ N(0, 1), N of variance 0.1:
     laplace    N Laplacian, p(x|y) learned
     mixture    N a mixture of N(0, 0.02) and N(0, 0.34), p(x|y) learned
 
-For each case a model is trained on 800,000 pairs; fresh pairs are then written to files of 16 blocks of 65,536 samples
-and read again with y. Rates are file sizes. The gap is to R_WZ at the measured error: in closed form for the Gaussian,
+For each case a model is trained on 800,000 pairs; fresh pairs are then written to files of 16 times 65,536
+samples and read again with y; --block is how many of them are Slepian-Wolf coded together. Rates are file sizes. The gap is to R_WZ at the measured error: in closed form for the Gaussian,
 by Blahut-Arimoto for the others. Writes results/wyner_ziv_trellis/ (CSV, plot); finished cases are not run again.
 """
 
