@@ -10,9 +10,10 @@ X = Y + N, Y ~ N(0, 1), N of variance 0.1:
     laplace    N Laplacian, p(x|y) learned
     mixture    N a mixture of N(0, 0.02) and N(0, 0.34), p(x|y) learned
 
-For each case a model is trained on 800,000 pairs; fresh pairs are then written to files of 16 times 65,536
-samples and read again with y; --block is how many of them are Slepian-Wolf coded together. Rates are file sizes. The gap is to R_WZ at the measured error: in closed form for the Gaussian,
-by Blahut-Arimoto for the others. Writes results/wyner_ziv_trellis/ (CSV, plot); finished cases are not run again.
+For each case a model is trained on 800,000 pairs; fresh pairs are then written to files of 16 times 65,536 samples and
+read again with y; --block is how many of them are Slepian-Wolf coded together. Rates are file sizes. The gap is to R_WZ
+at the measured error: in closed form for the Gaussian, by Blahut-Arimoto for the others. Writes
+results/wyner_ziv_trellis/ (CSV, plot); finished cases are not run again.
 """
 
 from __future__ import annotations

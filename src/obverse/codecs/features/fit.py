@@ -153,14 +153,41 @@ def _clustered(x: _Centred, plain: _Allocation, target: Target, copies: int) -> 
             best, least = (clusters, left, allocation, goal), cost
     if best is None:
         return None
-    clusters, left, allocation, goal = best
-    rest, met = _settle(allocation, left, goal)
-    if not met:
-        return None
-    return ClusteredBottleneck(
-        replace(rest, mean=x.mean), clusters.words, np.array([clusters.unit]),
-        lengths_of(np.append(2.0**-clusters.bits, 2.0**-16)),
-    )  # fmt: skip
+    return _settle_with(*best, x, plain, target, copies)
+
+
+def _settle_with(
+    clusters: Clusters, left: _Centred, allocation: _Allocation, goal: Target, x: _Centred, plain: _Allocation,
+    target: Target, copies: int,
+) -> ClusteredBottleneck | None:  # fmt: skip
+    """As `_settle`: of vectors that are as far from their words as new ones, which choose among all clusters, so that
+    they cost less than what is left of them was expected to. None where the target is not met."""
+    some = slice(None, None, max(1, len(left) // 8192))
+    unit = x.scales if x.scales.size else np.ones(1)
+    vectors = left.features[some] + clusters.words[clusters.at[some]] * clusters.unit * unit + x.mean
+    lengths = lengths_of(np.append(2.0**-clusters.bits, 2.0**-16))
+    kept = None
+    for _ in range(5):
+        rest, met = _settle(allocation, left, goal)
+        model = ClusteredBottleneck(
+            replace(rest, mean=x.mean), clusters.words, np.array([clusters.unit]), lengths
+        )
+        if target.lmbda is not None:
+            return model
+        z = model.quantise(vectors)
+        if target.bits is not None and goal.bits is not None:
+            sides = clusters.side_bits() / copies + allocation.meet(goal, allocation.lmbda).side_bits()
+            wanted, measured = target.bits, float(model.rate_bits(z).mean()) + sides
+            goal = Target(bits=max(goal.bits + 0.995 * wanted - measured, 0.1))
+        elif target.loss is not None and goal.loss is not None:
+            error = np.square((vectors - model.dequantise(z)) / unit).sum(1).mean()
+            wanted, measured = target.loss, float(error / plain.spreads.sum())
+            goal = Target(loss=min(goal.loss * 0.995 * wanted / max(measured, 1e-3 * wanted), 0.999))
+        if measured <= wanted and met:
+            kept = model
+            if measured >= 0.985 * wanted:
+                break
+    return kept
 
 
 def _left_of(x: _Centred, centred: Array, clusters: Clusters, copies: int) -> _Centred:
