@@ -1,22 +1,22 @@
-"""At 4 to 16 bytes a vector: our transform coding, ways to make it better there, and product quantisation.
+"""At 4 to 32 bytes a vector: the codec `features`, with its clusters and without, and product quantisation.
 
     python experiments/features/low_rate.py --data DATA --out experiments/results/features
 
 The vectors are what the server half of the shipped `split-cifar` makes of 8,000 CIFAR images before its last layer, 192
-numbers each; models and code books are made of 6,000 of them, and the table is of the other 2,000: bytes a vector (of
-ours ideal code lengths, which files meet within 1 %), and the part of the variance that is lost. Models are not
-counted.
+numbers each; models and code books are made of 6,000 of them, and the table is of the other 2,000: bytes a vector, of
+ours those of a whole file, the part of the variance that is lost, and for how many vectors their nearest neighbour is
+among the ten nearest of what is decoded. Models and code books are not counted.
 
-    ours             as `obverse train features --bits` fits it: eigenvectors, reverse water-filling, one slope
-    clusters of K    the nearest of K means first, by its code length; then ours on what is left
-    energy classes   ours, with tables for each of four classes of vectors by the energy of their symbols
-    opq, pq          product quantisation by faiss after its learned rotation, and without
+    ours               as `obverse train features --bits` fits it
+    ours, no clusters  eigenvectors, reverse water-filling, one slope, as at higher rates
+    opq, pq            product quantisation by faiss after its learned rotation, and without
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +24,14 @@ from peers import quantise_faiss, quantise_product
 from PIL import Image
 from report import write_csv
 
-from obverse.codecs.features.fit import Target, fit
+from obverse.codecs.features.codec import FeatureCodec
+from obverse.codecs.features.export import fit_model
+from obverse.codecs.features.fit import Target
 from obverse.codecs.split.codec import SplitCodec
+from obverse.container import read, write
 
-BYTES = (4, 8, 16)
-OPQ_BYTES = (4, 8)  # its training takes minutes for each part
+BYTES = (4, 8, 12, 16, 32)
 TRAIN = 6000
-CLASSES = 4
 
 
 def features_of(data: Path) -> np.ndarray:
@@ -47,50 +48,24 @@ def features_of(data: Path) -> np.ndarray:
     return np.concatenate(parts).astype(np.float32)
 
 
-def k_means(x: np.ndarray, count: int, turns: int = 12) -> np.ndarray:
-    book = x[np.random.default_rng(0).choice(len(x), count, replace=False)].astype(np.float64)
-    for _ in range(turns):
-        at = nearest(x, book)
-        held = np.bincount(at, minlength=count)[:, None]
-        sums = np.zeros_like(book)
-        np.add.at(sums, at, x)
-        book = np.where(held > 0, sums / np.maximum(held, 1), book)
-    return book
+def recall(exact: np.ndarray, decoded: np.ndarray) -> float:
+    """For how many vectors the one that is nearest to them is among the ten nearest of what is decoded."""
+    exact, decoded = exact.astype(np.float64), decoded.astype(np.float64)
+    found = []
+    for stored in (exact, decoded):
+        distances = np.square(stored).sum(1) - 2 * exact @ stored.T
+        np.fill_diagonal(distances, np.inf)
+        found.append(np.argsort(distances, 1)[:, :10])
+    return float((found[1] == found[0][:, :1]).any(1).mean())
 
 
-def nearest(x: np.ndarray, book: np.ndarray) -> np.ndarray:
-    return np.argmin(np.square(book).sum(1) - 2 * x @ book.T, 1)
-
-
-def by_clusters(
-    train: np.ndarray, test: np.ndarray, size: int, count: int
-) -> tuple[float, np.ndarray] | None:
-    """Bytes a vector, and what is decoded; None where the index alone takes more."""
-    book = k_means(train, count)
-    a, b = nearest(train, book), nearest(test, book)
-    shares = np.bincount(a, minlength=count) + 0.5
-    index_bits = float(-np.log2(shares / shares.sum())[b].mean())
-    if 8 * size - index_bits < 2:
-        return None
-    model = fit((train - book[a]).astype(np.float32), Target(bits=8 * size - index_bits))
-    z = model.quantise((test - book[b]).astype(np.float32))
-    return (index_bits + float(model.rate_bits(z).mean())) / 8, model.dequantise(z) + book[b]
-
-
-def by_energy(train: np.ndarray, test: np.ndarray, size: int) -> tuple[float, np.ndarray]:
-    """As ours, with four tables a coefficient: what a class costs, and what its tables then save."""
-    model = fit(train, Target(bits=8 * size))
-    z, w = model.quantise(train), model.quantise(test)
-    edges = np.quantile((z != 0).sum(0), np.arange(1, CLASSES) / CLASSES)
-    a, b = (np.searchsorted(edges, (s != 0).sum(0)) for s in (z, w))
-    shares = np.bincount(a, minlength=CLASSES) + 0.5
-    bits = -np.log2(shares / shares.sum())[b]
-    low, high = int(z.min()), int(z.max())
-    for rows, coded in zip(z, np.clip(w, low, high), strict=True):
-        counts = np.full((CLASSES, high - low + 1), 0.02)
-        np.add.at(counts, (a, rows - low), 1)
-        bits += -np.log2(counts / counts.sum(1, keepdims=True))[b, coded - low]
-    return float(bits.mean()) / 8, model.dequantise(w)
+def ours(train: np.ndarray, test: np.ndarray, size: int, clusters: bool) -> tuple[float, np.ndarray]:
+    """Bytes a vector of a file of all test vectors, by a stored model, and what is decoded of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        stored, _ = fit_model(train, Path(folder) / "model", Target(bits=8 * size), clusters=clusters)
+        codec = FeatureCodec(stored)
+        file = write(codec.encode(test, codec.options(chunk=len(test))))
+        return len(file) / len(test), codec.decode(read(file))
 
 
 def main() -> None:
@@ -105,22 +80,20 @@ def main() -> None:
     spread = np.square(test - train.mean(0)).sum()
     rows = []
 
-    def add(name: str, size: float, decoded: np.ndarray) -> None:
+    def add(asked: int, name: str, size: float, decoded: np.ndarray) -> None:
         lost = float(np.square(test - decoded).sum() / spread)
-        rows.append({"name": name, "bytes": round(size, 2), "lost": round(lost, 4)})
+        rows.append({
+            "asked": asked, "name": name, "bytes": round(size, 2), "lost": round(lost, 4),
+            "recall": round(recall(test, decoded), 4),
+        })  # fmt: skip
         print(rows[-1], flush=True)
 
     for size in BYTES:
-        model = fit(train, Target(bits=8 * size))
-        z = model.quantise(test)
-        add("ours", float(model.rate_bits(z).mean()) / 8, model.dequantise(z))
-        add("ours, energy classes", *by_energy(train, test, size))
-        for count in (16, 64, 256):
-            if found := by_clusters(train, test, size, count):
-                add(f"ours, clusters of {count}", *found)
-        add("pq", size, quantise_product(train, test, size).test)
-        if size in OPQ_BYTES and importlib.util.find_spec("faiss"):
-            add("opq", size, quantise_faiss(train, test, size).test)
+        add(size, "ours", *ours(train, test, size, True))
+        add(size, "ours, no clusters", *ours(train, test, size, False))
+        add(size, "pq", size, quantise_product(train, test, size).test)
+        if importlib.util.find_spec("faiss"):
+            add(size, "opq", size, quantise_faiss(train, test, size).test)
     options.out.mkdir(parents=True, exist_ok=True)
     write_csv(options.out / "low_rate.csv", rows)
 

@@ -2,7 +2,7 @@
 
     python experiments/wyner_ziv/trellis.py --cases gaussian --rates 1.4 --failure 0.002
     python experiments/wyner_ziv/trellis.py --cases gaussian --rates 1.9 --failure 0.004
-    python experiments/wyner_ziv/trellis.py --cases learned,laplace,mixture --blocks 128
+    python experiments/wyner_ziv/trellis.py --cases learned,laplace,mixture --rates 1.9 --failure 0.004 --blocks 128
 
 X = Y + N, Y ~ N(0, 1), N of variance 0.1:
     gaussian   N Gaussian, p(x|y) linear-Gaussian fitted by least squares
@@ -10,9 +10,10 @@ X = Y + N, Y ~ N(0, 1), N of variance 0.1:
     laplace    N Laplacian, p(x|y) learned
     mixture    N a mixture of N(0, 0.02) and N(0, 0.34), p(x|y) learned
 
-For each case a model is trained on 800,000 pairs; fresh pairs are then written to files of 16 blocks of 65,536 samples
-and read again with y. Rates are file sizes. The gap is to R_WZ at the measured error: in closed form for the Gaussian,
-by Blahut-Arimoto for the others. Writes results/wyner_ziv_trellis/ (CSV, plot); finished cases are not run again.
+For each case a model is trained on 800,000 pairs; fresh pairs are then written to files of 16 times 65,536 samples and
+read again with y; --block is how many of them are Slepian-Wolf coded together. Rates are file sizes. The gap is to R_WZ
+at the measured error: in closed form for the Gaussian, by Blahut-Arimoto for the others. Writes
+results/wyner_ziv_trellis/ (CSV, plot); finished cases are not run again.
 """
 
 from __future__ import annotations
@@ -76,10 +77,12 @@ def run(case: str, rate: float, options: argparse.Namespace) -> dict[str, object
     linear = case == "gaussian"
     recipe = TrellisRecipe(
         rate=rate, states=options.states, components=1 if linear else 6, hidden=0 if linear else 64,
-        lists=options.lists, failure=options.failure, seed=1,
+        lists=options.lists, failure=options.failure, block=options.block, seed=1,
     )  # fmt: skip
     rng = np.random.default_rng(1)
-    folder = options.models / f"{case}-{rate}-{options.states}-{options.lists}-{options.failure}"
+    folder = (
+        options.models / f"{case}-{rate}-{options.states}-{options.lists}-{options.failure}-{options.block}"
+    )
     model = train(*pairs(case, 800_000, rng), folder, recipe)
     codec = WynerZivTrellisCodec(model)
     rng = np.random.default_rng(2)
@@ -97,8 +100,8 @@ def run(case: str, rate: float, options: argparse.Namespace) -> dict[str, object
             good = [(codec.decode(read(data), side_info=y), x)]
         except UnrecoverableBlockError:  # which of its blocks, and all others measured
             good = []
-            for first in range(0, x.size, BLOCK):
-                part, side = x[first : first + BLOCK], y[first : first + BLOCK]
+            for first in range(0, x.size, recipe.block):
+                part, side = x[first : first + recipe.block], y[first : first + recipe.block]
                 try:
                     good.append((codec.decode(codec.encode(part), side_info=side), part))
                 except UnrecoverableBlockError:
@@ -107,12 +110,13 @@ def run(case: str, rate: float, options: argparse.Namespace) -> dict[str, object
         error += sum(float(np.sum((again - original) ** 2)) for again, original in good)
         decoded += sum(original.size for _, original in good)
         if number % 8 == 7:
-            say(f"{case} {rate}: {samples // BLOCK} blocks, {failures} failed")
+            say(f"{case} {rate}: {samples // recipe.block} blocks, {failures} failed")
     bits, mse = total_bytes * 8 / samples, error / decoded
     limit = limit_bits(case, mse)
     return {
         "case": case, "states": recipe.states, "dimensions": model.config["dimensions"], "lists": recipe.lists,
-        "failure": recipe.failure, "blocks": samples // BLOCK, "failures": failures, "rate_bits": round(bits, 4),
+        "failure": recipe.failure, "together": recipe.block, "blocks": samples // recipe.block, "failures": failures,
+        "rate_bits": round(bits, 4),
         "mse": round(mse, 6), "limit_bits": round(limit, 4), "gap_bits": round(bits - limit, 4),
         "gap_db": round(20 * math.log10(2) * (bits - limit), 3),
         "encode_samples_per_s": round(samples / encode_s, -3), "decode_samples_per_s": round(samples / decode_s, -3),
@@ -166,6 +170,9 @@ def main() -> None:
     parser.add_argument("--states", type=int, default=2048)
     parser.add_argument("--lists", type=int, default=32)
     parser.add_argument("--failure", type=float, default=0.005)
+    parser.add_argument(
+        "--block", type=int, default=BLOCK, help="samples that are Slepian-Wolf coded together"
+    )
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder for the trained models")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -173,10 +180,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     table = options.out / "wyner_ziv_trellis.csv"
     rows = list(csv.DictReader(table.open())) if table.exists() else []
-    done = {(row["case"], row["asked"], row["states"], row["lists"]) for row in rows}
+    done = {(row["case"], row["asked"], row["states"], row["lists"], row["together"]) for row in rows}
     for case in options.cases.split(","):
         for rate in options.rates.split(","):
-            if (case, rate, str(options.states), str(options.lists)) in done:
+            if (case, rate, str(options.states), str(options.lists), str(options.block)) in done:
                 continue
             row = {"asked": rate, **run(case, float(rate), options)}
             print(row, flush=True)

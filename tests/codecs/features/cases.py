@@ -11,6 +11,10 @@ X = X.normal(size=(90, 8)) @ X.normal(size=(8, 8)) + 2
 PROTOTYPES = {"första": X[0], "second": X[1]}
 SINGLE = {"loss": 0.01, "prototypes": PROTOTYPES, "encoder": bytes(range(32))}
 
+# few kinds, each of them narrow: what clusters are for
+KINDS = np.random.default_rng(13)
+KINDS = KINDS.normal(size=(12, 8))[KINDS.integers(12, size=600)] + 0.2 * KINDS.normal(size=(600, 8))
+
 
 def example(name, data, options, bits=23):
     """bits: of the type's fraction; what is computed in floats may differ in the last ones."""
@@ -20,6 +24,7 @@ def example(name, data, options, bits=23):
 EXAMPLES = (
     example("half", X.astype(np.float16), {"loss": 0.1, "chunk": 40}, bits=10),
     example("single", X.astype(np.float32), SINGLE),
+    example("clusters", KINDS.astype(np.float32), {"loss": 0.02, "chunk": 400}),
     example("stored", X[:3].astype(np.float32), {"chunk": 2, "prototypes": PROTOTYPES}),
 )
 GOLDEN = (

@@ -25,7 +25,7 @@ def noise(count: int) -> np.ndarray:
 
 EXAMPLES = (
     Example(
-        "flow", "flow-photos", lambda: some_images(3, 11), {"segment": 2, "model_only": True}, golden=False
+        "flow", "flow-photos", lambda: some_images(2, 11), {"segment": 1, "model_only": True}, golden=False
     ),
     Example(
         "flow",

@@ -188,5 +188,5 @@ def test_16_bits_are_written_where_they_can_be() -> None:
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(write_photo(Photo(DEEP), target)))), DEEP)
     assert np.array_equal(np.load(io.BytesIO(write_photo(Photo(DEEP), "a.npy"))), DEEP)
     for target in ("a.jpg", "a.webp", "a.bmp"):
-        with pytest.raises(InputError, match="16 bits a pixel"):
+        with pytest.raises(InputError, match="16 bits a channel"):
             write_photo(Photo(DEEP), target)

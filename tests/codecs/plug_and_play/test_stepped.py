@@ -1,7 +1,11 @@
 """A step for each group, chosen by cost; the better of both ladders for each file; the ceiling of a model."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from obverse.codecs.plug_and_play.baselines import nearest_multiple
 from obverse.codecs.plug_and_play.codec import RUNG, PlugAndPlayCodec
@@ -97,6 +101,63 @@ def test_a_small_lmbda_reaches_what_the_model_makes_of_the_means():
     made = module.decode(p.mean)
     error, least = (float(np.square(one - x).mean()) for one in (back, made))
     assert error <= least * 10**0.03 + 1e-6
+
+
+class Bent(Linear):
+    """Whose decoder bends: the further from 0, the less a latent changes."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        return super().decode(torch.tanh(z))
+
+
+def test_with_networks_the_decoded_error_decides():
+    """No file costs more by it than with either ladder alone, and some cost less."""
+    rng = np.random.default_rng(10)
+    x, new = (rng.normal(size=(600, 6)).astype(np.float32) for _ in range(2))
+    module = of_module(Bent())
+    p, q = module.posterior(x), module.posterior(new)
+    networks = exported(Bent(), x)
+    codecs = {
+        method: PlugAndPlayCodec(
+            build_model(fit_ladders(p, 1, method=method), p.shape, axis=1, networks=networks)
+        )
+        for method in (BEST, VBQ, STEPS)
+    }
+    alone = PlugAndPlayCodec(build_model(fit_ladders(p, 1), p.shape, axis=1))  # decides by the posterior
+    least = np.square(module.decode(q.mean) - new).sum()
+    gains = []
+    for lmbda in LMBDAS:
+        points = {}
+        for method, codec in codecs.items():
+            container = codec.encode(new, codec.options(lmbda=lmbda))
+            error = np.square(codec.decode(read(write(container))) - new).sum() - least
+            points[method] = error, 8 * sum(map(len, container.sections.values()))
+        by_posterior = alone.encode(q, alone.options(lmbda=lmbda))
+        z = alone.latents(by_posterior)
+        points["posterior"] = (
+            np.square(module.decode(z) - new).sum() - least,
+            8 * len(by_posterior.sections["symbols"]),
+        )
+        excess = np.square((z - q.mean) / q.std).sum() / 2
+        unit = points["posterior"][0] / excess if points["posterior"][0] > 0 else 1.0
+        costs = {name: error / unit + lmbda * bits for name, (error, bits) in points.items()}
+        assert costs[BEST] <= 1.03 * min(costs[VBQ], costs[STEPS])
+        gains.append(costs[BEST] / costs["posterior"])
+    assert max(gains) < 1.03 and min(gains) < 0.97
+
+
+def test_a_decoder_that_fails_leaves_the_choice_to_the_posterior():
+    x = np.random.default_rng(11).normal(size=(80, 6)).astype(np.float32)
+    p = of_module(Linear()).posterior(x)
+    ladders = fit_ladders(p, 1)
+    networks = exported(Linear(), x)
+    broken = dataclasses.replace(networks, decode=lambda *_: np.full((80, 6), np.nan, np.float32))
+    codec = PlugAndPlayCodec(build_model(ladders, p.shape, axis=1, networks=networks))
+    alone = PlugAndPlayCodec(build_model(ladders, p.shape, axis=1))
+    plug = dataclasses.replace(codec.plug, networks=broken)
+    for lmbda in (0.1, 1.0):
+        chosen = codec._by_model(plug, p, x, lmbda)
+        assert chosen.sections == alone.encode(p, alone.options(lmbda=lmbda)).sections
 
 
 def test_files_without_a_model_take_the_better_of_both_too():

@@ -76,6 +76,11 @@ class FeatureBottleneck:
         return len(self.steps)
 
     @property
+    def width(self) -> int:
+        """Symbols that a vector has in a file."""
+        return self.coefficients
+
+    @property
     def absolute(self) -> bool:
         """Whether the distortion is L1, else it is L2 squared."""
         return bool(self.rule[0])
@@ -112,22 +117,19 @@ class FeatureBottleneck:
 
         What cannot be told from a symbol is clipped to the farthest one. Nothing but the encoder calls this.
         """
-        z = np.empty((self.coefficients, len(features)), np.int32)
+        return self.choose(np.ascontiguousarray(self.coefficients_of(features).T))[0]
+
+    def choose(self, coefficients: Floats) -> tuple[Symbols, Floats]:
+        """y (K, n) -> z (K, n), and for each vector the cost of all of it, distortion + lmbda * bits, (n,)."""
+        z = np.empty(coefficients.shape, np.int32)
+        costs = np.zeros(coefficients.shape[1])
         if self.tables is not None:
-            y = np.ascontiguousarray(self.coefficients_of(features).T)
             bits, starts = self._bits
             _choose(
-                y,
-                self.steps,
-                self._levels,
-                self.lows.astype(np.int64),
-                starts,
-                bits,
-                self.lmbda,
-                self.absolute,
-                z,
-            )
-        return z
+                coefficients, self.steps, self._levels, self.lows.astype(np.int64), starts, bits, self.lmbda,
+                self.absolute, z, costs,
+            )  # fmt: skip
+        return z, costs
 
     @cached_property
     def _bits(self) -> tuple[Floats, npt.NDArray[np.int64]]:
@@ -151,6 +153,10 @@ class FeatureBottleneck:
 
     # -- symbols to features ---------------------------------------------------------------------------------
 
+    def levels(self, symbols: Symbols) -> Floats:
+        """z (K, n) -> ŷ (n, K), what coefficients are decoded to."""
+        return _parts(symbols, self.shifts) * (self.steps / SHIFT_UNIT)
+
     @cached_property
     def _synthesis(self) -> tuple[Floats, Floats]:
         """Whole numbers (K, d), and the unit (d,) of each column, a power of two: what a part of a level adds.
@@ -167,18 +173,22 @@ class FeatureBottleneck:
             units = np.ldexp(1.0, np.maximum(exponents - spare, -1000))
             return np.rint(rows / units), units
 
-    def dequantise(self, symbols: Symbols) -> Array:
-        """z (K, n) -> x̂ (n, d) in the mean's dtype: to the last bit the same, whatever else is asked for with it."""
+    def dequantise(self, symbols: Symbols, around: Floats | None = None) -> Array:
+        """z (K, n) -> x̂ (n, d) in the mean's dtype: to the last bit the same, whatever else is asked for with it.
+
+        around: (n, d), what the coefficients are added to in place of the mean.
+        """
         with np.errstate(over="ignore", invalid="ignore"):
             if len(self.basis):
                 whole, units = self._synthesis
                 sums = _exact_product(_parts(symbols, self.shifts), whole)
                 sums *= units
-                sums += self.mean
+                sums += self.mean if around is None else around
                 return sums.astype(self.mean.dtype, copy=False)
             levels = np.empty(symbols.shape[::-1], self.mean.dtype)
             _synthesise(np.ascontiguousarray(symbols), self.steps, self._levels, levels)
-            features = np.repeat(self.mean[None], len(levels), 0)
+            features = np.repeat(self.mean[None], len(levels), 0) if around is None else around
+            features = features.astype(self.mean.dtype, copy=False)
             features[:, self.kept] += levels * self.scales[self.kept] if self.scales.size else levels
             return features
 
@@ -186,7 +196,7 @@ class FeatureBottleneck:
 
     def state(self) -> dict[str, Array]:
         """Arrays to store: pass them to `from_state`."""
-        return {name: _smallest(getattr(self, name)) for name in FIELDS}
+        return {name: smallest(getattr(self, name)) for name in FIELDS}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Array]) -> FeatureBottleneck:
@@ -229,7 +239,7 @@ class FeatureBottleneck:
         return model
 
 
-def _smallest(array: Array) -> Array:
+def smallest(array: Array) -> Array:
     """Signed integers in the fewest bytes that hold them all; unsigned ones and floats as they are."""
     if array.dtype.kind != "i" or array.dtype == np.int8:
         return array
@@ -270,8 +280,11 @@ compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @compiled
-def _choose(y, steps, levels, lows, starts, bits, lmbda, absolute, z):  # type: ignore[no-untyped-def]
-    """z[k, i]: of the symbols around y[k, i], and the next one towards 0, that of least cost."""
+def _choose(y, steps, levels, lows, starts, bits, lmbda, absolute, z, costs):  # type: ignore[no-untyped-def]
+    """z[k, i]: of the symbols around y[k, i], and the next one towards 0, that of least cost.
+
+    costs[i] grows by what that costs.
+    """
     for k in range(y.shape[0]):
         step, low, start = steps[k], lows[k], starts[k]
         size = starts[k + 1] - start - 1
@@ -291,6 +304,7 @@ def _choose(y, steps, levels, lows, starts, bits, lmbda, absolute, z):  # type: 
                 if cost < least:
                     best, least = candidate, cost
             z[k, i] = best
+            costs[i] += least
 
 
 @compiled

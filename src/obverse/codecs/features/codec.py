@@ -21,7 +21,7 @@ import numpy.typing as npt
 from safetensors.numpy import load as load_safetensors
 
 from obverse.codecs.features import METHOD
-from obverse.codecs.features.bottleneck import FeatureBottleneck
+from obverse.codecs.features.clusters import FeatureModel
 from obverse.codecs.features.fit import DEFAULT_LOSS, Target, fit, sample_of
 from obverse.codecs.features.items import (
     ENCODER,
@@ -62,7 +62,7 @@ class FeatureCodec(OptionalModelCodec):
     method: ClassVar[Method] = METHOD
 
     @from_model
-    def bottleneck(self) -> FeatureBottleneck | None:
+    def bottleneck(self) -> FeatureModel | None:
         """Of the stored model; None where the file brings its own."""
         if self.model is None:
             return None
@@ -209,7 +209,7 @@ class FeatureCodec(OptionalModelCodec):
 
     def model_of(
         self, layout: Layout, payload: bytes, limits: Limits, whole: bool = True
-    ) -> FeatureBottleneck | None:
+    ) -> FeatureModel | None:
         """The bottleneck that the vectors are decoded with, after checking what that takes; None where there is none.
 
         payload: item 0, where that is the model. whole: whether all vectors are decoded, else one chunk at a time.
@@ -225,9 +225,7 @@ class FeatureCodec(OptionalModelCodec):
         model = unpack_model(unpack_arrays(payload, limits), limits) if layout.own_model else self.bottleneck
         if model is None or model.dimensions != layout.dimensions:
             raise DamagedError("the model of the features is for vectors of another length")
-        limits.check_memory(
-            min(layout.chunk, layout.count) * (16 * model.coefficients + 16 * layout.dimensions)
-        )
+        limits.check_memory(min(layout.chunk, layout.count) * (16 * model.width + 16 * layout.dimensions))
         return model
 
     def recover(self, source: SourceLike, limits: Limits | None = None) -> tuple[Array, list[str]]:

@@ -40,6 +40,7 @@ def fit_model(
     distortion: str = L2,
     transform: str = AUTO,
     standardise: bool = False,
+    clusters: bool = True,
     encoder: bytes | None = None,
     encoder_name: str = "",
     seed: int = 0,
@@ -47,15 +48,16 @@ def fit_model(
 ) -> tuple[StoredModel, dict[str, Any]]:
     """Fit to features (n, d) and write the model into the folder `out`; the model, and what was measured.
 
-    encoder, encoder_name: whose features these are; the model then refuses others. count: of the vectors that the
-    features were chosen from, where they are a sample. Raises InputError,
+    clusters: whether they are tried. encoder, encoder_name: whose features these are; the model then refuses others.
+    count: of the vectors that the features were chosen from, where they are a sample. Raises InputError,
     UnsupportedInputError, OutputError.
     """
     features = check_features(features)
     target = target or Target(loss=DEFAULT_LOSS)
     model = fit(
-        features, target, distortion=distortion, transform=transform, standardise=standardise, seed=seed
-    )
+        features, target, distortion=distortion, transform=transform, standardise=standardise, clusters=clusters,
+        seed=seed,
+    )  # fmt: skip
     some = features[:: max(1, len(features) // 8192)].astype(np.float64)
     z = model.quantise(some)
     error, spread = np.abs(some - model.dequantise(z)), np.abs(some - model.mean)

@@ -11,6 +11,10 @@ curves; for Gaussian coefficients it is reverse water-filling. The squared disto
 kept by rotations: it goes with the features as they are, around their medians. Where features are standardised before
 they are used, distortion counts in units of each feature's deviation.
 
+At few bits vectors are first given one of some clusters, and the rest is done on what is left of them, if that costs
+less (clusters.py). New vectors are further from the words than those that made them: what is left of a vector that was
+one of m is taken m / (m - 1) times, as if its word had been made without it.
+
 Where the model travels in the file, its own bytes count: a basis of K rows costs K d numbers, and the optimum of n
 vectors' distortion against them has steps of step_k / sigma_k * sqrt(3 / n) in row k. A coefficient that saves less
 than it costs is dropped, and if all of them together do, the features are coded without a transform.
@@ -20,13 +24,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.features.bottleneck import FeatureBottleneck
+from obverse.codecs.features.cluster_design import COUNTS, FEWEST, Clusters, cluster
+from obverse.codecs.features.clusters import ClusteredBottleneck, FeatureModel
 from obverse.data.features import check_features
 from obverse.errors import InputError, RateTargetError
 from obverse.priors.code_lengths import lengths_of
@@ -51,6 +57,7 @@ ROWS, COLUMNS = 4096, 64  # of them that are held in float64
 GRID = 2.0 ** (np.arange(-12, 13) / 6)  # steps around the one that theory gives
 ENDLESS = 1 << 20  # vectors that a model of its own is made for
 KEPT_LENGTHS = 2.0**-13  # what is rarer than this at the ends of a table goes to the escape
+MOST_CLUSTERED = 256.0  # bits a vector; above, clusters hardly save what they cost in time
 TABLE_BITS = 70.0  # about what mean, step, shifts and table of a coefficient take, packed
 
 
@@ -84,13 +91,15 @@ def fit(
     distortion: str = L2,
     transform: str = AUTO,
     standardise: bool = False,
+    clusters: bool = True,
     copies: int = ENDLESS,
     seed: int = 0,
-) -> FeatureBottleneck:
+) -> FeatureModel:
     """The bottleneck that meets the target on these vectors.
 
     features: (n, d). transform: klt, identity, or the better of the two (auto); l1 has the identity only. standardise:
-    measure distortion, and so loss and lmbda, in units of each feature's standard deviation. copies: how many vectors
+    measure distortion, and so loss and lmbda, in units of each feature's standard deviation. clusters: whether they are
+    tried, at few bits. copies: how many vectors
     share the cost of the model, which is a part of the bits of the target. seed: of the choice of vectors where there
     are more than SAMPLE.
     Raises InputError, UnsupportedInputError, RateTargetError (for a loss or lmbda that would need too many levels).
@@ -114,9 +123,96 @@ def fit(
     candidates.sort(key=lambda a, at=candidates[-1].lmbda: a.cost(at))
     # of a handful of vectors the basis can be too coarse to meet a small loss; then the next best does
     settled = [_settle(allocation, x, target) for allocation in candidates[:1]]
+    rotated = transform in (AUTO, KLT) and not absolute
+    if clusters and rotated and candidates[0].bits() <= MOST_CLUSTERED:
+        found = _clustered(x, candidates[0], target, copies)
+        if found is not None:
+            return found
     if not settled[0][1] and len(candidates) > 1:
         settled.append(_settle(candidates[1], x, target))
     return max(settled, key=lambda found: found[1])[0]
+
+
+def _clustered(x: _Centred, plain: _Allocation, target: Target, copies: int) -> ClusteredBottleneck | None:
+    """The bottleneck behind the clusters of least cost; None where none costs less than the plain allocation."""
+    slope_here, best, least = plain.lmbda, None, plain.cost(plain.lmbda)
+    if not slope_here > 0:
+        return None
+    for count in [count for count in COUNTS if count * FEWEST <= len(x)][-2:]:
+        kind = np.promote_types(x.features.dtype, np.float32)
+        centred = np.concatenate([rows.astype(kind) for _, rows in x.rows()])
+        clusters = cluster(centred, count, slope_here, copies)
+        beside = clusters.index_bits + clusters.side_bits() / copies
+        left = _left_of(x, centred, clusters, copies)
+        goal = _goal_of_rest(target, beside, plain, left)
+        if goal is None:
+            continue
+        allocation = _Allocation.of(left, left.eigenvectors(), False, goal, copies)
+        cost = allocation.cost(slope_here) + slope_here * beside
+        if cost < least:
+            best, least = (clusters, left, allocation, goal), cost
+    if best is None:
+        return None
+    return _settle_with(*best, x, plain, target, copies)
+
+
+def _settle_with(
+    clusters: Clusters, left: _Centred, allocation: _Allocation, goal: Target, x: _Centred, plain: _Allocation,
+    target: Target, copies: int,
+) -> ClusteredBottleneck | None:  # fmt: skip
+    """As `_settle`: of vectors that are as far from their words as new ones, which choose among all clusters, so that
+    they cost less than what is left of them was expected to. None where the target is not met."""
+    some = slice(None, None, max(1, len(left) // 8192))
+    unit = x.scales if x.scales.size else np.ones(1)
+    vectors = left.features[some] + clusters.words[clusters.at[some]] * clusters.unit * unit + x.mean
+    lengths = lengths_of(np.append(2.0**-clusters.bits, 2.0**-16))
+    kept = None
+    for _ in range(5):
+        rest, met = _settle(allocation, left, goal)
+        model = ClusteredBottleneck(
+            replace(rest, mean=x.mean), clusters.words, np.array([clusters.unit]), lengths
+        )
+        if target.lmbda is not None:
+            return model
+        z = model.quantise(vectors)
+        if target.bits is not None and goal.bits is not None:
+            sides = clusters.side_bits() / copies + allocation.meet(goal, allocation.lmbda).side_bits()
+            wanted, measured = target.bits, float(model.rate_bits(z).mean()) + sides
+            goal = Target(bits=max(goal.bits + 0.995 * wanted - measured, 0.1))
+        elif target.loss is not None and goal.loss is not None:
+            error = np.square((vectors - model.dequantise(z)) / unit).sum(1).mean()
+            wanted, measured = target.loss, float(error / plain.spreads.sum())
+            goal = Target(loss=min(goal.loss * 0.995 * wanted / max(measured, 1e-3 * wanted), 0.999))
+        if measured <= wanted and met:
+            kept = model
+            if measured >= 0.985 * wanted:
+                break
+    return kept
+
+
+def _left_of(x: _Centred, centred: Array, clusters: Clusters, copies: int) -> _Centred:
+    """Vectors minus their words, times the scales, around 0."""
+    words = clusters.words * clusters.unit
+    left = centred
+    for first in range(0, len(left), ROWS):
+        here = slice(first, first + ROWS)
+        rows = left[here] - words[clusters.at[here]]
+        if copies > len(left):  # the words are for others than these
+            held = np.maximum(clusters.held[clusters.at[here]], 2)
+            rows *= (held / (held - 1))[:, None]
+        left[here] = rows * x.scales if x.scales.size else rows
+    return _Centred(left, np.zeros_like(x.mean), x.scales)
+
+
+def _goal_of_rest(target: Target, beside: float, plain: _Allocation, left: _Centred) -> Target | None:
+    """What is asked of the coefficients, where clusters take so many bits; None where that cannot be."""
+    if target.bits is not None:
+        return Target(bits=target.bits - beside) if target.bits > beside + 1 else None
+    if target.loss is not None:
+        spread = sum(float(np.square(rows).sum()) for _, rows in left.rows()) / len(left)
+        loss = target.loss * float(plain.spreads.sum()) / spread if spread else 1.0
+        return Target(loss=loss) if loss < 1 else None
+    return target
 
 
 def sample_of(count: int, seed: int = 0) -> Any:
@@ -139,7 +235,9 @@ def _settle(allocation: _Allocation, x: _Centred, target: Target) -> tuple[Featu
     unit = x.scales if x.scales.size else np.ones(1)
     features = x.features[:: max(1, len(x) // 8192)].astype(np.float64)
     aim, kept = wanted, None
-    for _ in range(6):
+    for turn in range(12):
+        if turn >= 6 and kept:
+            break
         z = model.quantise(features)
         if target.bits is not None:
             measured = float(model.rate_bits(z).mean()) + allocation.side_bits()

@@ -1,9 +1,9 @@
 """What lies in a file of features: its layout, the model, prototypes of classes, and chunks of vectors.
 
     header ──► Layout            model, vectors of an item, whose features
-    item   ──► FeatureBottleneck safetensors behind LZMA, where the file brings its own model
+    item   ──► FeatureModel      safetensors behind LZMA, where the file brings its own model
     item   ──► Prototypes        names and vectors, where there are any
-    items  ──► z (K, count)      one message each, coefficient after coefficient
+    items  ──► z (width, count)  one message each, coefficient after coefficient
 
 Everything here trusts no byte: sizes are checked before anything of that size is made.
 """
@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from obverse.codecs.features.bottleneck import FeatureBottleneck
+from obverse.codecs.features.clusters import FeatureModel, model_from
 from obverse.codecs.stored_segments import MODEL, Samples, checked_count, method_of
 from obverse.coding import Message
 from obverse.container import Limits
@@ -218,19 +218,18 @@ def unpack_arrays(payload: bytes, limits: Limits) -> dict[str, Array]:
         raise DamagedError(f"a packed part of the file is damaged: {error}") from None
 
 
-def unpack_model(arrays: Mapping[str, Array], limits: Limits) -> FeatureBottleneck:
+def unpack_model(arrays: Mapping[str, Array], limits: Limits) -> FeatureModel:
     """The bottleneck in these arrays. Raises DamagedError, LimitError."""
-    steps, basis = arrays.get("steps"), arrays.get("basis")
-    if steps is not None and basis is not None:
-        limits.check_memory(steps.size * TABLE_MEMORY + basis.size * 32)
-    return FeatureBottleneck.from_state(arrays)
+    steps, basis, words = (arrays.get(name, np.zeros(0)) for name in ("steps", "basis", "words"))
+    limits.check_memory((1 + steps.size) * TABLE_MEMORY + (basis.size + words.size) * 32)
+    return model_from(arrays)
 
 
 @dataclass(frozen=True)
 class Chunk:
     """The vectors of an item: symbols, from which those that are wanted are synthesised, or values as they are."""
 
-    model: FeatureBottleneck | None
+    model: FeatureModel | None
     dtype: np.dtype[Any]
     content: Array
 
@@ -244,7 +243,7 @@ class Chunk:
         return synthesise(self.model, symbols, self.dtype)
 
 
-def read_chunk(model: FeatureBottleneck | None, layout: Layout, number: int, payload: bytes) -> Chunk:
+def read_chunk(model: FeatureModel | None, layout: Layout, number: int, payload: bytes) -> Chunk:
     """The vectors in the payload of their item `number`. Raises DamagedError."""
     count = layout.vectors_of(number)
     method, data = method_of(payload, layout.stored > 0)
@@ -287,16 +286,16 @@ def _samples(dimensions: int, dtype: np.dtype[Any]) -> Samples:
     return Samples(dimensions * dtype.itemsize, dtype.itemsize)
 
 
-def encode_symbols(model: FeatureBottleneck, z: npt.NDArray[np.int32]) -> bytes:
-    """z (K, n) to the payload of an item. Coefficient after coefficient, so that a table stays in the cache."""
+def encode_symbols(model: FeatureModel, z: npt.NDArray[np.int32]) -> bytes:
+    """z (width, n) to the payload of an item. Coefficient after coefficient, so that a table stays in the cache."""
     message = Message()
     if model.tables is not None:
         message.push(z, model.tables, indices(model, z.shape[1]))
     return message.to_bytes()
 
 
-def decode_chunk(model: FeatureBottleneck, payload: bytes, count: int) -> npt.NDArray[np.int32]:
-    """The symbols (K, count) in the payload of an item. Raises DamagedError."""
+def decode_chunk(model: FeatureModel, payload: bytes, count: int) -> npt.NDArray[np.int32]:
+    """The symbols (width, count) in the payload of an item. Raises DamagedError."""
     try:
         message = Message.from_bytes(payload)
         index = indices(model, count)
@@ -308,14 +307,14 @@ def decode_chunk(model: FeatureBottleneck, payload: bytes, count: int) -> npt.ND
     return z
 
 
-def indices(model: FeatureBottleneck, count: int) -> Array:
-    """Which table each symbol of (K, count) uses."""
-    kind = np.uint8 if model.coefficients <= 256 else np.uint32
-    return np.repeat(np.arange(model.coefficients, dtype=kind)[:, None], count, 1)
+def indices(model: FeatureModel, count: int) -> Array:
+    """Which table each symbol of (width, count) uses."""
+    kind = np.uint8 if model.width <= 256 else np.uint32
+    return np.repeat(np.arange(model.width, dtype=kind)[:, None], count, 1)
 
 
-def synthesise(model: FeatureBottleneck, symbols: npt.NDArray[np.int32], dtype: np.dtype[Any]) -> Array:
-    """Symbols (K, n) to features (n, d) of this type. Raises DamagedError for numbers that are none."""
+def synthesise(model: FeatureModel, symbols: npt.NDArray[np.int32], dtype: np.dtype[Any]) -> Array:
+    """Symbols (width, n) to features (n, d) of this type. Raises DamagedError for numbers that are none."""
     features = model.dequantise(symbols)
     if dtype.itemsize < features.dtype.itemsize:
         most = np.finfo(dtype).max  # the level beside the largest number may lie above it

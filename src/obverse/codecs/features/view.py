@@ -80,7 +80,7 @@ class FeatureView:
             self._reader.close()
             raise
         # int32 symbols of a chunk; one is always kept
-        symbols = self._model.coefficients if self._model else 2 * self.layout.dimensions
+        symbols = self._model.width if self._model else 2 * self.layout.dimensions
         self._kept = max(1, cache // (4 * max(1, symbols) * min(self.layout.chunk, self.layout.count)))
         self._cache: OrderedDict[int, Chunk] = OrderedDict()
 

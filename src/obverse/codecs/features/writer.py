@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from obverse.codecs.features.bottleneck import FeatureBottleneck
+from obverse.codecs.features.clusters import ClusteredBottleneck, FeatureModel
 from obverse.codecs.features.items import (
     MOST_CHUNK,
     OWN_MODEL,
@@ -55,7 +55,7 @@ class Writer:
     front: Sequence[bytes]
     spool: ItemSpool
 
-    def write(self, model: FeatureBottleneck) -> Encoded:
+    def write(self, model: FeatureModel) -> Encoded:
         """All items of the file, in place of what the spool had.
 
         It never has more than MOST_AROUND bytes beyond the vectors as they are, its front and prototypes.
@@ -80,10 +80,13 @@ class Writer:
     def _raw_bytes(self) -> int:
         return self.rows.shape[0] * self.rows.shape[1] * self.rows.dtype.itemsize
 
-    def _by_model(self, model: FeatureBottleneck, numbered: int) -> Encoded | None:
+    def _by_model(self, model: FeatureModel, numbered: int) -> Encoded | None:
         """numbered: bytes of the number of its method before each item, 0 or 1. None where a chunk needs one."""
         self.spool.clear()
-        if self.container.config[OWN_MODEL]:
+        container = self.container
+        if container.config[OWN_MODEL]:
+            if isinstance(model, ClusteredBottleneck):
+                container = replace(container, version=2)
             self.spool.append(pack_arrays(model.state()))
         for item in self.front:
             self.spool.append(item)
@@ -104,7 +107,7 @@ class Writer:
             error += float(np.square(exact - synthesise(model, z, x.dtype)).sum())
         lost = error / spread if spread else 0.0
         if not numbered:
-            return Encoded(self.container, lost)
+            return Encoded(container, lost)
         if stored == -(-self.rows.shape[0] // self.container.config[PER_ITEM]):
             return None
         return Encoded(self._with({STORED: stored}), lost)

@@ -6,15 +6,16 @@
 The model is trained once, with no rate in mind; lmbda, an option of `encode`, says what a bit may cost. A stored model
 (`obverse plug-and-play fit`) holds grids, integer tables for a ladder of lmbdas, and the user's two networks, if there
 are any. It has two such ladders, one of quantiles and one of equal steps; a file is made with both, and the one of less
-cost is kept. Without a model, posterior means and standard deviations are compressed, with grid and tables in the file,
-and ẑ is what comes back: exact to the last bit on every machine.
+cost is kept: by the error of what the networks decode, where there are any (decoded_error.py). Without a model,
+posterior means and standard deviations are compressed, with grid and tables in the file, and ẑ is what comes back:
+exact to the last bit on every machine.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -24,10 +25,11 @@ import numpy.typing as npt
 from obverse.codecs.model_codec import OptionalModelCodec, from_model
 from obverse.codecs.plug_and_play import METHOD
 from obverse.codecs.plug_and_play.activity import grow
+from obverse.codecs.plug_and_play.decoded_error import DecodedError, batches, nats_each
 from obverse.codecs.plug_and_play.generative_model import GenerativeModel
 from obverse.codecs.plug_and_play.model import MOST_AXES, PlugModel, filled_side, image_batch
 from obverse.codecs.plug_and_play.options import PlugAndPlayOptions
-from obverse.codecs.plug_and_play.point_grid import EMPIRICAL, NORMAL
+from obverse.codecs.plug_and_play.point_grid import EMPIRICAL, NORMAL, UNIFORM
 from obverse.codecs.plug_and_play.posterior import Posterior, grouped
 from obverse.codecs.plug_and_play.rate_ladder import (
     RateLadder,
@@ -43,12 +45,12 @@ from obverse.data.arrays import as_array
 from obverse.data.conversion import ConversionWarning
 from obverse.data.images import photo_of
 from obverse.data.kinds import KINDS, Kind
-from obverse.errors import CodingError, DamagedError, InputError, UnsupportedInputError
+from obverse.errors import CodingError, DamagedError, InputError, ObverseError, UnsupportedInputError
 from obverse.method import Method
 
 Array = npt.NDArray[Any]
 RUNG, AXIS, SIZE = range(3)  # keys of the header's config
-BATCH = 64  # items that a network sees at once
+GENTLER = (0.5, 0.25, 0.1)  # of lmbda, where each latent is chosen
 LATENT_BYTES = 16  # that a latent takes while it is decoded
 FEW = 1 << 16  # latents for which every prior and depth is tried
 MOST_PACKED = 1 << 28  # bytes of the tables in a file
@@ -86,10 +88,20 @@ class PlugAndPlayCodec(OptionalModelCodec):
         InputError.
         """
         options = options or PlugAndPlayOptions()
+        posterior, size, x = self._posterior(data)
+        return self.encode_latents(posterior, x, options, size)
+
+    def encode_latents(
+        self,
+        posterior: Posterior,
+        x: Array | None,
+        options: PlugAndPlayOptions,
+        size: tuple[int, int] | None = None,
+    ) -> Container:
+        """A posterior of x (N, ...), where that is known, to a container. size: height and width of an image."""
         lmbda, axis = float(options.lmbda), options.axis
         how = {"method": options.method, "prior": options.prior, "depth": options.depth}
         given = {name: value for name, value in how.items() if value is not None}
-        posterior, size = self._posterior(data)
         if self.plug is None:
             if posterior.mean.ndim > MOST_AXES:
                 raise UnsupportedInputError(
@@ -101,9 +113,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
                 raise InputError(
                     "the model fixes method, prior, depth and axis: give them when it is fitted, or use no model"
                 )
-            latents, rungs = posterior.grouped(self.plug.axis), self.plug.rungs
-            tried = (_Made.of(latents, rungs[i], lmbda, {RUNG: i}) for i in self.plug.nearest(lmbda))
-            made = min(tried, key=lambda one: one.cost)
+            made = self._by_model(self.plug, posterior, x, lmbda)
             if size is not None:
                 made.config[SIZE] = list(size)
         return Container(self.id, made.config, posterior.shape, made.sections, self.fingerprint, options.kept)
@@ -184,13 +194,51 @@ class PlugAndPlayCodec(OptionalModelCodec):
         symbols = _pop(sections["symbols"], rung, grouped(template, axis).shape)
         return rung.grid.dequantise(symbols).reshape(shape)
 
-    # -- files ---------------------------------------------------------------------------------------------------
-
     # -- parts ---------------------------------------------------------------------------------------------------
 
-    def _posterior(self, data: Any) -> tuple[Posterior, tuple[int, int] | None]:
-        """The posterior of the data, and height and width of an image. Raises InputError."""
-        posterior, size = _given_posterior(data), None
+    def _by_model(self, plug: PlugModel, posterior: Posterior, x: Array | None, lmbda: float) -> _Made:
+        """With the rung of least cost, by the decoded error where the model decodes.
+
+        On equal steps a bit may then be dearer to the choice of each latent than lmbda says: what is least by the
+        posterior, latent by latent, decodes to more error than it should (decoded_error.py).
+        """
+        latents, rungs = posterior.grouped(plug.axis), plug.rungs
+        numbers = plug.nearest(lmbda)
+        tried = [_Made.of(latents, rungs[i], lmbda, {RUNG: i}) for i in numbers]
+        gentle = [i for i in numbers if rungs[i].grid.kind == UNIFORM and rungs[i].by_cost]
+        if plug.networks is None or (len(tried) == 1 and not gentle):
+            return min(tried, key=lambda one: one.cost)
+        try:
+            error = DecodedError(
+                plug.networks.decode, posterior.mean, x, 1.0 if plug.data == "image" else None
+            )
+            errors = [error.of(one.latents.reshape(posterior.shape)) for one in tried]
+            unit = nats_each(errors, [one.excess for one in tried])
+            if unit is None:
+                return min(tried, key=lambda one: one.cost)
+
+            def decoded(one: _Made) -> _Made:
+                lost = error.of(one.latents.reshape(posterior.shape)) / unit
+                return replace(one, cost=lost + lmbda * one.bits)
+
+            found = [
+                replace(one, cost=e / unit + lmbda * one.bits) for one, e in zip(tried, errors, strict=True)
+            ]
+            for i in gentle:
+                last = found[numbers.index(i)]
+                for part in GENTLER:
+                    one = decoded(_Made.of(latents, rungs[i], lmbda, {RUNG: i}, part * lmbda))
+                    if not one.cost < last.cost:
+                        break
+                    last = one
+                found.append(last)
+            return min(found, key=lambda one: one.cost)
+        except ObverseError:  # networks that do not take these latents say nothing of them
+            return min(tried, key=lambda one: one.cost)
+
+    def _posterior(self, data: Any) -> tuple[Posterior, tuple[int, int] | None, Array | None]:
+        """The posterior of the data, height and width of an image, and the batch that it is of. Raises InputError."""
+        posterior, size, x = _given_posterior(data), None, None
         if posterior is None:
             networks = self.plug.networks if self.plug else None
             if self.plug is None or networks is None:
@@ -199,10 +247,10 @@ class PlugAndPlayCodec(OptionalModelCodec):
                     f"{why}, only posteriors can be coded: pass (mean, std), or the .npz file of both"
                 )
             if self.plug.data == "image":
-                batch, size = self._image(data)
-                posterior = networks.model.posterior(batch)
+                x, size = self._image(data)
+                posterior = networks.model.posterior(x)
             else:
-                posterior = self._of_array(data, networks.model)
+                posterior, x = self._of_array(data, networks.model)
         if self.plug is not None:
             fits = posterior.mean.ndim == len(self.plug.latents) and all(
                 size in (None, n) for size, n in zip(self.plug.latents, posterior.shape, strict=True)
@@ -212,9 +260,9 @@ class PlugAndPlayCodec(OptionalModelCodec):
                 raise UnsupportedInputError(
                     f"this model codes latents of shape ({pattern}), not {posterior.shape}; fit another one"
                 )
-        return posterior, size
+        return posterior, size, x
 
-    def _of_array(self, data: Any, networks: GenerativeModel) -> Posterior:
+    def _of_array(self, data: Any, networks: GenerativeModel) -> tuple[Posterior, Array]:
         x = as_array(data)
         if x.dtype.kind not in "biuf":
             raise InputError(f"the data is no array of numbers, but of {x.dtype}")
@@ -223,12 +271,11 @@ class PlugAndPlayCodec(OptionalModelCodec):
             raise InputError("there is nothing to code: pass an array (N, ...) of at least one item")
         if not np.isfinite(x).all():
             raise InputError("the array holds NaN or infinite values; replace them first")
-        parts = [networks.posterior(batch) for batch in _batches(x)]
+        parts = [networks.posterior(batch) for batch in batches(x)]
         if len({part.shape[1:] for part in parts}) > 1:
             raise InputError("the model's encode makes latents of changing shape")
-        return Posterior(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("mean", "std"))
-        )
+        whole = (np.concatenate([getattr(part, name) for part in parts]) for name in ("mean", "std"))
+        return Posterior(*whole), x
 
     def _image(self, data: Any) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
         """An image as a batch (1, C, H, W) from 0 to 1 with sides of multiples, and its own height and width."""
@@ -264,7 +311,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
         if networks is None:
             return z
         try:
-            made = [networks.decode(batch, limits) for batch in _batches(z)]
+            made = [networks.decode(batch, limits) for batch in batches(z)]
             whole = np.concatenate(made)
         except (InputError, ValueError) as error:
             raise DamagedError(f"the latents of the file cannot be decoded: {error}") from error
@@ -288,16 +335,28 @@ def _given_posterior(data: Any) -> Posterior | None:
 
 @dataclass(frozen=True)
 class _Made:
-    """What a file may hold, and its cost: what the latents lose, (z - mean)^2 / (2 std^2), and lmbda a bit."""
+    """What a file may hold, the latents (A, G, B) in it, and its cost: what they lose, and lmbda a bit.
+
+    excess: (z - mean)^2 / (2 std^2), the sum of all.
+    """
 
     cost: float
     sections: dict[str, bytes]
     config: dict[Any, Any]
+    latents: npt.NDArray[np.float32]
+    excess: float
+
+    @property
+    def bits(self) -> int:
+        """Of all sections."""
+        return 8 * sum(map(len, self.sections.values()))
 
     @classmethod
-    def of(cls, latents: Posterior, rung: Rung, lmbda: float, config: dict[Any, Any]) -> _Made:
-        """With a rung of a model."""
-        return cls.with_symbols(latents, rung, rung.quantise(latents, lmbda), lmbda, {}, config)
+    def of(
+        cls, latents: Posterior, rung: Rung, lmbda: float, config: dict[Any, Any], choice: float | None = None
+    ) -> _Made:
+        """With a rung of a model. choice: what a bit costs where each latent is chosen, by default lmbda."""
+        return cls.with_symbols(latents, rung, rung.quantise(latents, choice or lmbda), lmbda, {}, config)
 
     @classmethod
     def with_symbols(
@@ -311,8 +370,8 @@ class _Made:
     ) -> _Made:
         """With symbols (A, G, B) that were chosen; sections: of the file beside them."""
         whole = sections | {"symbols": _push(symbols, rung)}
-        bits = 8 * sum(map(len, whole.values()))
-        return cls(excess(latents, rung.grid, symbols) + lmbda * bits, whole, config)
+        bits, lost = 8 * sum(map(len, whole.values())), excess(latents, rung.grid, symbols)
+        return cls(lost + lmbda * bits, whole, config, rung.grid.dequantise(symbols), lost)
 
 
 def _own_rung(posterior: Posterior, axis: int | None, lmbda: float, given: dict[str, Any]) -> _Made:
@@ -373,8 +432,3 @@ def _pop(data: bytes, rung: Rung, shape: tuple[int, ...]) -> npt.NDArray[np.int3
     if not message.empty:
         raise DamagedError("the file holds more latents than its header says")
     return np.ascontiguousarray(row.reshape(groups, a, b).transpose(1, 0, 2))
-
-
-def _batches(x: Array) -> Iterator[Array]:
-    for first in range(0, len(x), BATCH):
-        yield x[first : first + BATCH]

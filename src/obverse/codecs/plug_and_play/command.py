@@ -356,7 +356,7 @@ def _images(paths: list[Path], channels: int, multiple: int) -> Iterator[tuple[A
 
 
 def _batches(paths: list[Path], channels: int | None, multiple: int) -> Iterator[Any]:
-    from obverse.codecs.plug_and_play.codec import BATCH
+    from obverse.codecs.plug_and_play.decoded_error import BATCH
 
     if channels is not None:
         yield from (batch for batch, _ in _images(paths, channels, multiple))
@@ -366,7 +366,7 @@ def _batches(paths: list[Path], channels: int | None, multiple: int) -> Iterator
 
 
 def _items(made: GenerativeModel, paths: list[Path], channels: int | None, multiple: int) -> list[TestItem]:
-    from obverse.codecs.plug_and_play.codec import BATCH
+    from obverse.codecs.plug_and_play.decoded_error import BATCH
     from obverse.codecs.plug_and_play.fit import posterior_of
 
     if channels is not None:

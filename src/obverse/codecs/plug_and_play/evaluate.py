@@ -109,7 +109,7 @@ def _coder(method: str, codec: PlugAndPlayCodec, options: dict[str, Any]) -> Cod
     """Of test items; what is decoded are latents, and data where the model has a decoder."""
 
     def encode(item: TestItem, setting: Setting) -> bytes:
-        return write(codec.encode(item.posterior, codec.options(**setting, **options)))
+        return write(codec.encode_latents(item.posterior, item.data, codec.options(**setting, **options)))
 
     def decode(data: bytes, item: TestItem) -> tuple[Array, Array | None]:
         container = read(data)
