@@ -12,10 +12,10 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
 
 import obverse
-from obverse.codecs.image.alternatives import FINE, FINEST_STEP, STEP_WORTH, effective, worth_of
 from obverse.codecs.image.effort import lmbda_of_level
 from obverse.codecs.image.exact_prior import LEVELS
 from obverse.codecs.image.fewer_colours import with_fewer_colours
+from obverse.codecs.image.quality import FINE, FINEST_STEP, STEP_WORTH, effective, nominal, step_of, worth_of
 from obverse.container import read
 from obverse.data.images import Photo
 from obverse.errors import OptionError
@@ -112,6 +112,8 @@ def test_the_scale_goes_on_where_the_transform_ends() -> None:
         assert effective(quality) == quality
         assert worth_of(quality) == pytest.approx(lmbda_of_level(level) / 3, rel=1e-5)
     assert worth_of(100) == pytest.approx(STEP_WORTH / FINEST_STEP**2)
+    assert step_of(100) == pytest.approx(FINEST_STEP)
+    assert all(nominal(effective(q)) == pytest.approx(q) for q in range(1, 101))
     assert all(worth_of(q + 0.5) > worth_of(q) for q in np.arange(1, 99.5, 0.5))
 
 

@@ -6,9 +6,6 @@ At a quality, a bit has a price in squared error, and a file costs  J = bits + w
             ├─ drawn? ──► fewer colours ───► image-lossless ─────────────────► J ─┼─► the cheapest file
             ├─ drawn, a ramp, or noise ────► image-lossless ─────────────────► J ─┤
             └─ quality above 90? ──► steps ► image-lossless, near-lossless ──► J ─┘
-
-Above quality 90 the worth of errors rises faster than that of the levels of the transform, which ends there, up to what
-an error of one grey level is worth: at quality 100 all is within one.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN
+from obverse.codecs.image.quality import FINE, FINEST_STEP, LMBDA_MIN, step_of, worth_of
 from obverse.codecs.image_lossless import METHOD as LOSSLESS
 from obverse.codecs.image_lossless import near
 from obverse.codecs.image_lossless.looks import LOOKS_DRAWN, drawn_share, planar_error
@@ -31,11 +28,6 @@ from obverse.fields import LimitedOptions
 if TYPE_CHECKING:
     from obverse.codecs.image_lossless.codec import ImageLosslessCodec
 
-FINE = 90.0  # the quality from which on the scale is steeper
-FINEST_STEP = 3  # at quality 100
-# Bits that a unit of a sample's squared error is worth where steps of width s are best: the rate of a sample falls
-# by log2(s) and its error is s^2 / 12, so d rate / d error = 6 / (ln 2 s^2) (high resolution, Gish and Pierce 1968).
-STEP_WORTH = 6 / math.log(2)
 PHOTOGRAPHIC = (
     1.0,
     40.0,
@@ -62,17 +54,6 @@ class Candidate(NamedTuple):
     def cost(self, worth: float) -> float:
         """In bits. worth: bits that a unit of the error is worth."""
         return 8 * len(write(self.container)) + worth * self.error
-
-
-def effective(quality: float) -> float:
-    """Quality 1 to 100 on the scale of the transform's levels, which it leaves above 90: 100 is beyond its end."""
-    last = 1 + 99 * math.log(3 * STEP_WORTH / FINEST_STEP**2 / LMBDA_MIN) / math.log(LMBDA_MAX / LMBDA_MIN)
-    return quality if quality <= FINE else FINE + (quality - FINE) * (last - FINE) / (100 - FINE)
-
-
-def worth_of(quality: float) -> float:
-    """Bits that a unit of a sample's squared error is worth at a quality."""
-    return float(LMBDA_MIN * (LMBDA_MAX / LMBDA_MIN) ** ((effective(quality) - 1) / 99) / 3)
 
 
 def cheapest(
@@ -111,7 +92,7 @@ def cheapest(
         fewer = (with_fewer_colours(photo.pixels, least * factor) for factor in CAREFUL)
         ways += [Way(pixels) for pixels in fewer if pixels is not None]
     if quality > FINE or noise:
-        half = min(max(FINEST_STEP // 2, round((math.sqrt(STEP_WORTH / worth_of(quality)) - 1) / 2)), 127)
+        half = min(max(FINEST_STEP // 2, round((step_of(quality) - 1) / 2)), 127)
         halves = {1, 2, half} if drawn else {half, max(1, 2 * half // 3)} if noise else {half}
         ways += [Way(photo.pixels, error) for error in sorted(halves)]
     best = _lossless(photo, _promising(photo, ways, worth), options)

@@ -25,12 +25,13 @@ import torch
 from torch import Tensor
 
 from obverse.codecs.image import METHOD
-from obverse.codecs.image.alternatives import all_that_fits, cheapest, effective, lossless_codec, within
+from obverse.codecs.image.alternatives import all_that_fits, cheapest, lossless_codec, within
 from obverse.codecs.image.effort import EFFORTS, Latents, Progress, lmbda_of_level, refine
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX
 from obverse.codecs.image.networks import ImageNetworks
 from obverse.codecs.image.options import ImageOptions, TransformOptions
 from obverse.codecs.image.prior import take_slice
+from obverse.codecs.image.quality import effective
 from obverse.codecs.image.rate_control import highest_level, highest_refined_level
 from obverse.codecs.image_lossless import METHOD as LOSSLESS
 from obverse.codecs.model_codec import ModelCodec, from_model
