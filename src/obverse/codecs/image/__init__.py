@@ -10,6 +10,7 @@ METHOD = Method(
     codec="codec:ImageCodec",
     default=True,
     builds_on=("image-lossless",),
+    also_writes=("image-lossless",),
     paper="Balle et al., ICLR 2018; Li, Li and Lu, CVPR 2023 (four-step context)",
     suffix=".png",
     models=("image",),
