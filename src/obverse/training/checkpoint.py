@@ -73,8 +73,14 @@ def reading(path: Path, what: str) -> Iterator[None]:
 
 
 def steps_of(state: Mapping[str, Any]) -> int:
-    """How many steps were trained, as a checkpoint says it. Raises ValueError for no such number; used within
-    `resuming` or `reading`."""
+    """How many steps were trained, as a checkpoint says it.
+
+    Args:
+        state: what the checkpoint holds.
+
+    Raises:
+        ValueError: for no such number; `resuming` and `reading` make an error of ours of it.
+    """
     step = state["step"]
     if type(step) is not int or step < 0:
         raise ValueError(f"its step is {str(step)[:40]!r}, no number of steps")
