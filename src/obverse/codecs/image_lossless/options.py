@@ -13,8 +13,7 @@ class ImageLosslessOptions(LimitedOptions):
 
     max_error: int = option(
         0,
-        "Near-lossless: by how much a decoded sample may differ, in grey levels (of 65,536 where there are 16 bits). "
-        "Default 0: not at all.",
+        "By how much a decoded sample may differ, of 256 levels (65,536 in 16 bits). Default 0: not at all.",
         low=0,
         high=32_767,
     )
