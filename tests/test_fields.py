@@ -81,7 +81,7 @@ def test_a_misspelt_option_is_named() -> None:
         obverse.compress(photo, codec="flow", segment=0)
     with pytest.raises(OptionError, match="one of vbq, steps, uniform, scaled-uniform, k-means, not 'vqb'"):
         PlugAndPlayOptions(method="vqb")
-    with pytest.raises(OptionError, match="give one of quality, bpp and max_bytes, not 2"):
+    with pytest.raises(OptionError, match="give one of quality, bpp, max_bytes and max_error, not 2"):
         obverse.compress(photo, quality=30, bpp=1.0)
 
 

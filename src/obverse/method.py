@@ -86,6 +86,7 @@ class Method:
         default: whether it is the codec for its kind of data where nobody names one.
         models: names of the shipped models; the first codes where none is named. None for a codec that needs none.
         builds_on: ids of the codecs whose code or model this one imports.
+        also_writes: ids of those among them whose files it writes where they suit the data better, and decodes.
         options: "module:Class", a dataclass of `obverse.fields`; None for a codec without options.
         facts: "module:function", header -> what `obverse info` says of a file; None for nothing but the header.
         training: how its models are trained; None for what is not trained.
@@ -104,6 +105,7 @@ class Method:
     default: bool = False
     models: tuple[str, ...] = ()
     builds_on: tuple[str, ...] = ()
+    also_writes: tuple[str, ...] = ()
     options: str | None = None
     facts: str | None = None
     training: Training | None = None

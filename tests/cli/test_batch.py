@@ -21,7 +21,7 @@ from obverse.cli import batch, run
 from obverse.cli.batch import Batch
 from obverse.cli.console import human
 from obverse.cli.plan import Job
-from obverse.container import write_atomically
+from obverse.container import read, write_atomically
 from obverse.errors import InputError, OutputError, OutputExistsError
 from tests.conftest import smooth_photo
 
@@ -258,6 +258,16 @@ def test_skip_existing_does_what_is_missing(photos: Path, capsys: Capture) -> No
     for _ in range(2):
         assert run(["decompress", "out", "-o", "back", "--skip-existing"]) == 0
     assert "4 of 4 files were there before" in capsys.readouterr().out
+
+
+def test_a_drawing_that_was_coded_without_the_transform_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.tile(np.array([[0, 255]], np.uint8), (40, 30))).save("stripes.png")
+    for _ in range(2):
+        assert run(["compress", "stripes.png", "--skip-existing"]) == 0
+    assert read("stripes.obv").codec == "image-lossless"
 
 
 def test_skip_existing_takes_nothing_else_for_a_result(photos: Path, capsys: Capture) -> None:

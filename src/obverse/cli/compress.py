@@ -115,7 +115,13 @@ def compress(
         check_obv_name(output, force_suffix)
     searches = "progress" in takes and bool(given.get("effort")) and len(found.jobs) == 1
     work = Compression(name, options, force, unlimited, searches, verified, verify == "certain")
-    batch = Batch("compressing", force, existing_obv(skip_existing, force, method.id), jobs, [method.module])
+    batch = Batch(
+        "compressing",
+        force,
+        existing_obv(skip_existing, force, (method.id, *method.also_writes)),
+        jobs,
+        [method.module],
+    )
     rows, code = batch.run(found.jobs, work)
     report(found, rows, json)
     return code

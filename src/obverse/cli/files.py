@@ -42,9 +42,9 @@ def row_of(job: Job, before: int, after: int) -> Row:
     return {"input": str(job.source), "output": str(job.target), "bytes_in": before, "bytes_out": after}
 
 
-def existing_obv(skip: bool, force: bool, codec: str) -> Callable[[Path], str] | None:
-    """What `Batch.skip` is of `compress` with this codec."""
-    return _skips(skip, force, partial(_check_obv, codec))
+def existing_obv(skip: bool, force: bool, codecs: tuple[str, ...]) -> Callable[[Path], str] | None:
+    """What `Batch.skip` is of `compress` with a codec: its id, and those of others whose files it writes."""
+    return _skips(skip, force, partial(_check_obv, codecs))
 
 
 def existing_file(skip: bool, force: bool) -> Callable[[Path], str] | None:
@@ -58,7 +58,7 @@ def _skips(skip: bool, force: bool, check: Callable[[Path], str]) -> Callable[[P
     return check if skip else None
 
 
-def _check_obv(codec: str, path: Path) -> str:
+def _check_obv(codecs: tuple[str, ...], path: Path) -> str:
     """A file that is whole, of the same codec, was done; with which options nobody can tell."""
     try:
         found = describe(path)["codec"]
@@ -66,9 +66,9 @@ def _check_obv(codec: str, path: Path) -> str:
         raise OutputExistsError(
             f"{path} exists and is no whole .obv file ({error}); use --force to overwrite it"
         ) from error
-    if found != codec:
+    if found not in codecs:
         raise OutputExistsError(
-            f"{path} exists, but was written by codec {found!r}, not {codec!r}; use --force to overwrite it"
+            f"{path} exists, but was written by codec {found!r}, not {codecs[0]!r}; use --force to overwrite it"
         )
     return f"exists, with codec {found}"
 

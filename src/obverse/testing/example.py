@@ -33,6 +33,7 @@ class Example:
         model: makes the trained model, where it is not the shipped one; or the name of a shipped one.
         tolerance: by how much decoded values may differ between machines, where floats make them; 0: not at all.
         share: of the values, how many may differ by more (of what hangs on a comparison).
+        error: by how much what a codec without loss decodes may differ from the data, where its options allow that.
         golden: whether a file of it is kept.
         rate_noise: bits by which an item's `rate_bits` may differ, standard deviation, where rates are drawn.
     """
@@ -45,6 +46,7 @@ class Example:
     model: Callable[[], StoredModel] | str | None = None
     tolerance: float = 0.0
     share: float = 0.0
+    error: float = 0.0
     golden: bool = True
     rate_noise: float = 0.0
 

@@ -118,8 +118,8 @@ def test_a_target_is_met_from_below(crop):
 def test_targets_at_the_ends(crop):
     with pytest.raises(RateTargetError, match="smallest file"):
         obverse.compress(crop, max_bytes=60, effort=1)
-    best = obverse.compress(crop[:64, :64], quality=100, effort=1)
-    assert obverse.compress(crop[:64, :64], max_bytes=10**7, effort=1) == best
+    best = obverse.compress(crop[:64, :64], max_bytes=10**7, effort=1)
+    assert np.array_equal(obverse.decompress(best), crop[:64, :64])
 
 
 def encoder(share, made=None):

@@ -80,8 +80,8 @@ def twelve_bits() -> np.ndarray:
     return np.dstack([values[:, :, c] * factor for c, factor in enumerate((9, 16, 12))]).astype(np.uint16)
 
 
-def example(name: str, data: Callable[[], np.ndarray | Photo]) -> Example:
-    return Example("image-lossless", name, data)
+def example(name: str, data: Callable[[], np.ndarray | Photo], error: int = 0) -> Example:
+    return Example("image-lossless", name, data, options={"max_error": error} if error else {}, error=error)
 
 
 EXAMPLES = (
@@ -89,6 +89,7 @@ EXAMPLES = (
     example("image-alpha", lambda: np.dstack([colour(), alpha()])),
     example("image-16-bits", deep),
     example("image-palette", lambda: drawing(16)),
+    example("image-near", lambda: np.dstack([colour(), alpha()]), error=2),
     example("image-16-bits-colour", deep_colour),
     example("image-16-bits-alpha", lambda: np.dstack([twelve_bits(), alpha().astype(np.uint16) * 257])),
 )
@@ -109,6 +110,7 @@ GOLDEN = (
     example("image-flat", lambda: np.full((100, 200, 3), [10, 20, 30], np.uint8)),
     example("image-one-pixel", lambda: np.full((1, 1), 200, np.uint8)),
     example("image-metadata", with_metadata),
+    example("image-16-bits-near", deep_colour, error=100),
     example("image-png-colour", with_png_colour),
     # made with stripes of 1500 pixels
     example(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -24,12 +25,15 @@ import torch
 from torch import Tensor
 
 from obverse.codecs.image import METHOD
+from obverse.codecs.image.alternatives import all_that_fits, cheapest, lossless_codec, within
 from obverse.codecs.image.effort import EFFORTS, Latents, Progress, lmbda_of_level, refine
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX
 from obverse.codecs.image.networks import ImageNetworks
-from obverse.codecs.image.options import ImageOptions
+from obverse.codecs.image.options import ImageOptions, TransformOptions
 from obverse.codecs.image.prior import take_slice
+from obverse.codecs.image.quality import effective
 from obverse.codecs.image.rate_control import highest_level, highest_refined_level
+from obverse.codecs.image_lossless import METHOD as LOSSLESS
 from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.photo_sections import names_of, pack_metadata, unpack_metadata, version_of
 from obverse.coding import Message
@@ -56,46 +60,37 @@ class ImageCodec(ModelCodec):
     def encode(
         self,
         data: Any,
-        options: ImageOptions | None = None,
+        options: TransformOptions | None = None,
     ) -> Container:
         """A Photo, a Pillow image, or a uint8 array (H, W), (H, W, 1 to 4), to a container.
 
-        Raises InputError, LimitError, RateTargetError.
+        It is one of `image-lossless` where that suits the image better. Raises InputError, LimitError, RateTargetError.
         """
         options = options or ImageOptions()
-        effort, max_bytes, progress = int(options.effort), options.max_bytes, options.progress
+        max_bytes = options.max_bytes
         photo = photo_of(data)
         height, width = photo.size
         limits = options.limits or Limits()
         limits.check_pixels(height * width)
         limits.check_memory(height * width * PIXEL_BYTES)
+        if isinstance(options, ImageOptions) and options.max_error is not None:
+            return within(photo, options.max_error, options)
         if options.bpp is not None:
             max_bytes = max(1, int(options.bpp * height * width / 8))
-        level = level_of(50.0 if options.quality is None else options.quality)
-        lossless = lossless_sections(photo)
 
-        def at(level: int, effort: int = 0) -> Container:
-            message = encode_pixels(self.networks, photo.pixels, level, effort, progress)
-            sections = {"y": message.to_bytes()} | lossless
-            config = {0: level, 1: 1 if photo.pixels.ndim == 2 else 3}
-            return Container(
-                self.id,
-                config,
-                photo.size,
-                sections,
-                self.fingerprint,
-                options.kept,
-                version=version_of(lossless),
-            )
+        def at(level: int, effort: int = options.effort) -> Container:
+            return self.encode_at(photo, quality_of_level(level), replace(options, effort=effort))
 
         if max_bytes is None:
-            return at(level, effort)
+            return self.encode_at(photo, 50.0 if options.quality is None else options.quality, options)
         try:
-            if effort == 0:
-                return highest_level(at, max_bytes, LEVELS)
-            return highest_refined_level(at, lambda level: at(level, effort), max_bytes, LEVELS)
+            if options.effort == 0:
+                best = highest_level(at, max_bytes, LEVELS)
+            else:
+                best = highest_refined_level(lambda level: at(level, 0), at, max_bytes, LEVELS)
+            return all_that_fits(photo, best, max_bytes, options)
         except RateTargetError:
-            if version_of(lossless) == 1:
+            if version_of(lossless_sections(photo)) == 1:
                 raise
         bare = self.encode(replace(photo, xmp=b"", dpi=None, text={}, colour={}), options)
         message = (
@@ -105,17 +100,44 @@ class ImageCodec(ModelCodec):
         warnings.warn(message, ConversionWarning, stacklevel=2)
         return bare
 
-    def rate_bits(self, data: Any, options: ImageOptions | None = None) -> np.ndarray:
-        """(1,) bits that the model gives to the image, at the quality that `encode` chooses.
+    def encode_at(self, photo: Photo, quality: float, options: TransformOptions) -> Container:
+        """The file of a quality, which is one of `image-lossless` where that costs less."""
+        level = level_of(min(100.0, effective(quality)))
+        return cheapest(photo, quality, lambda: self.encode_photographic(photo, level, options), options)
+
+    def encode_photographic(
+        self, photo: Photo, level: int, options: TransformOptions
+    ) -> tuple[Container, Callable[[], np.ndarray]]:
+        """By the transform. Returns the file, and what makes the pixels that it decodes to."""
+        coded, y_hat = quantise_pixels(self.networks, photo.pixels, level, options.effort, options.progress)
+        lossless = lossless_sections(photo)
+        channels = 1 if photo.pixels.ndim == 2 else 3
+        container = Container(
+            self.id,
+            {0: level, 1: channels},
+            photo.size,
+            {"y": message_of(self.networks, coded).to_bytes()} | lossless,
+            self.fingerprint,
+            options.kept,
+            version=version_of(lossless),
+        )
+        return container, lambda: as_channels(self.networks.synthesise(y_hat, level, *photo.size), channels)
+
+    def rate_bits(self, data: Any, options: TransformOptions | None = None) -> np.ndarray:
+        """(1,) bits that the model gives to the image, at the quality and by the codec that `encode` chooses.
 
         What is kept beside the pixels (alpha, metadata) has no model: its bytes are counted.
         """
         options = options or ImageOptions()
         photo = photo_of(data)
-        level = level_of(50.0 if options.quality is None else options.quality)
-        if options.max_bytes is not None or options.bpp is not None:
-            level = self.encode(photo, options).config[0]
-        coded = quantise_pixels(self.networks, photo.pixels, level, int(options.effort), options.progress)
+        container = self.encode(photo, options)
+        if container.codec != self.id:
+            other = lossless_codec()
+            step = container.config.get(3, 1)
+            return other.rate_bits(other.decode_photo(container), other.options(max_error=step // 2))
+        coded, _ = quantise_pixels(
+            self.networks, photo.pixels, container.config[0], options.effort, options.progress
+        )
         bits = sum(float(self.networks.tables.bits(symbols, index).sum()) for symbols, index in coded)
         return np.array([bits + 8 * sum(map(len, lossless_sections(photo).values()))])
 
@@ -126,6 +148,8 @@ class ImageCodec(ModelCodec):
     def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
         """The pixels with alpha, and the metadata."""
         limits = limits or Limits()
+        if container.codec == LOSSLESS.id:
+            return lossless_codec().decode_photo(container, limits)
         level, channels = container.config.get(0), container.config.get(1)
         shape, sections = container.shape, container.sections
         if (
@@ -153,9 +177,7 @@ class ImageCodec(ModelCodec):
             pixels = decode_pixels(self.networks, Message.from_bytes(sections["y"]), level, height, width)
         except MessageEmptyError:
             raise DamagedError("the file holds less than its image") from None
-        if channels == 1:
-            pixels = pixels.mean(axis=2, dtype=np.float32).round().astype(np.uint8)
-        return Photo(pixels, alpha, **kept)
+        return Photo(as_channels(pixels, channels), alpha, **kept)
 
 
 def level_of(quality: float) -> int:
@@ -179,9 +201,9 @@ def quantise_pixels(
     level: int,
     effort: int = 0,
     progress: Progress | None = None,
-) -> Coded:
+) -> tuple[Coded, Tensor]:
     """(H, W) or (H, W, 3) uint8 -> what is coded, in the decoder's order: z and slices 0 to 3, each as
-    (symbols, table index), int32 and uint8 of one shape."""
+    (symbols, table index), int32 and uint8 of one shape; and the ŷ that the decoder has."""
     if pixels.ndim == 2:
         pixels = np.broadcast_to(pixels[:, :, None], (*pixels.shape, 3))
     height, width = pixels.shape[:2]
@@ -198,7 +220,7 @@ def quantise_pixels(
             return bits + lmbda_of_level(level) / 3 * float(np.square(error).sum(dtype=np.float64))
 
         latents = refine(networks, pixels, latents, level, search, price, progress)
-    return quantise_latents(networks, latents, level)[0]
+    return quantise_latents(networks, latents, level)
 
 
 @torch.inference_mode()
@@ -217,25 +239,24 @@ def quantise_latents(networks: ImageNetworks, latents: Latents, level: int) -> t
     return coded, networks.prior.join(networks.prior.run(z, level, coder))
 
 
-def encode_pixels(
-    networks: ImageNetworks,
-    pixels: np.ndarray,
-    level: int,
-    effort: int = 0,
-    progress: Progress | None = None,
-) -> Message:
-    """(H, W) or (H, W, 3) uint8 -> the message. What the decoder needs first is pushed last."""
+def message_of(networks: ImageNetworks, coded: Coded) -> Message:
+    """What `quantise_pixels` returns, as a message. What the decoder needs first is pushed last."""
     message = Message()
-    for symbols, index in quantise_pixels(networks, pixels, level, effort, progress)[::-1]:
+    for symbols, index in coded[::-1]:
         message.push(symbols, networks.tables, index)
     return message
+
+
+def as_channels(painted: np.ndarray, channels: int) -> np.ndarray:
+    """(H, W, 3) of the synthesis as (H, W), or as it is."""
+    return painted.mean(axis=2, dtype=np.float32).round().astype(np.uint8) if channels == 1 else painted
 
 
 @torch.inference_mode()
 def decode_pixels(
     networks: ImageNetworks, message: Message, level: int, height: int, width: int
 ) -> np.ndarray:
-    """The mirror of `encode_pixels`: (height, width, 3) uint8."""
+    """The mirror of `quantise_pixels` and `message_of`: (height, width, 3) uint8."""
     rows, columns = -(-height // ALIGN), -(-width // ALIGN)
     index = networks.prior.z_tables(level).numpy()[:, None, None]
     z = message.pop(networks.tables, np.broadcast_to(index, (networks.prior.hyper, rows, columns)))

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from obverse.codecs.image.prior import FourStepHyperprior
+from obverse.codecs.image.quality import LMBDA_MAX, LMBDA_MIN
 from obverse.codecs.image.recipe import ImageModelConfig
 from obverse.codecs.image.transform import UNIT, Analysis, Synthesis
 from obverse.transforms.blocks import QualityVector
-
-LMBDA_MIN, LMBDA_MAX = 0.0005, 0.2
 
 
 def lmbda_of(t: Tensor) -> Tensor:

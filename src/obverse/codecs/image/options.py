@@ -10,7 +10,7 @@ from obverse.fields import LimitedOptions, option, parse_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageOptions(LimitedOptions):
+class TransformOptions(LimitedOptions):
     """quality, or one of bpp and max_bytes: the highest quality that does not exceed it.
 
     progress: called as a search goes on, with step, steps and cost in bits a pixel.
@@ -38,4 +38,18 @@ class ImageOptions(LimitedOptions):
     )
     progress: Callable[[int, int, float], None] | None = option(
         None, "Called as a search goes on.", flag=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions(TransformOptions):
+    """Those of the transform, or how large an error may be."""
+
+    one_of: ClassVar[tuple[str, ...]] = ("quality", "bpp", "max_bytes", "max_error")
+
+    max_error: int | None = option(
+        None,
+        "By how much a decoded sample may differ from the image, in grey levels; 0: not at all.",
+        low=0,
+        high=127,
     )

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from obverse.codecs.image.model import LMBDA_MAX, LMBDA_MIN, ImageModel, lmbda_of
+from obverse.codecs.image.model import ImageModel, lmbda_of
+from obverse.codecs.image.quality import LMBDA_MAX, LMBDA_MIN
 from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageRecipe
 from obverse.codecs.image.transform import block_statistics
 from obverse.codecs.image.warm_start import warm_start

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from obverse.codecs.image_lossless import METHOD, deep, methods
+from obverse.codecs.image_lossless import METHOD, deep, methods, near
+from obverse.codecs.image_lossless.looks import LOOKS_DRAWN, drawn_share
 from obverse.codecs.image_lossless.options import ImageLosslessOptions
 from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.photo_sections import names_of, pack_metadata, unpack_metadata, version_of
-from obverse.container import Container, ItemReader, Limits, read_header
+from obverse.container import Container, ItemReader, Limits, read_header, write
 from obverse.container.header import Header
 from obverse.container.recover import recover_items
 from obverse.container.samples import check_samples, with_samples
@@ -64,6 +65,7 @@ class Layout(NamedTuple):
     width: int
     channels: int
     depth: int
+    step: int  # between the values that a sample of a colour can have; 1 is without loss
     rows: int
     extras: tuple[str, ...]  # items behind the stripes; None of them in a file with named sections
 
@@ -96,11 +98,24 @@ class ImageLosslessCodec(ModelCodec):
         photo = photo_of(data, exact=True)
         array = photo_of(photo.array(), exact=True).array()
         pixels = array if array.ndim == 3 else array[:, :, None]
-        height, width, channels = pixels.shape
         options = options or ImageLosslessOptions()
         limits = options.limits or Limits()
-        limits.check_pixels(height * width)
+        limits.check_pixels(pixels.shape[0] * pixels.shape[1])
         extras = pack_metadata(photo)
+        step = near.step_of(options.max_error, pixels)
+        container = self._encode_in_steps(pixels, step, extras, options)
+        if step > 1 and drawn_share(pixels) >= LOOKS_DRAWN:
+            exact = self._encode_in_steps(pixels, 1, extras, options)  # steps may break what repeats
+            return min(exact, container, key=lambda one: len(write(one)))
+        return container
+
+    def _encode_in_steps(
+        self, pixels: np.ndarray, step: int, extras: dict[str, bytes], options: ImageLosslessOptions
+    ) -> Container:
+        """(H, W, C), its colours rounded to multiples of `step`, with the sections beside its pixels."""
+        pixels = near.quantise(pixels, step)
+        height, width, channels = pixels.shape
+        metadata, limits = options.kept, options.limits or Limits()
         rows = stripe_rows(pixels)
         work = _encoding_work(rows * width) * pixels.itemsize
         whole = height * width * PIXEL_BYTES * pixels.itemsize
@@ -115,7 +130,10 @@ class ImageLosslessCodec(ModelCodec):
         if len(stripes) > 1 and weight >= pixels.nbytes:  # noise: one stripe has less around it
             stripes = [bytes([methods.RAW]) + pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()]
         config: dict[Any, Any] = {0: KINDS.index((channels, 8 * pixels.itemsize))}
-        shape, metadata = (height, width), options.kept
+        if step > 1:
+            config[3] = step
+        decoded = near.dequantise(pixels, step)
+        shape = (height, width)
         if len(stripes) == 1:
             sections = {STRIPE: stripes[0]} | extras
             container = Container(
@@ -125,15 +143,16 @@ class ImageLosslessCodec(ModelCodec):
                 sections,
                 self.fingerprint,
                 metadata,
-                version=2 if config[0] >= OLD_KINDS else version_of(extras),
+                version=2 if config[0] >= OLD_KINDS or step > 1 else version_of(extras),
             )
             # raw samples have the checksum of their section
-            return container if stripes[0][0] == methods.RAW else with_samples(container, pixels)
+            as_it_is = stripes[0][0] == methods.RAW and step == 1
+            return container if as_it_is else with_samples(container, decoded)
         config[1] = rows
         if extras:
             config[2] = list(extras)
         items = (*stripes, *extras.values())
-        return with_samples(Container(self.id, config, shape, {}, self.fingerprint, metadata, items), pixels)
+        return with_samples(Container(self.id, config, shape, {}, self.fingerprint, metadata, items), decoded)
 
     def rate_bits(self, data: Any, options: ImageLosslessOptions | None = None) -> np.ndarray:
         """(1,) bits that the model gives to the image.
@@ -143,6 +162,8 @@ class ImageLosslessCodec(ModelCodec):
         photo = photo_of(data, exact=True)
         array = photo.array()
         pixels = array if array.ndim == 3 else array[:, :, None]
+        if options is not None and options.max_error:
+            pixels = near.quantise(pixels, self.encode(photo, options).config.get(3, 1))
         rows, raster = stripe_rows(pixels), self.raster
         stripes = _in_threads(
             lambda top: _stripe_bits(raster, pixels[top : top + rows]), range(0, len(pixels), rows)
@@ -265,7 +286,7 @@ class ImageLosslessCodec(ModelCodec):
             )
 
         _in_threads(decode, range(len(stripes)), threads)
-        return pixels
+        return near.dequantise(pixels, layout.step)
 
 
 def _deep(pixels: np.ndarray) -> bool:
@@ -293,7 +314,7 @@ def stripe_rows(pixels: np.ndarray) -> int:
     height, width, _ = pixels.shape
     if height * width <= STRIPE_PIXELS or (pixels == pixels[0, 0]).all():
         return height
-    drawn = methods.drawn_share(pixels) >= MOSTLY_DRAWN
+    drawn = drawn_share(pixels) >= MOSTLY_DRAWN
     stripes = -(-height * width // (DRAWN_STRIPE_PIXELS if drawn else STRIPE_PIXELS))
     return -(-height // stripes)  # all about equally high
 
@@ -302,13 +323,13 @@ def layout_of(file: Container | Header, limits: Limits) -> Layout:
     """The header of a file, checked. Raises DamagedError, LimitError."""
     config, shape, stream = file.config, file.shape, file.items is not None
     kind, rows, extras = config.get(0), config.get(1), config.get(2, [])
-    if len(shape) != 2 or min(shape) < 1 or not {0} <= set(config) <= {0, 1, 2}:
+    if len(shape) != 2 or min(shape) < 1 or not {0} <= set(config) <= {0, 1, 2, 3}:
         raise DamagedError("not the header of a lossless image")
     height, width = shape
     if type(kind) is not int or not 0 <= kind < (OLD_KINDS if file.version == 1 else len(KINDS)):
         raise DamagedError("a lossless image of a kind that there is not")
     if not stream:
-        if set(config) != {0}:
+        if not set(config) <= {0, 3}:
             raise DamagedError("a lossless image of one stripe with the header of several")
         rows = height
     if type(rows) is not int or not 1 <= rows <= height or (stream and rows == height):
@@ -317,8 +338,11 @@ def layout_of(file: Container | Header, limits: Limits) -> Layout:
         extras.count(e) > 1 or e not in names_of(file.version) for e in extras
     ):
         raise DamagedError("a lossless image with other items than an image has")
+    step = config.get(3, 1)
+    if 3 in config and (file.version == 1 or type(step) is not int or not 2 <= step < 2 ** KINDS[kind][1]):
+        raise DamagedError("an image with an impossible step between values")
     limits.check_pixels(height * width)
-    return Layout(height, width, *KINDS[kind], rows, tuple(extras))
+    return Layout(height, width, *KINDS[kind], step, rows, tuple(extras))
 
 
 def _in_threads(work: Callable[[int], Any], numbers: Iterable[int], threads: int = 64) -> list[Any]:

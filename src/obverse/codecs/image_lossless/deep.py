@@ -16,6 +16,7 @@ import numpy as np
 
 from obverse.codecs.image_lossless import methods
 from obverse.codecs.image_lossless.context import logarithm
+from obverse.codecs.image_lossless.looks import LOOKS_DRAWN, drawn_share
 from obverse.codecs.image_lossless.methods import Pixels, Raster
 from obverse.codecs.image_lossless.raster import LEVELS
 from obverse.codecs.image_lossless.value_lists import pack_list, ranks_of
@@ -37,14 +38,14 @@ def encode_stripe(model: Raster, pixels: Pixels, listed: bool = False) -> bytes:
     if channels >= 3 and (pixels[:, :, :1] == pixels[:, :, 1:3]).all():
         return bytes([methods.GRAY]) + encode_stripe(model, pixels[:, :, 2:], listed)
     best = bytes([methods.RAW]) + pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
-    share = methods.drawn_share(pixels)
+    share = drawn_share(pixels)
     small = pixels.shape[0] * pixels.shape[1] <= methods.SEVERAL
     wide = pixels.shape[1] > methods.WIDEST
     if not listed and (few := _few_values(model, pixels)) and len(few) < len(best):
         best = few
         if not small:
             return best
-    if small or wide or share >= methods.LOOKS_DRAWN:
+    if small or wide or share >= LOOKS_DRAWN:
         best = methods.shorter(best, methods.PALETTE, methods.encode_palette(pixels, len(best) - 2))
         if channels == 1:
             best = methods.shorter(best, methods.DRAWING, methods.encode_drawing(pixels, len(best) - 2))

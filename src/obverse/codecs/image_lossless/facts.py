@@ -24,8 +24,14 @@ def facts(file: Mapping[str, Any]) -> dict[str, str]:
     (height, width), config = file["shape"], file["config"]
     kind, sample = KINDS[range(len(KINDS)).index(config[0])]
     raw = height * width * sample
+    step = int(config.get(3, 1))
+    loss = (
+        "lossless"
+        if step == 1
+        else f"errors of at most {step // 2} in {2 ** (16 if '16' in kind else 8):,} levels"
+    )
     lines = {
-        "pixels": f"{kind}, lossless",
+        "pixels": f"{kind}, {loss}",
         "rate": f"{rate(file, height * width, 'pixel')}, {file['file_bytes'] / raw:.2%} of raw",
     }
     if 1 in config:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.image_lossless import drawing as graphics
+from obverse.codecs.image_lossless.looks import LOOKS_DRAWN, drawn_share
 from obverse.codecs.image_lossless.value_lists import read_list, values_of
 from obverse.coding import filtered_rows
 from obverse.container.varint import decode_varint, encode_varint
@@ -42,10 +43,7 @@ WIDEST = 2**18  # pixels: the model, which keeps equations for each 16 columns, 
 
 SAMPLE = 32_768  # pixels of the sample that decides
 SEVERAL = 3 * SAMPLE  # stripes of fewer pixels are coded by all methods instead
-LOOKS_DRAWN = (
-    0.3  # from this share of pixels equal to a neighbour on, drawing is tried whatever the sample says
-)
-IS_DRAWN = 0.9  # from this one on the model is not
+IS_DRAWN = 0.9  # from this share of pixels equal to a neighbour on the model is not tried
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -127,15 +125,6 @@ def work_bytes(data: bytes, height: int, width: int) -> int:
     one_colour = data.startswith(bytes([PALETTE, 0]))
     pixel, column, fixed = WORK_BYTES[RAW if not data or one_colour else min(data[0], SPLIT)]
     return pixel * height * width + column * width + fixed
-
-
-def drawn_share(pixels: Pixels) -> float:
-    """The share of pixels that are equal, in all channels, to the one to the left or the one above."""
-    if pixels.shape[0] < 2 or pixels.shape[1] < 2:
-        return 1.0
-    left = (pixels[1:, 1:] == pixels[1:, :-1]).all(axis=2)
-    above = (pixels[1:, 1:] == pixels[:-1, 1:]).all(axis=2)
-    return float((left | above).mean())
 
 
 def _promising(model: Raster, pixels: Pixels) -> tuple[bool, bool]:

@@ -74,6 +74,10 @@ class StereoCodec(ImageCodec, SideInformed):
         config = StereoConfig(**self.model.config["model"])
         return self.network(lambda: StereoFusion(config)).to(memory_format=torch.channels_last)
 
+    def encode_at(self, photo: Photo, quality: float, options: Any) -> Container:
+        """The file of a quality: always one of the transform, which the left view is fused with."""
+        return self.encode_photographic(photo, level_of(quality), options)[0]
+
     def decode(
         self, container: Container, limits: Limits | None = None, *, side_info: Any = None
     ) -> np.ndarray:

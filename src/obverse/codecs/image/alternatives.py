@@ -1,0 +1,160 @@
+"""What is no photo, and photos near perfection: coded by image-lossless instead, where that costs less.
+
+At a quality, a bit has a price in squared error, and a file costs  J = bits + worth * squared error.
+
+    image ──┬──────────────────────────────► learned transform ──────────────► J ─┐
+            ├─ drawn? ──► fewer colours ───► image-lossless ─────────────────► J ─┼─► the cheapest file
+            ├─ drawn, a ramp, or noise ────► image-lossless ─────────────────► J ─┤
+            └─ quality above 90? ──► steps ► image-lossless, near-lossless ──► J ─┘
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from obverse.codecs.image.quality import FINE, FINEST_STEP, LMBDA_MIN, step_of, worth_of
+from obverse.codecs.image_lossless import METHOD as LOSSLESS
+from obverse.codecs.image_lossless import near
+from obverse.codecs.image_lossless.looks import LOOKS_DRAWN, drawn_share, planar_error
+from obverse.container import Container, write
+from obverse.data.images import Photo
+from obverse.fields import LimitedOptions
+
+if TYPE_CHECKING:
+    from obverse.codecs.image_lossless.codec import ImageLosslessCodec
+
+PHOTOGRAPHIC = (
+    1.0,
+    40.0,
+)  # mean errors of a planar prediction, in grey levels: below are ramps, above is noise
+MUCH = 0.25  # of raw: a file of the transform as large as this is of something that it cannot code
+CAREFUL = (1, 4, 16)  # a drawing is tried with as few colours as errors are worth, and with more
+SAMPLE = 2**18  # pixels that decide
+BAND = 32  # rows of it that lie together
+
+
+class Way(NamedTuple):
+    """How `image-lossless` may code an image: what pixels, and within what error."""
+
+    pixels: np.ndarray
+    max_error: int = 0
+
+
+class Candidate(NamedTuple):
+    """A file that an image could be, and the squared error of its samples, summed."""
+
+    container: Container
+    error: float
+
+    def cost(self, worth: float) -> float:
+        """In bits. worth: bits that a unit of the error is worth."""
+        return 8 * len(write(self.container)) + worth * self.error
+
+
+def cheapest(
+    photo: Photo,
+    quality: float,
+    photographic: Callable[[], tuple[Container, Callable[[], np.ndarray]]],
+    options: LimitedOptions,
+) -> Container:
+    """The file that costs least at a quality.
+
+    Args:
+        photo: what is coded.
+        quality: 1 to 100.
+        photographic: makes the file of the transform, and what makes the pixels that it decodes to.
+        options: of the codec `image`: its limits and metadata.
+    """
+    worth = worth_of(quality) * (1 if photo.pixels.ndim == 3 else 3)  # a gray sample stands for three
+    drawn = drawn_share(pixels_of(photo)) >= LOOKS_DRAWN
+    container, decode = photographic()
+    error = planar_error(photo.pixels)
+    noise = (
+        error > PHOTOGRAPHIC[1] or sum(map(len, container.sections.values())) >= MUCH * photo.pixels.nbytes
+    )
+    computed = drawn or noise or error < PHOTOGRAPHIC[0]
+    if not (computed or quality > FINE):
+        return container
+    lossy = Candidate(container, squared_error(decode(), photo.pixels))
+    ways: list[Way] = []
+    if computed:
+        ways.append(Way(photo.pixels))
+    if drawn:
+        from obverse.codecs.image.fewer_colours import with_fewer_colours
+
+        # of a grid, so that neighbouring qualities try the same
+        least = LMBDA_MIN * 4.0 ** math.floor(math.log(worth / LMBDA_MIN, 4))
+        fewer = (with_fewer_colours(photo.pixels, least * factor) for factor in CAREFUL)
+        ways += [Way(pixels) for pixels in fewer if pixels is not None]
+    if quality > FINE or noise:
+        half = min(max(FINEST_STEP // 2, round((step_of(quality) - 1) / 2)), 127)
+        halves = {1, 2, half} if drawn else {half, max(1, 2 * half // 3)} if noise else {half}
+        ways += [Way(photo.pixels, error) for error in sorted(halves)]
+    best = _lossless(photo, _promising(photo, ways, worth), options)
+    return min(lossy, best, key=lambda candidate: candidate.cost(worth)).container
+
+
+def _promising(photo: Photo, ways: list[Way], worth: float) -> Way:
+    """The way that costs least; of a large image, by rows here and there."""
+    if len(ways) == 1:
+        return ways[0]
+    height, width = photo.size
+    every = min(-(-height * width // SAMPLE), max(1, height // BAND))
+    rows = np.flatnonzero(np.arange(height) // BAND % every == every // 2)
+    costs = []
+    for way in ways:
+        candidate = _lossless(
+            Photo(photo.pixels[rows], None), Way(way.pixels[rows], way.max_error), LimitedOptions()
+        )
+        costs.append(candidate.cost(worth))
+    return ways[int(np.argmin(costs))]
+
+
+def _lossless(photo: Photo, way: Way, options: LimitedOptions) -> Candidate:
+    """The photo as `image-lossless` codes it."""
+    codec = lossless_codec()
+    kept = codec.options(max_error=way.max_error, limits=options.limits, metadata=options.metadata)
+    container = codec.encode(replace(photo, pixels=way.pixels), kept)
+    planes = way.pixels if way.pixels.ndim == 3 else way.pixels[:, :, None]
+    step = container.config.get(3, 1)
+    decoded = near.dequantise(near.quantise(planes, step), step).reshape(planes.shape[: photo.pixels.ndim])
+    return Candidate(container, squared_error(decoded, photo.pixels))
+
+
+def all_that_fits(photo: Photo, best: Container, max_bytes: int, options: LimitedOptions) -> Container:
+    """The image without loss where that fits too, else what was found."""
+    if best.codec == LOSSLESS.id and len(write(best)) <= max_bytes:
+        exact = within(photo, 0, options)
+        return exact if len(write(exact)) <= max_bytes else best
+    return best
+
+
+def lossless_codec() -> ImageLosslessCodec:
+    """The codec of the alternatives, imported when one is needed: most photos need none."""
+    from obverse.codecs.image_lossless.codec import ImageLosslessCodec
+
+    return ImageLosslessCodec()
+
+
+def within(photo: Photo, max_error: int, options: LimitedOptions) -> Container:
+    """The file whose samples are all within an error."""
+    return _lossless(photo, Way(photo.pixels, max_error), options).container
+
+
+def pixels_of(photo: Photo) -> np.ndarray:
+    """(H, W, C)."""
+    return photo.pixels if photo.pixels.ndim == 3 else photo.pixels[:, :, None]
+
+
+def squared_error(decoded: np.ndarray, pixels: np.ndarray) -> float:
+    """Summed over all samples."""
+    total = 0.0
+    for top in range(0, len(pixels), BAND):  # so that large images need no large arrays of floats
+        off = decoded[top : top + BAND].astype(np.float32) - pixels[top : top + BAND]
+        total += float(np.square(off).sum(dtype=np.float64))
+    return total
