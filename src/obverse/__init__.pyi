@@ -117,6 +117,7 @@ def compress(
     max_bytes: int | None = ...,
     effort: int = ...,
     progress: Any = ...,
+    max_error: int | None = ...,
 ) -> bytes:
     """Photos, lossy, any rate from one learned model.
 
@@ -128,6 +129,7 @@ def compress(
         max_bytes: Size of the file, met from below: 40000, 40k, 1.5M.
         effort: 0 to 9: search for a better file of the same format; 3 takes seconds a photo, 9 minutes. Default 0.
         progress: Called as a search goes on.
+        max_error: By how much a decoded sample may differ from the image, in grey levels; 0: not at all.
     """
 
 @overload
@@ -138,12 +140,14 @@ def compress(
     verify: _Verify = ...,
     metadata: Mapping[str, Any] | None = ...,
     limits: Limits | None = ...,
+    max_error: int = ...,
 ) -> bytes:
     """Any image of 8 or 16 bits a channel, lossless.
 
     Args:
         metadata: KEY=TEXT to store in the file.
         limits: What may be coded.
+        max_error: By how much a decoded sample may differ, of 256 levels (65,536 in 16 bits). Default 0: not at all.
     """
 
 @overload
