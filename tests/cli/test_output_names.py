@@ -215,3 +215,33 @@ def test_16_bits_are_bits_a_channel(capsys: Capture) -> None:
     for name in ("deep.ppm", "deep.bmp"):
         assert run(["decompress", "deep.obv", "-o", name]) == 3
         assert "is not written with 16 bits a channel; use .png or .tif" in capsys.readouterr().err
+
+
+def test_a_file_that_is_none_of_ours_is_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
+    before = (tmp_path / "photo.png").read_bytes()
+    assert run(["decompress", str(tmp_path / "photo.png")]) == 11
+    assert "not an .obv file" in capsys.readouterr().err
+    assert (tmp_path / "photo.png").read_bytes() == before
+    assert not (tmp_path / "photo.png.png").exists()
+
+
+def test_a_format_that_cannot_be_read_back_is_not_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    assert run(["compress", str(tmp_path / "a.png")]) == 0
+    assert run(["decompress", str(tmp_path / "a.obv"), "-o", str(tmp_path / "a.pdf")]) == 3
+    assert "no image format is written to .pdf" in capsys.readouterr().err
+
+
+def test_names_move_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = tmp_path / "\x1b[31mred.png"
+    Image.new("RGB", (4, 4)).save(name)
+    assert run(["compress", str(name)]) == 0
+    assert run(["compress", str(name)]) == 31
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert "\\x1b[31mred.png" in said.out

@@ -136,7 +136,7 @@ def test_8_bits_are_read_without_a_word() -> None:
     ("image", "words"),
     [
         (Image.new("F", (4, 4)), "floating-point"),
-        (Image.fromarray(np.array([[-1, 70000]], np.int32)), "32-bit"),
+        (Image.fromarray(np.array([[-1, 70000]], np.int32)), "signed samples"),
     ],
 )
 def test_images_that_cannot_be_coded(image: Image.Image, words: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,3 +146,17 @@ def test_a_kind_that_pillow_does_not_read_is_called_tiff() -> None:
     file = tiff(2, 1, bytes(4), {BITS: (16, 16), PHOTOMETRIC: (1,), SAMPLES: (2,), EXTRA: (2,)})
     with pytest.raises(InputError, match="a TIFF file of a kind that is not read"):
         read_photo(io.BytesIO(file))
+
+
+def test_signed_samples_of_32_bits_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "signed.tif"
+    Image.fromarray(np.arange(36, 156, dtype=np.int32).reshape(10, 12)).save(path)
+    for exact in (False, True):
+        with pytest.raises(UnsupportedInputError, match="signed samples"):
+            read_photo(path, exact=exact)
+
+
+def test_a_tiff_without_resolution_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    Image.new("RGB", (4, 4)).save(path)
+    assert read_photo(path).dpi is None

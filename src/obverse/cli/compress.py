@@ -175,27 +175,25 @@ class Compression:
         if pixels:
             row["bpp"] = len(packed) * 8 / pixels
         if len(packed) > before:
-            row["larger"] = _remedy(self.codec.method, job.source)
+            row["larger"] = _remedy(self.codec.method)
             say(f"warning: {job.source}: {human(before)} became {human(len(packed))}: {row['larger']}")
         if told:
             row["warnings"] = told
         return row | {"seconds": round(time.perf_counter() - started, 3)}
 
 
-def _remedy(method: Method, source: Path) -> str:
+def _remedy(method: Method) -> str:
     """What may take less, where a file became larger."""
     if method.data == "image":
-        if source.suffix.lower() in _LOSSLESS:
-            return "--lossless takes less for drawings and screenshots, or choose a lower --quality"
         return "choose a lower --quality, or keep the file as it is"
-    if method.data == "exact image" and source.suffix.lower() not in _LOSSLESS:
-        return "its loss is kept exactly: without --lossless it takes less, or keep the file as it is"
+    if method.data == "exact image":
+        return (
+            "where it was a JPEG or another file with loss, that is kept exactly: without --lossless it takes less, or "
+            "keep the file as it is"
+        )
     if method.models:
         return "the model does not fit these data: name another one (--codec), or keep the file as it is"
     return "keep the file as it is"
-
-
-_LOSSLESS = frozenset({".png", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".tga"})
 
 
 def _obv_name(path: Path) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ def say(message: str) -> None:
     if sys.stderr is None:
         return
     try:
-        sys.stderr.write(message + "\n")
+        sys.stderr.write(_harmless(message) + "\n")
         sys.stderr.flush()
     except OSError:
         _silence(sys.stderr)
@@ -54,7 +55,7 @@ def out(text: str) -> None:
         BrokenPipeError: its reader went away.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    safe = text.encode(encoding, "backslashreplace").decode(encoding)
+    safe = _harmless(text).encode(encoding, "backslashreplace").decode(encoding)
     _to_stdout(lambda stdout: stdout.write(safe + "\n"))
 
 
@@ -148,6 +149,14 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _harmless(message: str) -> str:
+    """Without control characters, which move a terminal: names of files and models are in what is said."""
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c) != "Cc" else c.encode("unicode_escape").decode()
+        for c in message
+    )
 
 
 def printable(text: object) -> str:

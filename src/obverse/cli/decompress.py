@@ -74,7 +74,8 @@ def decompress(
     def rename(path: Path) -> str:
         method = _method(path, limits)
         suffix = method.suffix if method else ".png"  # the job itself will say what is wrong
-        return path.stem if Path(path.stem).suffix.lower() == suffix else path.stem + suffix
+        name = path.stem if Path(path.stem).suffix.lower() == suffix else path.stem + suffix
+        return name if name != path.name else path.name + suffix  # no .obv file: the job says so
 
     found = plan(inputs, output, frozenset({".obv"}), rename, only=True)
     methods = (_method(job.source, limits) for job in found.jobs if job.source != STDIN)

@@ -409,10 +409,9 @@ def _parquet(path: Path, key: str | None) -> FeatureRows:
 def _checked(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, int]:
     """(n, d), for an array that may hold features; raises what `check_features` does."""
     if len(shape) != 2 or 0 in shape or dtype.newbyteorder("=") not in (np.float16, np.float32, np.float64):
-        small = tuple(min(size, 1) for size in shape) if len(shape) == 2 else (1,) * len(shape)
         if dtype.hasobject:
             raise InputError(f"an array of {dtype} holds no features: write numbers")
-        check_features(np.zeros(small, dtype) if math.prod(shape) else np.zeros(shape, dtype))
+        check_features(np.broadcast_to(np.zeros((), dtype), shape))  # of this shape, in no memory
     return shape[0], shape[1]
 
 

@@ -98,7 +98,7 @@ def format_of(target: str) -> tuple[str, Format]:
             "or use .png"
         )
     kind = Image.registered_extensions().get(suffix)
-    if kind is None or kind not in Image.SAVE:
+    if kind is None or kind not in Image.SAVE or kind not in Image.OPEN:  # what is written is read back
         what = suffix or "a name without suffix"
         raise InputError(f"{target}: no image format is written to {what}; use .png")
     return kind, _FORMATS.get(kind, Format())

@@ -11,6 +11,7 @@ import warnings
 from typing import TypedDict
 
 from PIL import Image
+from PIL.TiffImagePlugin import X_RESOLUTION, TiffImageFile
 
 from obverse.data import exif as exif_data
 from obverse.data.conversion import ConversionWarning
@@ -136,6 +137,8 @@ def _dpi(image: Image.Image, exif: bytes) -> tuple[float, float] | None:
     # Pillow makes up 72 dpi for a JPEG file with EXIF data that tells none
     made_up = image.format in ("JPEG", "MPO") and image.info.get("jfif_unit") not in (1, 2)
     if made_up or image.format not in (*_WITH_DPI, None):
+        return None
+    if isinstance(image, TiffImageFile) and X_RESOLUTION not in image.tag_v2:  # Pillow says 1 dpi
         return None
     if dpi is None or not exif_data.is_resolution(dpi):
         return None

@@ -37,7 +37,7 @@ def samples_as_meant(image: TiffImageFile, name: str, exact: bool) -> Image.Imag
         raise UnsupportedInputError(
             f"{name} shows a small preview; its picture is raw, or in a sub-image: develop or export it first"
         )
-    if SIGNED in _all(tags, SAMPLE_FORMAT, UNSIGNED) and max(_all(tags, BITS, 1)) < 32:
+    if SIGNED in _all(tags, SAMPLE_FORMAT, UNSIGNED):
         raise UnsupportedInputError(
             f"{name} has signed samples (SampleFormat 2), which images are not: add an offset, and convert it to "
             "unsigned samples"

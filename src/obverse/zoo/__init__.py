@@ -213,7 +213,7 @@ def check_new_model(folder: Path, force: bool = False) -> None:
         OutputExistsError: there is one, or part of one, or a folder of another program's model.
         OutputError: it cannot be written.
     """
-    if not force and any((folder / file).exists() for file in (WEIGHTS, CONFIG)):
+    if not force and any((folder / file).exists() for file in (WEIGHTS, CONFIG, CARD)):
         raise OutputExistsError(
             f"{folder} holds a model, whose files could not be read any more; choose another --out, or use --force"
         )

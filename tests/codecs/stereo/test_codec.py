@@ -14,7 +14,14 @@ from obverse.codecs.stereo.pairs import shift_rows
 from obverse.container import Limits, read, write
 from obverse.data.conversion import ConversionWarning
 from obverse.data.images import Photo
-from obverse.errors import DamagedError, InputError, LimitError, SideInformationError, WrongModelError
+from obverse.errors import (
+    DamagedError,
+    InputError,
+    LimitError,
+    ModelError,
+    SideInformationError,
+    WrongModelError,
+)
 from obverse.metrics.distortion import psnr
 from obverse.zoo import load_model, model_folder
 from tests.conftest import smooth_photo
@@ -244,3 +251,11 @@ def test_sharpness_in_closed_form():
     rows, columns = np.mgrid[:80, :80]
     assert sharpness((rows + 2 * columns).astype(np.uint8)) == 0  # a plane
     assert sharpness(noise[:2]) == 0
+
+
+@pytest.mark.parametrize("least", ["a", None, [1], float("nan"), 2])
+def test_a_damaged_least_match_is_told(pair, coded, least):
+    stored = load_model("stereo")
+    damaged = StereoCodec(replace(stored, config=stored.config | {"least_match": least}))
+    with pytest.raises(ModelError, match="least_match"):
+        damaged.decode(coded, side_info=pair[0])

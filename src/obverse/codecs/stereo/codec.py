@@ -74,6 +74,14 @@ class StereoCodec(ImageCodec, SideInformed):
         config = StereoConfig(**self.model.config["model"])
         return self.network(lambda: StereoFusion(config)).to(memory_format=torch.channels_last)
 
+    @from_model
+    def least_match(self) -> float:
+        """How well the views must match, -1 to 1."""
+        least = self.model.config["least_match"]
+        if type(least) not in (int, float) or not -1 <= least <= 1:
+            raise ValueError(f"least_match is a number from -1 to 1, not {least!r:.40}")
+        return float(least)
+
     def encode_at(self, photo: Photo, quality: float, options: Any) -> Container:
         """The file of a quality: always one of the transform, which the left view is fused with."""
         return self.encode_photographic(photo, level_of(quality), options)[0]
@@ -113,7 +121,7 @@ class StereoCodec(ImageCodec, SideInformed):
         pixels, match = fuse_pixels(
             self.fusion, photo.pixels, like(left.pixels, photo.pixels), container.config[0]
         )
-        least = self.model.config["least_match"]
+        least = self.least_match
         if match < least:
             raise SideInformationError(
                 f"the left view does not show what the file's right view shows (match {match:.2f}, at least "
