@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from obverse.codecs.plug_and_play.graph import MOST_NODES, Graph
-from obverse.codecs.plug_and_play.interpreter import GraphFunction
+from obverse.codecs.plug_and_play.interpreter import MOST_PARTS, PART_BYTES, PART_WORK, GraphFunction
 from obverse.codecs.plug_and_play.operators import OPERATORS, TENSORS
 from obverse.codecs.plug_and_play.trace import traced
 from obverse.container import Limits
@@ -182,6 +182,33 @@ def test_endless_work_is_refused_before_it_begins():
     many += [("matmul.default", {"self": {"value": 1}, "other": {"weight": "square"}}) for _ in range(2000)]
     with pytest.raises(ModelError, match="multiplications"):
         run(*many)
+
+
+ZEROS = ("zeros.default", {"size": [4096]})
+APART = {
+    "split.Tensor": {"split_size": 1},
+    "unbind.int": {},
+    "chunk.default": {"chunks": 4096},
+    "split_with_sizes.default": {"split_sizes": [1] * 4096},
+}
+
+
+@pytest.mark.parametrize("name", APART)
+def test_tensors_are_not_taken_apart_without_end(name):
+    apart = (name, {"self": {"value": 1}, "dim": 0} | APART[name])
+    most = MOST_PARTS // 4096
+    assert run(ZEROS, *[apart] * 2, output=[X]).shape == (1, 3, 8, 8)
+    with pytest.raises(ModelError, match="takes tensors apart"):
+        run(ZEROS, *[apart] * (most + 1), output=[X])
+
+
+def test_each_part_counts_as_work_and_memory():
+    apart = ("unbind.int", {"self": {"value": 1}, "dim": 0})
+    function = GraphFunction(Graph.from_json(text(ZEROS, apart, output=[X]), WEIGHTS), WEIGHTS, "decode")
+    needs = function.needs((1, 3, 8, 8))
+    assert needs.work >= 4096 * PART_WORK and 4096 * PART_BYTES <= needs.memory < 4100 * PART_BYTES + 2**16
+    with pytest.raises(LimitError, match="memory="):
+        run(ZEROS, apart, output=[X], limits=Limits(memory=2**20))
 
 
 def test_sizes_are_computed_within_bounds():

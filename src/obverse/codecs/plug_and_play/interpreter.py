@@ -42,6 +42,9 @@ Array = npt.NDArray[Any]
 BASE_WORK = 2**36  # multiplications that any network may take, and for each number of its input
 WORK = 2**27
 NUMBER_BYTES = 4096  # that a number of the data may take at the encoder, where no limits are given
+MOST_PARTS = 1 << 17  # tensors that operators of several make, all nodes together
+PART_WORK = 2**14  # that a tensor takes to be made, however small it is
+PART_BYTES = 512  # and of memory, each of several
 _PLANS = 64  # shapes whose plans are kept
 LARGEST_STEP = 256  # of sizes, that are looked for where those of an input do not fit
 _ERRORS = (
@@ -197,6 +200,7 @@ class _Run:
     def __init__(self, graph: Graph, weights: Mapping[str, Tensor]):
         self.graph, self.weights = graph, weights
         self.values: dict[int, Any] = {}
+        self.parts = 0
         self.last = {0: -1}
         for number, node in enumerate(graph.nodes):
             self.last[number + 1] = number
@@ -240,8 +244,13 @@ class _Run:
         if name in ARITHMETIC:
             return _in_range(ARITHMETIC[name][1](*arguments.values()))
         operator = OPERATORS[name]
-        if operator.makes == TENSORS and _parts(name, arguments) > MOST_ITEMS:
-            raise ValueError(f"{name} makes more than {MOST_ITEMS} tensors")
+        if operator.makes == TENSORS:
+            count = _parts(name, arguments)
+            if count > MOST_ITEMS:
+                raise ValueError(f"{name} makes more than {MOST_ITEMS} tensors")
+            self.parts += count
+            if self.parts > MOST_PARTS:
+                raise ModelError(f"the network takes tensors apart into more than {MOST_PARTS:,}")
         if operator.needs_device:
             arguments = arguments | {"device": x.device}
         first = operator.arguments[0].name
@@ -286,6 +295,7 @@ class _Plan(_Run):
     def account(self, node: Node, arguments: dict[str, Any], made: Any) -> None:
         """Counts what is held now, with what the step may copy of expanded tensors, and its work."""
         new = False
+        self.held += _parts_memory(made)
         for tensor in _tensors_of(made):
             storage = tensor.untyped_storage()
             if storage._cdata not in self.stored:
@@ -302,6 +312,7 @@ class _Plan(_Run):
 
     def free(self, value: int) -> None:
         """And counts what is held without it."""
+        self.held -= _parts_memory(self.values[value])
         for tensor in _tensors_of(self.values[value]):
             storage = tensor.untyped_storage()
             if storage._cdata in self.owners:
@@ -320,6 +331,11 @@ def _tensors_of(made: Any) -> Iterator[Any]:
         yield made
 
 
+def _parts_memory(made: Any) -> int:
+    """Bytes of several tensors without their numbers."""
+    return PART_BYTES * len(made) if isinstance(made, tuple | list) else 0
+
+
 def _flat(arguments: Mapping[str, Any]) -> list[Any]:
     """All arguments, those of lists one by one."""
     return [one for given in arguments.values() for one in (given if isinstance(given, list) else [given])]
@@ -327,8 +343,12 @@ def _flat(arguments: Mapping[str, Any]) -> list[Any]:
 
 def _parts(name: str, arguments: Mapping[str, Any]) -> int:
     """How many tensors an operator makes that takes one apart."""
+    if name == "split_with_sizes.default":
+        return len(arguments["split_sizes"])
+    if name == "chunk.default":
+        return int(arguments["chunks"])
     if name not in ("split.Tensor", "unbind.int"):
-        return 0  # it is told how many
+        return 2  # or three: values and indices, means and variances
     length = int(arguments["self"].shape[arguments.get("dim", 0)])
     return -(-length // int(arguments.get("split_size", 1)))
 
@@ -356,7 +376,7 @@ def _work(name: str, arguments: Mapping[str, Any], made: Any) -> int:
     outputs = [math.prod(one.shape) for one in _tensors_of(made)]
     if max(inputs + outputs, default=0) > LARGEST_NUMBER:
         raise ValueError("it makes more numbers than there are bytes in any machine")
-    plain = 8 * (sum(inputs) + sum(outputs))
+    plain = 8 * (sum(inputs) + sum(outputs)) + PART_WORK * len(outputs)
     base = name.partition(".")[0]
     if base in ("linear", "mm", "bmm", "matmul", "mv", "dot"):
         return plain + sum(outputs) * int(read[0].shape[-1] if read[0].ndim else 1)
