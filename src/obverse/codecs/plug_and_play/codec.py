@@ -191,6 +191,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
         if groups != (1 if axis is None else shape[axis]):
             raise DamagedError("the file has tables for another number of groups than its latents")
         rung = rungs[number]
+        limits.check_memory(rung.decoding_memory)
         symbols = _pop(sections["symbols"], rung, grouped(template, axis).shape)
         return rung.grid.dequantise(symbols).reshape(shape)
 
