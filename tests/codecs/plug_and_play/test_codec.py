@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -391,6 +392,28 @@ def test_tables_are_held_to_the_memory_that_there_may_be():
             codec.decode(container, Limits(memory=tables * 2**13))
         points = tables * 24 * 2**12
         assert codec.decode(container, Limits(memory=tables * 2**14 + points)).shape == container.shape
+
+
+class Spread(torch.nn.Module):
+    """Its decode makes 2000 numbers of every four."""
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x[:, :4], torch.ones_like(x[:, :4])
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return z.repeat(1, 500)
+
+
+def test_what_all_batches_decode_to_is_held_to_the_memory_that_there_may_be():
+    """A batch takes little; many of them do not."""
+    networks = exported(Spread(), np.zeros((4, 2000), np.float32))
+    p = posterior(9, (1000, 4))
+    codec = PlugAndPlayCodec(build_model(fit(p, 1, [1.0]), p.shape, axis=1, networks=networks))
+    container = codec.encode(p)
+    decoded = 1000 * 2000 * 4
+    with pytest.raises(LimitError, match="bytes of memory"):
+        codec.decode(container, Limits(memory=2 * decoded))
+    assert codec.decode(container, Limits(memory=2 * decoded + 2**21)).shape == (1000, 2000)
 
 
 @given(st.integers(0, 2**32 - 1))

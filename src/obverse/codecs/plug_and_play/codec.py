@@ -307,11 +307,15 @@ class PlugAndPlayCodec(OptionalModelCodec):
         return size[0], size[1]
 
     def _run(self, z: Array, limits: Limits) -> Array:
-        """The model's decode, some items at a time. Raises DamagedError where the latents are none of its."""
+        """The model's decode, some items at a time. Raises LimitError, and DamagedError where the latents are none of
+        its."""
         networks = self.plug.networks if self.plug else None
         if networks is None:
             return z
         try:
+            needs = [networks.decode.needs(batch.shape) for batch in batches(z)]
+            # all batches, and once more where they are put together
+            limits.check_memory(max(one.memory for one in needs) + 2 * sum(one.output for one in needs))
             made = [networks.decode(batch, limits) for batch in batches(z)]
             whole = np.concatenate(made)
         except (InputError, ValueError) as error:

@@ -59,10 +59,12 @@ class Needs:
     Attributes:
         memory: bytes of tensors at once, without the weights.
         work: multiplications, about.
+        output: bytes of what it returns.
     """
 
     memory: int
     work: int
+    output: int
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class GraphFunction:
                 raise self._cannot_run(shape, error) from None
             if len(self._plans) >= _PLANS:
                 self._plans.clear()
-            self._plans[shape] = Needs(plan.peak, plan.work)
+            self._plans[shape] = Needs(plan.peak, plan.work, plan.output)
         return self._plans[shape]
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
@@ -288,7 +290,7 @@ class _Plan(_Run):
 
     def __init__(self, graph: Graph, weights: Mapping[str, Tensor]):
         super().__init__(graph, weights)
-        self.peak = self.held = self.work = 0
+        self.peak = self.held = self.work = self.output = 0
         self.owners: dict[int, int] = {}  # of each storage, how many values are in it
         self.stored = {one.untyped_storage()._cdata for one in weights.values()}
 
@@ -308,7 +310,8 @@ class _Plan(_Run):
 
     def account_output(self, made: list[Tensor]) -> None:
         """Counts what is made of it: float32, of the whole shape."""
-        self.peak = max(self.peak, self.held + sum(4 * math.prod(tensor.shape) for tensor in made))
+        self.output = sum(4 * math.prod(tensor.shape) for tensor in made)
+        self.peak = max(self.peak, self.held + self.output)
 
     def free(self, value: int) -> None:
         """And counts what is held without it."""
