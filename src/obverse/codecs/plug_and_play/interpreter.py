@@ -10,7 +10,7 @@ not in a full memory or a long wait. What is let through is in proportion to the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -32,6 +32,7 @@ from obverse.codecs.plug_and_play.operators import (
     TENSORS,
     Argument,
 )
+from obverse.codecs.plug_and_play.step_costs import parts, parts_memory, scratch, tensors_of, work
 from obverse.container import Limits
 from obverse.errors import InputError, LimitError, ModelError
 
@@ -43,8 +44,6 @@ BASE_WORK = 2**36  # multiplications that any network may take, and for each num
 WORK = 2**27
 NUMBER_BYTES = 4096  # that a number of the data may take at the encoder, where no limits are given
 MOST_PARTS = 1 << 17  # tensors that operators of several make, all nodes together
-PART_WORK = 2**14  # that a tensor takes to be made, however small it is
-PART_BYTES = 512  # and of memory, each of several
 _PLANS = 64  # shapes whose plans are kept
 LARGEST_STEP = 256  # of sizes, that are looked for where those of an input do not fit
 _ERRORS = (
@@ -247,7 +246,7 @@ class _Run:
             return _in_range(ARITHMETIC[name][1](*arguments.values()))
         operator = OPERATORS[name]
         if operator.makes == TENSORS:
-            count = _parts(name, arguments)
+            count = parts(name, arguments)
             if count > MOST_ITEMS:
                 raise ValueError(f"{name} makes more than {MOST_ITEMS} tensors")
             self.parts += count
@@ -297,16 +296,16 @@ class _Plan(_Run):
     def account(self, node: Node, arguments: dict[str, Any], made: Any) -> None:
         """Counts what is held now, with what the step may copy of expanded tensors, and its work."""
         new = False
-        self.held += _parts_memory(made)
-        for tensor in _tensors_of(made):
+        self.held += parts_memory(made)
+        for tensor in tensors_of(made):
             storage = tensor.untyped_storage()
             if storage._cdata not in self.stored:
                 if storage._cdata not in self.owners:
                     self.held += storage.nbytes()
                     new = True
                 self.owners[storage._cdata] = self.owners.get(storage._cdata, 0) + 1
-        self.peak = max(self.peak, self.held + (_scratch(node.operator, arguments) if new else 0))
-        self.work += _work(node.operator, arguments, made)
+        self.peak = max(self.peak, self.held + (scratch(node.operator, arguments, made) if new else 0))
+        self.work += work(node.operator, arguments, made)
 
     def account_output(self, made: list[Tensor]) -> None:
         """Counts what is made of it: float32, of the whole shape."""
@@ -315,8 +314,8 @@ class _Plan(_Run):
 
     def free(self, value: int) -> None:
         """And counts what is held without it."""
-        self.held -= _parts_memory(self.values[value])
-        for tensor in _tensors_of(self.values[value]):
+        self.held -= parts_memory(self.values[value])
+        for tensor in tensors_of(self.values[value]):
             storage = tensor.untyped_storage()
             if storage._cdata in self.owners:
                 self.owners[storage._cdata] -= 1
@@ -324,80 +323,6 @@ class _Plan(_Run):
                     del self.owners[storage._cdata]
                     self.held -= storage.nbytes()
         super().free(value)
-
-
-def _tensors_of(made: Any) -> Iterator[Any]:
-    """Those of a tensor, or of several."""
-    if isinstance(made, tuple | list):
-        yield from made
-    elif hasattr(made, "untyped_storage"):
-        yield made
-
-
-def _parts_memory(made: Any) -> int:
-    """Bytes of several tensors without their numbers."""
-    return PART_BYTES * len(made) if isinstance(made, tuple | list) else 0
-
-
-def _flat(arguments: Mapping[str, Any]) -> list[Any]:
-    """All arguments, those of lists one by one."""
-    return [one for given in arguments.values() for one in (given if isinstance(given, list) else [given])]
-
-
-def _parts(name: str, arguments: Mapping[str, Any]) -> int:
-    """How many tensors an operator makes that takes one apart."""
-    if name == "split_with_sizes.default":
-        return len(arguments["split_sizes"])
-    if name == "chunk.default":
-        return int(arguments["chunks"])
-    if name not in ("split.Tensor", "unbind.int"):
-        return 2  # or three: values and indices, means and variances
-    length = int(arguments["self"].shape[arguments.get("dim", 0)])
-    return -(-length // int(arguments.get("split_size", 1)))
-
-
-def _scratch(name: str, arguments: Mapping[str, Any]) -> int:
-    """Bytes that a step may take for itself: copies of what was expanded, and what attention compares."""
-    taken = 0
-    for tensor in _flat(arguments):
-        if hasattr(tensor, "untyped_storage"):
-            size = math.prod(tensor.shape) * tensor.itemsize
-            taken += size if size > tensor.untyped_storage().nbytes() else 0
-    if name == "scaled_dot_product_attention.default":
-        query, key = arguments["query"].shape, arguments["key"].shape
-        taken += 4 * math.prod(query[:-1]) * int(key[-2])
-    return taken
-
-
-def _work(name: str, arguments: Mapping[str, Any], made: Any) -> int:
-    """Multiplications of one step, about; what goes element by element counts 8 for each that is read or written.
-
-    Raises ValueError for more elements than there are numbers for.
-    """
-    read = _flat(arguments)
-    inputs = [math.prod(one.shape) for one in read if hasattr(one, "untyped_storage")]
-    outputs = [math.prod(one.shape) for one in _tensors_of(made)]
-    if max(inputs + outputs, default=0) > LARGEST_NUMBER:
-        raise ValueError("it makes more numbers than there are bytes in any machine")
-    plain = 8 * (sum(inputs) + sum(outputs)) + PART_WORK * len(outputs)
-    base = name.partition(".")[0]
-    if base in ("linear", "mm", "bmm", "matmul", "mv", "dot"):
-        return plain + sum(outputs) * int(read[0].shape[-1] if read[0].ndim else 1)
-    if base in ("addmm", "baddbmm"):
-        return plain + sum(outputs) * int(read[1].shape[-1])
-    if base.startswith("conv"):
-        transposed = "transpose" in base or arguments.get("transposed", False)
-        return plain + (inputs[0] if transposed else sum(outputs)) * math.prod(read[1].shape[1:])
-    if base == "scaled_dot_product_attention":
-        return plain + 4 * inputs[0] * int(arguments["key"].shape[-2])
-    if "pool" in base:
-        window = arguments.get("kernel_size", ())
-        return plain + 8 * sum(outputs) * max(1, math.prod(window) ** (1 if len(window) > 1 else _rank(base)))
-    return plain + (256 * sum(outputs) if base.startswith("upsample") else 0)
-
-
-def _rank(name: str) -> int:
-    return next((int(letter) for letter in name if letter.isdigit()), 1)
 
 
 def _in_range(number: Any) -> Any:
