@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 import zlib
 from dataclasses import replace
@@ -14,7 +15,7 @@ from obverse.codecs.photo_sections import pack_metadata, unpack_metadata, versio
 from obverse.container import Container, Limits, read, write
 from obverse.data.conversion import ConversionWarning
 from obverse.data.images import Photo
-from obverse.errors import DamagedError, InputError, RateTargetError
+from obverse.errors import DamagedError, InputError, LimitError, RateTargetError
 from tests.conftest import smooth_photo
 
 PIXELS = smooth_photo(24, 32)
@@ -101,7 +102,22 @@ HOSTILE = {
         b"sBIT12345",
         b"gAMA1234gAMA1234",
     ],
-    "text": [b"", b"[]", b'{"a": 1}', b'{"a": null}', b"{", b"\xff", b"[" * 100000, b'"a"'],
+    "text": [
+        b"",
+        b"[]",
+        b'{"a": 1}',
+        b'{"a": null}',
+        b"{",
+        b"\xff",
+        b"[" * 100000,
+        b'"a"',
+        b'{"a": "b",}',
+        b'{"a": "b"} x',
+        b'{"a": [' + b"[]," * 1000 + b"[]]}",
+        b'{"a": {"b": "c"}}',
+        b'{"a" "b"}',
+        b'{"a": "b" "c": "d"}',
+    ],
 }
 
 
@@ -121,6 +137,39 @@ def test_sections_are_not_trusted(codec: str) -> None:
         bomb = zlib.compress(bytes(2**26 + 1))
         with pytest.raises(DamagedError, match="length"):
             opened.decode_photo(replace(good, sections=good.sections | {name: bomb}))
+
+
+def test_all_sections_together_are_held_to_the_memory_that_there_may_be() -> None:
+    million = zlib.compress(bytes(10**6))
+    sections = dict.fromkeys(("icc", "exif", "xmp"), million)
+    assert len(unpack_metadata(sections, Limits(memory=4 * 10**6))["xmp"]) == 10**6
+    with pytest.raises(LimitError, match=r"memory=4000000\)"):
+        unpack_metadata(sections, Limits(memory=4 * 10**6 - 1))
+
+
+@pytest.mark.parametrize("count", [1, 10**4])
+def test_texts_are_held_to_the_memory_that_they_become(count: int) -> None:
+    texts = {str(number): "x" * (10**6 // count) for number in range(count)}
+    sections = pack_metadata(Photo(PIXELS, text=texts))
+    assert unpack_metadata(sections, Limits(memory=16 * 10**6))["text"] == texts
+    with pytest.raises(LimitError, match="memory="):
+        unpack_metadata(sections, Limits(memory=9 * 10**6))
+
+
+def test_json_of_lists_is_refused_before_it_is_made() -> None:
+    nested = zlib.compress(b'{"a":[' + b"[]," * 10**6 + b"[]]}")
+    tracemalloc.start()
+    with pytest.raises(DamagedError, match="no map of text to text"):
+        unpack_metadata({"text": nested}, Limits())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * 10**6  # json.loads takes more than 60
+
+
+def test_texts_are_read_however_json_puts_its_gaps() -> None:
+    told = b'\n{ "a" :"b\\n\\"{[," ,\t"c":"", "a":"d" } '
+    assert unpack_metadata({"text": zlib.compress(told)}, Limits())["text"] == {"a": "d", "c": ""}
+    assert unpack_metadata({"text": zlib.compress(b"{}")}, Limits())["text"] == {}
 
 
 @pytest.mark.parametrize("codec", ["image", "image-lossless"])

@@ -6,12 +6,13 @@ Profile and EXIF data are of format version 1; XMP data, resolution, texts and c
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from obverse.container import Limits
-from obverse.container.inflate import inflate
+from obverse.container.inflate import inflate, inflated_size
 from obverse.data.exif import is_resolution
 from obverse.data.images import Photo
 from obverse.data.metadata import LARGEST, Metadata
@@ -21,6 +22,8 @@ from obverse.errors import DamagedError, InputError
 OF_VERSION_1 = ("icc", "exif")
 OF_VERSION_2 = ("xmp", "dpi", "text", "colour")
 NAMES = (*OF_VERSION_1, *OF_VERSION_2)
+PAIR_BYTES = 256  # that two short texts take in a map
+_GAP = re.compile(r"[ \t\n\r]*")
 
 
 def pack_metadata(photo: Photo) -> dict[str, bytes]:
@@ -66,12 +69,18 @@ def unpack_metadata(sections: Mapping[str, bytes], limits: Limits) -> Metadata:
 
     Raises:
         DamagedError: for what no encoder wrote.
+        LimitError: where all of them take more memory than there may be.
     """
-    raw = {name: inflate(sections[name], limits.header * 64) for name in NAMES if name in sections}
+    here, most = [name for name in NAMES if name in sections], limits.header * 64
+    sizes = {name: inflated_size(sections[name], most) for name in here}
+    # zlib holds what it unpacks twice for a moment
+    limits.check_memory(sum(sizes.values()) + max(sizes.values(), default=0))
+    raw = {name: inflate(sections[name], sizes[name]) for name in here}
     found = Metadata(icc=raw.get("icc", b""), exif=raw.get("exif", b""), xmp=raw.get("xmp", b""))
     if "dpi" in raw:
         found["dpi"] = _dpi(raw["dpi"])
     if "text" in raw:
+        limits.check_memory(sum(sizes.values()) + _text_memory(raw["text"]))
         found["text"] = _text(raw["text"])
     if "colour" in raw:
         found["colour"] = _colour(raw["colour"])
@@ -104,11 +113,39 @@ def _colour(raw: bytes) -> dict[str, bytes]:
     return found
 
 
+def _text_memory(raw: bytes) -> int:
+    """Bytes that `_text` takes, at most: characters of up to four bytes, twice, and two texts for each four quotes."""
+    return 8 * len(raw) + PAIR_BYTES * (raw.count(b'"') // 4)
+
+
 def _text(raw: bytes) -> dict[str, str]:
+    """Text by text, so that JSON of anything else, which may take far more memory than it is long, is never made."""
+    damaged = DamagedError("the texts of the image are damaged, or no map of text to text")
+    decoder, found = json.JSONDecoder(), dict[str, str]()
+
+    def after(mark: str, at: int) -> int:
+        """Where the next mark or text begins."""
+        if not text.startswith(mark, at):
+            raise damaged
+        return _GAP.match(text, at + len(mark)).end()  # type: ignore[union-attr]  # it always matches
+
+    def one(at: int) -> tuple[str, int]:
+        if not text.startswith('"', at):
+            raise damaged
+        value, end = decoder.raw_decode(text, at)
+        return value, after("", end)
+
     try:
-        text = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise DamagedError("the texts of the image are damaged") from None
-    if not isinstance(text, dict) or not all(isinstance(value, str) for value in text.values()):
-        raise DamagedError("the texts of the image are no map of text to text")
-    return text
+        text = raw.decode("utf-8")
+        at = after("{", after("", 0))
+        while not text.startswith("}", at) or found:
+            key, at = one(at)
+            found[key], at = one(after(":", at))
+            if text.startswith("}", at):
+                break
+            at = after(",", at)
+        if after("}", at) != len(text):
+            raise damaged
+    except ValueError:
+        raise damaged from None
+    return found

@@ -21,6 +21,7 @@ from obverse.codecs.features.items import (
     Layout,
     Prototypes,
     decode_chunk,
+    model_memory,
     pack_arrays,
     unpack_arrays,
 )
@@ -171,6 +172,19 @@ def test_a_stored_model_makes_small_files(stored):
         codec.encode(x, codec.options(loss=0.1))
     with pytest.raises(UnsupportedInputError, match="vectors of 24 numbers, these have 23"):
         codec.encode(x[:, :23])
+
+
+def test_a_stored_model_is_held_to_the_memory_that_there_may_be(stored):
+    """As one in the file is: a table takes 8 KiB when it is ready."""
+    container = FeatureCodec(stored).encode(vectors(5))
+    codec = FeatureCodec(stored)  # that has not read its model yet
+    needed = model_memory(codec.arrays)
+    assert needed > 8192
+    for limits in (Limits(memory=8192), Limits(memory=needed - 1)):
+        with pytest.raises(LimitError, match=f"takes {needed:,} bytes of memory"):
+            codec.decode(container, limits)
+    assert "bottleneck" not in vars(codec)
+    assert codec.decode(container, Limits(memory=needed)).shape == (5, 24)
 
 
 def test_models_are_found_and_refused(stored, tmp_path, monkeypatch):

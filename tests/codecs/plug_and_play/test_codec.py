@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,7 +21,7 @@ from obverse.codecs.plug_and_play.fit import METHODS, build_model, fit, posterio
 from obverse.codecs.plug_and_play.generative_model import of_module
 from obverse.codecs.plug_and_play.posterior import Posterior
 from obverse.codecs.plug_and_play.rate_ladder import pack_ladder
-from obverse.container import Container, read, write
+from obverse.container import Container, Limits, read, write
 from obverse.data.conversion import ConversionWarning
 from obverse.errors import (
     DamagedError,
@@ -372,6 +373,47 @@ def test_huge_claims_are_refused_before_memory_is_taken():
     for shape in ((2**40, 8), (2**28, 8), (2**60,)):
         with pytest.raises(LimitError):
             ALONE.decode(Container(ALONE.id, container.config, shape, container.sections))
+
+
+def test_tables_are_held_to_the_memory_that_there_may_be():
+    """Those in a file and those of a stored model, one for each context of each group."""
+    calm = busy_and_calm(0, 4000)
+    with_contexts = PlugAndPlayCodec(build_model(fit(calm, 1, [0.5]), calm.shape, axis=1))
+    plug = with_contexts.plug
+    assert plug is not None and plug.rungs[0].tables.contexts.count == 8
+    of_file = ALONE.encode(posterior(), ALONE.options(axis=1, prior="normal", depth=9))
+    with_model = PlugAndPlayCodec(model_of_posterior())
+    for codec, container, tables in (
+        (ALONE, of_file, 8),
+        (with_model, with_model.encode(posterior()), 8),
+        (with_contexts, with_contexts.encode(busy_and_calm(1, 100)), 6 * 8),
+    ):
+        with pytest.raises(LimitError, match="memory="):
+            codec.decode(container, Limits(memory=tables * 2**13))
+        points = tables * 24 * 2**12
+        assert codec.decode(container, Limits(memory=tables * 2**14 + points)).shape == container.shape
+
+
+class Spread(torch.nn.Module):
+    """Its decode makes 2000 numbers of every four."""
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x[:, :4], torch.ones_like(x[:, :4])
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return z.repeat(1, 500)
+
+
+def test_what_all_batches_decode_to_is_held_to_the_memory_that_there_may_be():
+    """A batch takes little; many of them do not."""
+    networks = exported(Spread(), np.zeros((4, 2000), np.float32))
+    p = posterior(9, (1000, 4))
+    codec = PlugAndPlayCodec(build_model(fit(p, 1, [1.0]), p.shape, axis=1, networks=networks))
+    container = codec.encode(p)
+    decoded = 1000 * 2000 * 4
+    with pytest.raises(LimitError, match="bytes of memory"):
+        codec.decode(container, Limits(memory=2 * decoded))
+    assert codec.decode(container, Limits(memory=2 * decoded + 2**21)).shape == (1000, 2000)
 
 
 @given(st.integers(0, 2**32 - 1))

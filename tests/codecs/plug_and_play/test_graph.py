@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from obverse.codecs.plug_and_play.graph import MOST_NODES, Graph
-from obverse.codecs.plug_and_play.interpreter import GraphFunction
+from obverse.codecs.plug_and_play.interpreter import MOST_PARTS, GraphFunction
 from obverse.codecs.plug_and_play.operators import OPERATORS, TENSORS
+from obverse.codecs.plug_and_play.step_costs import ALWAYS_ORDERED, PART_BYTES, PART_WORK
 from obverse.codecs.plug_and_play.trace import traced
 from obverse.container import Limits
 from obverse.errors import InputError, LimitError, ModelError, ObverseError
@@ -182,6 +183,98 @@ def test_endless_work_is_refused_before_it_begins():
     many += [("matmul.default", {"self": {"value": 1}, "other": {"weight": "square"}}) for _ in range(2000)]
     with pytest.raises(ModelError, match="multiplications"):
         run(*many)
+
+
+ZEROS = ("zeros.default", {"size": [4096]})
+APART = {
+    "split.Tensor": {"split_size": 1},
+    "unbind.int": {},
+    "chunk.default": {"chunks": 4096},
+    "split_with_sizes.default": {"split_sizes": [1] * 4096},
+}
+
+
+@pytest.mark.parametrize("name", APART)
+def test_tensors_are_not_taken_apart_without_end(name):
+    apart = (name, {"self": {"value": 1}, "dim": 0} | APART[name])
+    most = MOST_PARTS // 4096
+    assert run(ZEROS, *[apart] * 2, output=[X]).shape == (1, 3, 8, 8)
+    with pytest.raises(ModelError, match="takes tensors apart"):
+        run(ZEROS, *[apart] * (most + 1), output=[X])
+
+
+def test_each_part_counts_as_work_and_memory():
+    apart = ("unbind.int", {"self": {"value": 1}, "dim": 0})
+    function = GraphFunction(Graph.from_json(text(ZEROS, apart, output=[X]), WEIGHTS), WEIGHTS, "decode")
+    needs = function.needs((1, 3, 8, 8))
+    assert needs.work >= 4096 * PART_WORK and 4096 * PART_BYTES <= needs.memory < 4100 * PART_BYTES + 2**16
+    with pytest.raises(LimitError, match="memory="):
+        run(ZEROS, apart, output=[X], limits=Limits(memory=2**20))
+
+
+def zeros(*size, dtype="float32"):
+    return ("zeros.default", {"size": list(size), "dtype": dtype})
+
+
+def memory_of(*nodes):
+    """Bytes at once of a graph that returns its input, without that."""
+    function = GraphFunction(Graph.from_json(text(*nodes, output=[X]), WEIGHTS), WEIGHTS, "decode")
+    return function.needs((1, 3, 8, 8)).memory
+
+
+V1, V2 = {"value": 1}, {"value": 2}
+
+
+@pytest.mark.parametrize(
+    ("made", "node", "held", "scratch"),
+    [
+        # what torch 2 was seen to take: a matrix of patches, of every type but float32
+        ([zeros(1, 8, 60, 60, dtype="float64"), zeros(8, 8, 5, 5, dtype="float64")],
+         ("conv2d.default", {"input": V1, "weight": V2}),
+         8 * (8 * 60 * 60 + 8 * 8 * 25 + 8 * 56 * 56), 8 * 8 * 25 * 56 * 56),
+        ([zeros(2, 8, 60, 60, dtype="float16"), zeros(8, 1, 5, 5, dtype="float16")],
+         ("conv2d.default", {"input": V1, "weight": V2, "groups": 8}),
+         2 * (2 * 8 * 60 * 60 + 8 * 25 + 2 * 8 * 56 * 56), 2 * 2 * 8 * 25 * 56 * 56),
+        ([zeros(1, 8, 60, 60, dtype="float64"), zeros(8, 4, 5, 5, dtype="float64")],
+         ("conv_transpose2d.input", {"input": V1, "weight": V2}),
+         8 * (8 * 60 * 60 + 8 * 4 * 25 + 4 * 64 * 64), 8 * 4 * 25 * 60 * 60),
+        ([zeros(1, 4, 20, 20, 20, dtype="float64"), zeros(2, 4, 3, 3, 3, dtype="float64")],
+         ("conv3d.default", {"input": V1, "weight": V2}),
+         8 * (4 * 20**3 + 2 * 4 * 27 + 2 * 18**3), 8 * 4 * 27 * 18**3),
+        # float32 of few numbers, and wide margins
+        ([zeros(1, 1, 20, 100), zeros(4, 1, 3, 20)],
+         ("conv2d.default", {"input": V1, "weight": V2, "padding": [50, 50]}),
+         4 * (2000 + 240 + 4 * 118 * 181), 4 * 60 * 118 * 181),
+        # sums are made of what was converted whole
+        ([zeros(500, 500, dtype="uint8")], ("sum.default", {"self": V1}), 500 * 500 + 8, 8 * 500 * 500),
+        ([zeros(500, 500, dtype="bool")], ("prod.default", {"self": V1, "dtype": "float64"}), 500 * 500 + 8,
+         8 * 500 * 500),
+        ([zeros(500, 500, dtype="bool")], ("sum.dim_IntList", {"self": V1, "dim": [0], "dtype": "float64"}),
+         500 * 500 + 8 * 500, 8 * 500 * 500),
+        ([zeros(500, 500, dtype="uint8"), zeros(1, 1, dtype="float64")], ("lt.Tensor", {"self": V1, "other": V2}),
+         2 * 500 * 500 + 8, 8 * 500 * 500),
+        ([zeros(500, 500, dtype="uint8")], ("lt.Scalar", {"self": V1, "other": 0.5}), 2 * 500 * 500, 4 * 500 * 500),
+        ([zeros(500, 500)], ("logsumexp.default", {"self": V1, "dim": [0]}), 4 * (500 * 500 + 500), 4 * 500 * 500),
+        ([zeros(500, 500)], ("sum.default", {"self": V1}), 4 * 500 * 500 + 4, 0),
+        ([zeros(30, 1, 20, 20), zeros(1, 30, 20, 20)], ("matmul.default", {"self": V1, "other": V2}),
+         4 * (2 * 30 + 900) * 400, 2 * 4 * 900 * 400),
+    ],
+)  # fmt: skip
+def test_what_a_step_takes_for_itself_counts(made, node, held, scratch):
+    assert memory_of(*made, node) == held + scratch
+
+
+def test_large_float32_convolutions_are_not_charged_for_patches():
+    """What torch does not make, or photos would be refused that decode within the limit."""
+    x, weight, out = 64 * 64 * 64, 64 * 64 * 25, 64 * 60 * 60
+    assert x > ALWAYS_ORDERED
+    needed = memory_of(
+        zeros(1, 64, 64, 64), zeros(64, 64, 5, 5), ("conv2d.default", {"input": V1, "weight": V2})
+    )
+    if torch.backends.mkldnn.is_available():
+        assert needed == 2 * 4 * (x + weight + out)
+    else:
+        assert needed == 4 * (x + weight + out) + 4 * 64 * 25 * 3600
 
 
 def test_sizes_are_computed_within_bounds():

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from safetensors.numpy import load as load_safetensors
 
 from obverse.codecs.features import METHOD
-from obverse.codecs.features.clusters import FeatureModel
+from obverse.codecs.features.clusters import FeatureModel, model_from
 from obverse.codecs.features.fit import DEFAULT_LOSS, Target, fit, sample_of
 from obverse.codecs.features.items import (
     ENCODER,
@@ -35,6 +35,7 @@ from obverse.codecs.features.items import (
     Layout,
     Prototypes,
     check_encoder,
+    model_memory,
     read_chunk,
     unpack_arrays,
     unpack_model,
@@ -62,11 +63,14 @@ class FeatureCodec(OptionalModelCodec):
     method: ClassVar[Method] = METHOD
 
     @from_model
+    def arrays(self) -> dict[str, Array]:
+        """Of the stored model; none where the file brings its own."""
+        return load_safetensors(self.model.weights) if self.model else {}
+
+    @from_model
     def bottleneck(self) -> FeatureModel | None:
         """Of the stored model; None where the file brings its own."""
-        if self.model is None:
-            return None
-        return unpack_model(load_safetensors(self.model.weights), Limits.unlimited())
+        return model_from(self.arrays) if self.model else None
 
     @from_model
     def encoder(self) -> tuple[bytes | None, str]:
@@ -222,7 +226,11 @@ class FeatureCodec(OptionalModelCodec):
                 min(layout.chunk, layout.count) * 4 * layout.dimensions * layout.dtype.itemsize
             )
             return None
-        model = unpack_model(unpack_arrays(payload, limits), limits) if layout.own_model else self.bottleneck
+        if layout.own_model:
+            model: FeatureModel | None = unpack_model(unpack_arrays(payload, limits), limits)
+        else:
+            limits.check_memory(model_memory(self.arrays))
+            model = self.bottleneck
         if model is None or model.dimensions != layout.dimensions:
             raise DamagedError("the model of the features is for vectors of another length")
         limits.check_memory(min(layout.chunk, layout.count) * (16 * model.width + 16 * layout.dimensions))

@@ -220,9 +220,14 @@ def unpack_arrays(payload: bytes, limits: Limits) -> dict[str, Array]:
 
 def unpack_model(arrays: Mapping[str, Array], limits: Limits) -> FeatureModel:
     """The bottleneck in these arrays. Raises DamagedError, LimitError."""
-    steps, basis, words = (arrays.get(name, np.zeros(0)) for name in ("steps", "basis", "words"))
-    limits.check_memory((1 + steps.size) * TABLE_MEMORY + (basis.size + words.size) * 32)
+    limits.check_memory(model_memory(arrays))
     return model_from(arrays)
+
+
+def model_memory(arrays: Mapping[str, Array]) -> int:
+    """Bytes that the bottleneck in these arrays takes when it is ready to decode with."""
+    steps, basis, words = (arrays.get(name, np.zeros(0)) for name in ("steps", "basis", "words"))
+    return (1 + steps.size) * TABLE_MEMORY + (basis.size + words.size) * 32
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
         if groups != (1 if axis is None else shape[axis]):
             raise DamagedError("the file has tables for another number of groups than its latents")
         rung = rungs[number]
+        limits.check_memory(rung.decoding_memory)
         symbols = _pop(sections["symbols"], rung, grouped(template, axis).shape)
         return rung.grid.dequantise(symbols).reshape(shape)
 
@@ -306,11 +307,15 @@ class PlugAndPlayCodec(OptionalModelCodec):
         return size[0], size[1]
 
     def _run(self, z: Array, limits: Limits) -> Array:
-        """The model's decode, some items at a time. Raises DamagedError where the latents are none of its."""
+        """The model's decode, some items at a time. Raises LimitError, and DamagedError where the latents are none of
+        its."""
         networks = self.plug.networks if self.plug else None
         if networks is None:
             return z
         try:
+            needs = [networks.decode.needs(batch.shape) for batch in batches(z)]
+            # all batches, and once more where they are put together
+            limits.check_memory(max(one.memory for one in needs) + 2 * sum(one.output for one in needs))
             made = [networks.decode(batch, limits) for batch in batches(z)]
             whole = np.concatenate(made)
         except (InputError, ValueError) as error:

@@ -10,7 +10,7 @@ not in a full memory or a long wait. What is let through is in proportion to the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -32,6 +32,7 @@ from obverse.codecs.plug_and_play.operators import (
     TENSORS,
     Argument,
 )
+from obverse.codecs.plug_and_play.step_costs import parts, parts_memory, scratch, tensors_of, work
 from obverse.container import Limits
 from obverse.errors import InputError, LimitError, ModelError
 
@@ -42,6 +43,7 @@ Array = npt.NDArray[Any]
 BASE_WORK = 2**36  # multiplications that any network may take, and for each number of its input
 WORK = 2**27
 NUMBER_BYTES = 4096  # that a number of the data may take at the encoder, where no limits are given
+MOST_PARTS = 1 << 17  # tensors that operators of several make, all nodes together
 _PLANS = 64  # shapes whose plans are kept
 LARGEST_STEP = 256  # of sizes, that are looked for where those of an input do not fit
 _ERRORS = (
@@ -56,10 +58,12 @@ class Needs:
     Attributes:
         memory: bytes of tensors at once, without the weights.
         work: multiplications, about.
+        output: bytes of what it returns.
     """
 
     memory: int
     work: int
+    output: int
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ class GraphFunction:
                 raise self._cannot_run(shape, error) from None
             if len(self._plans) >= _PLANS:
                 self._plans.clear()
-            self._plans[shape] = Needs(plan.peak, plan.work)
+            self._plans[shape] = Needs(plan.peak, plan.work, plan.output)
         return self._plans[shape]
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
@@ -197,6 +201,7 @@ class _Run:
     def __init__(self, graph: Graph, weights: Mapping[str, Tensor]):
         self.graph, self.weights = graph, weights
         self.values: dict[int, Any] = {}
+        self.parts = 0
         self.last = {0: -1}
         for number, node in enumerate(graph.nodes):
             self.last[number + 1] = number
@@ -240,8 +245,13 @@ class _Run:
         if name in ARITHMETIC:
             return _in_range(ARITHMETIC[name][1](*arguments.values()))
         operator = OPERATORS[name]
-        if operator.makes == TENSORS and _parts(name, arguments) > MOST_ITEMS:
-            raise ValueError(f"{name} makes more than {MOST_ITEMS} tensors")
+        if operator.makes == TENSORS:
+            count = parts(name, arguments)
+            if count > MOST_ITEMS:
+                raise ValueError(f"{name} makes more than {MOST_ITEMS} tensors")
+            self.parts += count
+            if self.parts > MOST_PARTS:
+                raise ModelError(f"the network takes tensors apart into more than {MOST_PARTS:,}")
         if operator.needs_device:
             arguments = arguments | {"device": x.device}
         first = operator.arguments[0].name
@@ -279,30 +289,33 @@ class _Plan(_Run):
 
     def __init__(self, graph: Graph, weights: Mapping[str, Tensor]):
         super().__init__(graph, weights)
-        self.peak = self.held = self.work = 0
+        self.peak = self.held = self.work = self.output = 0
         self.owners: dict[int, int] = {}  # of each storage, how many values are in it
         self.stored = {one.untyped_storage()._cdata for one in weights.values()}
 
     def account(self, node: Node, arguments: dict[str, Any], made: Any) -> None:
         """Counts what is held now, with what the step may copy of expanded tensors, and its work."""
         new = False
-        for tensor in _tensors_of(made):
+        self.held += parts_memory(made)
+        for tensor in tensors_of(made):
             storage = tensor.untyped_storage()
             if storage._cdata not in self.stored:
                 if storage._cdata not in self.owners:
                     self.held += storage.nbytes()
                     new = True
                 self.owners[storage._cdata] = self.owners.get(storage._cdata, 0) + 1
-        self.peak = max(self.peak, self.held + (_scratch(node.operator, arguments) if new else 0))
-        self.work += _work(node.operator, arguments, made)
+        self.peak = max(self.peak, self.held + (scratch(node.operator, arguments, made) if new else 0))
+        self.work += work(node.operator, arguments, made)
 
     def account_output(self, made: list[Tensor]) -> None:
         """Counts what is made of it: float32, of the whole shape."""
-        self.peak = max(self.peak, self.held + sum(4 * math.prod(tensor.shape) for tensor in made))
+        self.output = sum(4 * math.prod(tensor.shape) for tensor in made)
+        self.peak = max(self.peak, self.held + self.output)
 
     def free(self, value: int) -> None:
         """And counts what is held without it."""
-        for tensor in _tensors_of(self.values[value]):
+        self.held -= parts_memory(self.values[value])
+        for tensor in tensors_of(self.values[value]):
             storage = tensor.untyped_storage()
             if storage._cdata in self.owners:
                 self.owners[storage._cdata] -= 1
@@ -310,71 +323,6 @@ class _Plan(_Run):
                     del self.owners[storage._cdata]
                     self.held -= storage.nbytes()
         super().free(value)
-
-
-def _tensors_of(made: Any) -> Iterator[Any]:
-    """Those of a tensor, or of several."""
-    if isinstance(made, tuple | list):
-        yield from made
-    elif hasattr(made, "untyped_storage"):
-        yield made
-
-
-def _flat(arguments: Mapping[str, Any]) -> list[Any]:
-    """All arguments, those of lists one by one."""
-    return [one for given in arguments.values() for one in (given if isinstance(given, list) else [given])]
-
-
-def _parts(name: str, arguments: Mapping[str, Any]) -> int:
-    """How many tensors an operator makes that takes one apart."""
-    if name not in ("split.Tensor", "unbind.int"):
-        return 0  # it is told how many
-    length = int(arguments["self"].shape[arguments.get("dim", 0)])
-    return -(-length // int(arguments.get("split_size", 1)))
-
-
-def _scratch(name: str, arguments: Mapping[str, Any]) -> int:
-    """Bytes that a step may take for itself: copies of what was expanded, and what attention compares."""
-    taken = 0
-    for tensor in _flat(arguments):
-        if hasattr(tensor, "untyped_storage"):
-            size = math.prod(tensor.shape) * tensor.itemsize
-            taken += size if size > tensor.untyped_storage().nbytes() else 0
-    if name == "scaled_dot_product_attention.default":
-        query, key = arguments["query"].shape, arguments["key"].shape
-        taken += 4 * math.prod(query[:-1]) * int(key[-2])
-    return taken
-
-
-def _work(name: str, arguments: Mapping[str, Any], made: Any) -> int:
-    """Multiplications of one step, about; what goes element by element counts 8 for each that is read or written.
-
-    Raises ValueError for more elements than there are numbers for.
-    """
-    read = _flat(arguments)
-    inputs = [math.prod(one.shape) for one in read if hasattr(one, "untyped_storage")]
-    outputs = [math.prod(one.shape) for one in _tensors_of(made)]
-    if max(inputs + outputs, default=0) > LARGEST_NUMBER:
-        raise ValueError("it makes more numbers than there are bytes in any machine")
-    plain = 8 * (sum(inputs) + sum(outputs))
-    base = name.partition(".")[0]
-    if base in ("linear", "mm", "bmm", "matmul", "mv", "dot"):
-        return plain + sum(outputs) * int(read[0].shape[-1] if read[0].ndim else 1)
-    if base in ("addmm", "baddbmm"):
-        return plain + sum(outputs) * int(read[1].shape[-1])
-    if base.startswith("conv"):
-        transposed = "transpose" in base or arguments.get("transposed", False)
-        return plain + (inputs[0] if transposed else sum(outputs)) * math.prod(read[1].shape[1:])
-    if base == "scaled_dot_product_attention":
-        return plain + 4 * inputs[0] * int(arguments["key"].shape[-2])
-    if "pool" in base:
-        window = arguments.get("kernel_size", ())
-        return plain + 8 * sum(outputs) * max(1, math.prod(window) ** (1 if len(window) > 1 else _rank(base)))
-    return plain + (256 * sum(outputs) if base.startswith("upsample") else 0)
-
-
-def _rank(name: str) -> int:
-    return next((int(letter) for letter in name if letter.isdigit()), 1)
 
 
 def _in_range(number: Any) -> Any:

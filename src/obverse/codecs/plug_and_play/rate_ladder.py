@@ -43,6 +43,7 @@ from obverse.priors.code_lengths import LARGEST
 Array = npt.NDArray[Any]
 MOST_RUNGS = 256
 MOST_GROUPS = 1 << 15
+TABLE_BYTES = 1 << 13  # of a table that is ready to decode with
 _PACKED = {"numbers": "<i4", "lmbdas": "<f8", "parameters": "<f4", "lengths": "u1"}
 
 
@@ -57,6 +58,12 @@ class Rung:
     grid: PointGrid
     tables: PointTables
     by_cost: bool = False
+
+    @property
+    def decoding_memory(self) -> int:
+        """Bytes that it takes when it is ready to decode with."""
+        groups = self.grid.groups
+        return _ready(self.grid.kind, self.grid.depth, groups, groups * self.tables.contexts.count)
 
     def quantise(self, posterior: Posterior, lmbda: float | None = None) -> npt.NDArray[np.int32]:
         """Symbols (A, G, B) of a posterior (A, G, B). lmbda: where the cost decides, another than the rung's own."""
@@ -229,5 +236,10 @@ def decoding_memory(arrays: Mapping[str, Array]) -> int:
     kind, depth, groups = (int(number) for number in numbers[:3])
     if not 0 <= kind < len(KINDS) or not 1 <= groups <= MOST_GROUPS or not 0 <= depth <= 12:
         return 0
-    points = {UNIFORM: 2, POINTS: MOST_POINTS}.get(KINDS[kind], 1 << depth)
-    return groups * ((1 << 13) + 24 * points + 8 * len(knots(6)))
+    return _ready(KINDS[kind], depth, groups, groups)
+
+
+def _ready(kind: str, depth: int, groups: int, tables: int) -> int:
+    """Bytes of the points of a grid and of so many tables."""
+    points = {UNIFORM: 2, POINTS: MOST_POINTS}.get(kind, 1 << depth)
+    return groups * (24 * points + 8 * len(knots(6))) + tables * TABLE_BYTES
