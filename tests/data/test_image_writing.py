@@ -226,6 +226,25 @@ def test_what_is_too_long_for_jpeg_is_left_out_alone() -> None:
     ]  # fmt: skip
 
 
+def test_metadata_too_large_for_readers_of_png_are_left_out_alone() -> None:
+    """What is compressed in a PNG file is read up to 1 MiB, a profile always is; a text need not be."""
+    rng = np.random.default_rng(1)
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()) + rng.bytes(2**20)
+    profile[:4] = len(profile).to_bytes(4, "big")
+    texts = {"Title": "a" * 2_000, "Comment": "b" * (3 << 20), "Author": "\u044f" * (1 << 20)}
+    photo = Photo(COLOUR, icc=bytes(profile), text=texts)
+    with pytest.warns(ConversionWarning) as said:
+        data = write_photo(photo, "x.png", exact=True)
+    assert [str(one.message)[:59] for one in said] == [
+        "x.png: colour profile left out, as PNG does not take them: "
+    ]
+    with Image.open(io.BytesIO(data)) as image:  # as anybody opens it
+        image.load()
+        assert image.text == texts
+    assert np.array_equal(read(data).pixels, COLOUR)
+    assert len(write_photo(Photo(COLOUR, text={"Title": "a" * 10**6}), "x.png")) < 10_000
+
+
 def test_xmp_that_is_no_utf8_does_not_go_into_png() -> None:
     photo = Photo(COLOUR, xmp="<xmp>ü</xmp>".encode("utf-16"))
     assert "XMP data left out" in told(photo, "x.png")[0]

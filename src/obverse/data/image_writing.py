@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageColor
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import MAX_TEXT_CHUNK, PngInfo
 
 from obverse.data import exif as exif_data
 from obverse.data.arrays import npy_bytes
@@ -205,7 +205,7 @@ class _Writer:
             return None
         with warnings.catch_warnings(), _any_size():
             warnings.simplefilter("ignore")
-            return read_photo(io.BytesIO(data), exact)
+            return read_photo(io.BytesIO(data), exact, mend=False)  # as others read it
 
 
 def _pillow_options(kind: str, kept: dict[str, Any], samples: Array) -> dict[str, Any]:
@@ -228,7 +228,10 @@ def _pillow_options(kind: str, kept: dict[str, Any], samples: Array) -> dict[str
                 )
             chunks.add(chunk.encode("ascii"), body)
         for key, text in kept.get("text", {}).items():
-            chunks.add_text(key, text, zip=len(text) > _LONG_TEXT)
+            # of what is compressed readers take no more than this, against decompression bombs
+            chunks.add_text(
+                key, text, zip=_LONG_TEXT < len(text.encode("utf-8", "replace")) <= MAX_TEXT_CHUNK
+            )
         return options | {"pnginfo": chunks}
     if COMMENT in kept.get("text", {}):
         options["comment"] = kept["text"][COMMENT].encode("utf-8")

@@ -74,12 +74,13 @@ class Photo:
         return cast(Samples, np.dstack([self.pixels, self.alpha]))
 
 
-def read_photo(source: Path | BinaryIO, exact: bool = False) -> Photo:
+def read_photo(source: Path | BinaryIO, exact: bool = False, mend: bool = True) -> Photo:
     """Read an image file, or a .npy file of an image.
 
     Args:
         source: the file.
         exact: as in `photo_of`.
+        mend: leave metadata out, with a ConversionWarning, where they make the file unreadable; else that is an error.
 
     Raises:
         InputError: with one plain sentence for what is not a whole image.
@@ -93,7 +94,7 @@ def read_photo(source: Path | BinaryIO, exact: bool = False) -> Photo:
     if data.startswith(NPY):
         return photo_of(read_array(Contents(data, name), "an image"), name, exact)
     with _conversions_alone():
-        return photo_of(_as_stored(_opened(data, name), data, name, exact), name, exact)
+        return photo_of(_as_stored(_opened(data, name, mend), data, name, exact), name, exact)
 
 
 @contextmanager
@@ -107,8 +108,8 @@ def _conversions_alone() -> Iterator[None]:
             warnings.warn(str(warning.message), ConversionWarning, stacklevel=4)
 
 
-def _opened(data: bytes, name: str) -> Image.Image:
-    """The image of a file, loaded; without metadata where these are what makes it unreadable."""
+def _opened(data: bytes, name: str, mend: bool) -> Image.Image:
+    """The image of a file, loaded; to mend it, without metadata where these are what makes it unreadable."""
     try:
         return _loaded(data)
     except Image.DecompressionBombError:
@@ -122,7 +123,7 @@ def _opened(data: bytes, name: str) -> Image.Image:
             return by_plugin
     except Exception as error:
         problem = error
-    bare = without_metadata(data)
+    bare = without_metadata(data) if mend else None
     if bare is not None:
         try:
             image = _loaded(bare)

@@ -198,6 +198,18 @@ def test_limits():
         CODEC.decode(PLAIN, limits=Limits(memory=100))
 
 
+@pytest.mark.parametrize("config", [POINTS, IMAGES])
+def test_limits_count_what_is_made_of_codes(config):
+    """Codes take little: what they become is checked before it is made."""
+    codec = CODECS[config]
+    container = codec.encode(items_of(config, 400))
+    limits = Limits(memory=400 * config.codes * 24)  # what decoding takes
+    assert len(codec.decode(container, limits)) == 400
+    assert len(codec.reconstruct(container, Limits(memory=1 << 20))) == 400
+    with pytest.raises(LimitError):
+        codec.reconstruct(container, limits)
+
+
 def test_a_header_cannot_ask_for_more_items_than_its_bytes_hold():
     with pytest.raises(DamagedError, match="cannot hold"):
         CODEC.decode(replace(PLAIN, shape=(2**40, 3)), limits=Limits.unlimited())

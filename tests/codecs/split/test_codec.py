@@ -201,6 +201,20 @@ def test_limits():
         CODEC.decode(replace(PLAIN, shape=(2**40, 16, 16, 3)), limits=Limits.unlimited())
 
 
+def test_limits_count_what_is_made_of_codes():
+    """Codes take little: what they become is checked before it is made."""
+    codec = CODECS[RECONSTRUCTS]
+    container = codec.encode(images_of(RECONSTRUCTS, 400))
+    limits = Limits(memory=400 * RECONSTRUCTS.symbols * 24)  # what decoding takes
+    assert len(codec.decode(container, limits)) == 400
+    for make in (codec.predict, codec.reconstruct):
+        assert len(make(container, Limits(memory=8 << 20))) == 400
+        with pytest.raises(LimitError):
+            make(container, limits)
+    with pytest.raises(LimitError):
+        codec.server.predict(container.sections["codes"], 400, limits)
+
+
 @pytest.mark.parametrize(
     "change", ["weights", "tables", "offset", "encoder", "server", "config", "more tables"]
 )

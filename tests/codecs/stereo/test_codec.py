@@ -9,8 +9,10 @@ from PIL import Image, ImageFilter
 from obverse.codec import decoded_file
 from obverse.codecs.image.codec import ImageCodec
 from obverse.codecs.stereo import codec as stereo
-from obverse.codecs.stereo.codec import StereoCodec, fuse_pixels, like, sharpness
+from obverse.codecs.stereo.codec import StereoCodec, fuse_pixels, fusion_memory, like, sharpness
+from obverse.codecs.stereo.fusion import StereoFusion
 from obverse.codecs.stereo.pairs import shift_rows
+from obverse.codecs.stereo.recipe import StereoConfig
 from obverse.container import Limits, read, write
 from obverse.data.conversion import ConversionWarning
 from obverse.data.images import Photo
@@ -259,3 +261,28 @@ def test_a_damaged_least_match_is_told(pair, coded, least):
     damaged = StereoCodec(replace(stored, config=stored.config | {"least_match": least}))
     with pytest.raises(ModelError, match="least_match"):
         damaged.decode(coded, side_info=pair[0])
+
+
+def test_larger_networks_count_as_larger(codec, pair, coded):
+    """Models come from others: what is searched, and how wide, decides what it takes."""
+    usual = StereoConfig()
+    assert fusion_memory(usual, 1152, 1152) == 1152**2 * 700 == fusion_memory(usual, 9000, 1152) * 4 // 5
+    # measured: 152 MiB of a view of 256x320 whose left one has 4,416 columns, searched by narrow networks
+    widths = dict.fromkeys(
+        ("features", "match", "cost", "coarse_cost", "context", "refine", "trunk", "deep"), 1
+    )
+    wide = StereoConfig(disparities=1024, deep_blocks=0, **widths)
+    assert fusion_memory(wide, 1152, 4416) > 2 * fusion_memory(usual, 1152, 4416)
+    assert fusion_memory(StereoConfig(features=1024), 256, 320) > 173 << 20
+    assert fusion_memory(StereoConfig(trunk=1024), 256, 320) > 264 << 20
+    hostile = StereoCodec()
+    hostile.fusion = StereoFusion(StereoConfig(disparities=1024))
+    limits = Limits(memory=fusion_memory(usual, *pair[1].shape[:2]) + 1000)
+    assert codec.decode(coded, side_info=pair[0], limits=limits).shape == pair[1].shape
+    with pytest.raises(LimitError):
+        hostile.decode(coded, side_info=pair[0], limits=limits)
+
+
+def test_disparities_beyond_any_view_are_refused():
+    with pytest.raises(InputError, match="disparities"):
+        StereoConfig(disparities=4096)

@@ -15,6 +15,7 @@ from PIL import Image
 import obverse
 from obverse.codec import codec_of, decoded_file
 from obverse.codecs.vae.codec import BIN_BITS, VaeCodec, initial_message
+from obverse.codecs.vae.recipe import VaeConfig
 from obverse.codecs.vae.train import binarise
 from obverse.container import Container, Limits, read, write
 from obverse.data.image_sets import read_image_set
@@ -242,6 +243,28 @@ def test_damaged_headers():
         CODEC.decode(Container("vae", good, PLAIN.shape, {"a": b""}, CODEC.fingerprint))
     with pytest.raises(LimitError):
         CODEC.decode(PLAIN, limits=Limits(memory=1000))
+
+
+@pytest.mark.parametrize(
+    ("size", "measured"),
+    [({}, 869), ({"components": 512}, 17_409), ({"features": 512}, 11_306), ({"phase": 512}, 11_263)],
+)
+def test_wider_networks_count_as_wider(size, measured):
+    """Bytes a pixel that decoding took: models come from others, and their sizes decide it."""
+    sizes = {"height": 32, "width": 32, "components": 4, "local": 6, "top": 32, "channels": 64, "features": 40,
+             "phase": 40, "hidden": 64}  # fmt: skip
+    codec = VaeCodec(stored_model(VaeConfig(**(sizes | size))))
+    assert measured < codec.networks.image_bytes() / 32**2 < 2 * measured
+
+
+def test_components_count_in_what_a_file_may_take():
+    few, many = (VaeCodec(stored_model(replace(TWO_LAYERS, components=count))) for count in (3, 256))
+    limits = Limits(memory=images_of(TWO_LAYERS, 4).size + few.networks.image_bytes())
+    images = images_of(TWO_LAYERS, 4)
+    file = few.encode(images, few.options(model_only=True))
+    assert np.array_equal(few.decode(file, limits), images)
+    with pytest.raises(LimitError):
+        many.decode(replace(file, model=many.fingerprint), limits)
 
 
 def test_another_models_file_is_refused():

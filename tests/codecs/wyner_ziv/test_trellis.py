@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from obverse.codecs.stored_segments import ModelFitWarning
 from obverse.codecs.wyner_ziv.recipe import TrellisRecipe
 from obverse.codecs.wyner_ziv.train_trellis import train
 from obverse.codecs.wyner_ziv.trellis import WynerZivTrellisCodec
@@ -22,7 +23,7 @@ from obverse.errors import (
     UnrecoverableBlockError,
     UnsupportedInputError,
 )
-from obverse.zoo import load_model_from
+from obverse.zoo import load_model, load_model_from
 
 RECIPE = TrellisRecipe(rate=2.2, states=16, components=1, hidden=0, block=4096, lists=8, failure=0.001)
 
@@ -93,8 +94,10 @@ def test_an_outlier_that_labels_alone_cannot_tell_is_an_error(codec):
     x, y = gaussian_pairs(4096, 6)
     config = codec.model.config
     x[100] += codec.code.alphabet * codec.trellis.modulus * config["step"]
+    with pytest.warns(ModelFitWarning, match="number 100, .* may not be decodable"):
+        container = codec.encode(x)
     with pytest.raises(UnrecoverableBlockError, match="block 0"):
-        codec.decode(codec.encode(x), side_info=y)
+        codec.decode(container, side_info=y)
 
 
 @pytest.mark.parametrize(
@@ -200,3 +203,50 @@ def test_an_empty_shape_is_no_file_of_ours(codec):
     empty = dict.fromkeys(("states", "branches", "labels", "checks"), b"")
     with pytest.raises(DamagedError):
         codec.decode(Container(codec.id, {0: 0}, (0,), empty, codec.fingerprint, {}), side_info=np.zeros(0))
+
+
+@pytest.fixture(params=["new", "shipped"])
+def model(request, codec):
+    """One that says what x was in training, and one from before, which is asked for its variances."""
+    return codec if request.param == "new" else WynerZivTrellisCodec(load_model("wyner-ziv-trellis"))
+
+
+def test_what_nobody_could_decode_is_refused_at_once(model):
+    x, _ = gaussian_pairs(5000, 8)
+    outlier = x.copy()
+    outlier[7] = -1e4
+    with pytest.raises(
+        InputError, match=r"number 7, -10000, cannot be decoded, the model was trained with -"
+    ):
+        model.encode(outlier)
+    with pytest.raises(InputError, match="other units"):
+        model.encode(50 * x)
+
+
+def test_a_number_beyond_the_training_is_told(codec):
+    x, _ = gaussian_pairs(500, 9)
+    trained = codec.trained_range
+    assert trained.deviation == pytest.approx(math.sqrt(1.1), rel=0.02)
+    period = codec.code.alphabet * codec.trellis.modulus * codec.step
+    x[3] = trained.high + 0.4 * period
+    codec.encode(x)  # a receiver may well find it
+    x[3] = trained.high + 0.6 * period
+    with pytest.warns(ModelFitWarning, match="number 3, .* may not be decodable"):
+        codec.encode(x)
+
+
+@pytest.mark.parametrize("factor", [0.2, 4])
+def test_wrong_units_within_the_range_are_told(model, factor):
+    x, _ = gaussian_pairs(2000, 10)
+    with pytest.warns(ModelFitWarning, match="standard deviation"):
+        model.encode(np.clip(factor * x, -9, 9).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, {}, {"low": 1.0, "high": 0.0, "deviation": 1.0}, {"low": 0.0, "high": math.inf, "deviation": 1.0}],
+)
+def test_a_damaged_range_is_an_error_of_ours(codec, value):
+    broken = WynerZivTrellisCodec(replace(codec.model, config=codec.model.config | {"x": value}))
+    with pytest.raises(ModelError):
+        broken.encode(np.zeros(10))

@@ -15,6 +15,7 @@ would cost those bytes every time (Dubois et al., NeurIPS 2021, whose code predi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, ClassVar
@@ -45,6 +46,7 @@ from obverse.method import Method
 
 CHUNK = 1000  # items that pass through the networks at once
 CHOSEN = 4096  # items whose clusters are chosen at once
+WORK_BYTES = 16  # memory that a number takes while it is synthesised
 FARTHEST = 2**20  # a z beyond belongs to no data like the training's
 
 Array = npt.NDArray[Any]
@@ -158,11 +160,17 @@ class InvariantCodec(ModelCodec):
     def reconstruct(self, container: Container, limits: Limits | None = None) -> Array:
         """What stands for each item: (n, d) float32, or (n, H, W) uint8.
 
-        For VIC the item without its change, for VC what was put in. Raises InputError for a model without decoder.
+        For VIC the item without its change, for VC what was put in. Raises InputError for a model without decoder,
+        DamagedError, LimitError.
         """
-        decoder = self.decoder
+        decoder, limits = self.decoder, limits or Limits()
         codes = self.decode(container, limits)
-        out = np.empty((len(codes), *self.config.shape), np.uint8 if self.config.images else np.float32)
+        kind = np.dtype(np.uint8 if self.config.images else np.float32)
+        each = math.prod(self.config.shape)
+        limits.check_memory(
+            codes.nbytes + len(codes) * each * kind.itemsize + min(len(codes), CHUNK) * each * WORK_BYTES
+        )
+        out = np.empty((len(codes), *self.config.shape), kind)
         for here in _chunks(len(codes)):
             decoded = decoder(torch.from_numpy(codes[here]))
             if self.config.images:

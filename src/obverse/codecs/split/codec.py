@@ -83,11 +83,16 @@ class SplitCodec(ModelCodec):
 
     def predict(self, container: Container, limits: Limits | None = None) -> Array:
         """Logits (n, classes) float32, n = 1 for one image. Raises DamagedError, LimitError."""
-        return self.server.logits(self._latents(container, limits))
+        latents = self._latents(container, limits)
+        self.server.check_logits(len(latents), limits)
+        return self.server.logits(latents)
 
     def reconstruct(self, container: Container, limits: Limits | None = None) -> Array:
-        """x̂, uint8 of the shape of what was coded. Raises InputError for a model without a synthesis."""
-        images = self.server.images(self._latents(container, limits))
+        """x̂, uint8 of the shape of what was coded. Raises InputError for a model without a synthesis, DamagedError,
+        LimitError."""
+        latents = self._latents(container, limits)
+        self.server.check_images(len(latents), limits)
+        images = self.server.images(latents)
         return images[0] if len(container.shape) == 3 else images
 
     def rate_bits(self, data: Any, options: Options | None = None) -> npt.NDArray[np.float64]:

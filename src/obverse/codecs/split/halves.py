@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +46,7 @@ from obverse.errors import (
 from obverse.torch_settings import known_settings
 
 CHUNK = 250  # images that pass through the networks at once
+WORK_BYTES = 16  # memory that each number of a layer takes while it is computed
 FARTHEST = 2**20  # a y beyond belongs to no model that was trained
 DEVICE, SERVER = "split-device", "split-server"
 PARTS = {DEVICE: ("encoder", "tables"), SERVER: ("server", "synthesis", "tables")}
@@ -215,6 +217,23 @@ class ServerHalf(Half):
         """ŷ (n, C, h, w), the same on every machine. Raises DamagedError, LimitError."""
         return self.code.latents(self.code.unpack(payload, n, limits))
 
+    def check_logits(self, n: int, limits: Limits | None = None) -> None:
+        """Whether the logits of n images may take what they take. Raises LimitError."""
+        teacher = self.config.teacher
+        sides = range(self.config.after, teacher.layers + 1)
+        widest = max(teacher.widths[layer] * teacher.side_after(layer) ** 2 for layer in sides)
+        self._check(n, 4 * teacher.classes, widest, limits)
+
+    def check_images(self, n: int, limits: Limits | None = None) -> None:
+        """Whether n synthesised images may take what they take. Raises LimitError."""
+        numbers = math.prod(self.config.image_shape)
+        self._check(n, numbers, numbers, limits)
+
+    def _check(self, n: int, result: int, work: int, limits: Limits | None) -> None:
+        """result: bytes of an image's. work: numbers of the widest layer."""
+        held = n * (4 * self.config.symbols + result)
+        (limits or Limits()).check_memory(held + min(n, CHUNK) * work * WORK_BYTES)
+
     @known_settings()
     def logits(self, latents: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(n, classes)."""
@@ -235,7 +254,9 @@ class ServerHalf(Half):
 
     def predict(self, payload: bytes, n: int = 1, limits: Limits | None = None) -> npt.NDArray[np.float32]:
         """Logits (n, classes) from a payload. Raises DamagedError, LimitError."""
-        return self.logits(self.latents(payload, n, limits))
+        latents = self.latents(payload, n, limits)
+        self.check_logits(n, limits)
+        return self.logits(latents)
 
 
 def check_images(images: npt.ArrayLike, config: SplitConfig) -> Array:

@@ -39,6 +39,12 @@ from obverse.zoo import find_model, load_model
 WINDOW = 1152  # pixels on a side of what the fusion network sees at once
 HALO = 112  # at least what its convolutions see
 WINDOW_BYTES = 700  # memory a pixel of a window takes, in bytes (experiments/stereo/views.py memory)
+# and what each number of a size above those of `StereoConfig()` adds to that, at most
+BYTES_OF_SIZES = {
+    "disparities": 1.2, "features": 2.0, "match": 1.0, "cost": 2.0, "coarse_cost": 0.5, "context": 4.0, "refine": 5.0,
+    "trunk": 5.0, "deep": 1.5,
+}  # fmt: skip
+LEFT_BYTES = 40  # memory that a pixel of the left view takes beyond the window, and 2 more for each feature
 DETAIL = 16  # pixels: structure finer than this decides whether the views match
 SHARP = 0.125  # of the decoded view's sharpness: a left view with less makes it no better
 ROWS = 64  # of an image that are looked at at once
@@ -114,9 +120,7 @@ class StereoCodec(ImageCodec, SideInformed):
                 f"the left view has {width}x{height} pixels, the right view in the file "
                 f"{'x'.join(map(str, container.shape[::-1]))}: pass the view taken with it, uncropped"
             )
-        limits.check_memory(
-            min(left.size[0], WINDOW * 5 // 4) * min(left.size[1], WINDOW * 5 // 4) * WINDOW_BYTES
-        )
+        limits.check_memory(fusion_memory(self.fusion.config, *left.size))
         photo = super().decode_photo(container, limits)
         pixels, match = fuse_pixels(
             self.fusion, photo.pixels, like(left.pixels, photo.pixels), container.config[0]
@@ -134,6 +138,17 @@ class StereoCodec(ImageCodec, SideInformed):
                 stacklevel=2,
             )
         return replace(photo, pixels=pixels)
+
+
+def fusion_memory(config: StereoConfig, height: int, width: int) -> int:
+    """Bytes that fusing views of this size takes with networks of these sizes, about and at most."""
+    usual = StereoConfig()
+    beyond = {name: max(0, getattr(config, name) - getattr(usual, name)) for name in BYTES_OF_SIZES}
+    a_pixel = WINDOW_BYTES + sum(BYTES_OF_SIZES[name] * count for name, count in beyond.items())
+    rows, columns = min(height, WINDOW * 5 // 4), min(width, WINDOW * 5 // 4)
+    more = max(0, min(width - columns, config.reach - usual.reach))  # columns of the left view
+    left = LEFT_BYTES + 2 * (config.features + config.match)
+    return int(rows * (columns * a_pixel + more * left))
 
 
 def sharpness(pixels: np.ndarray) -> float:

@@ -64,7 +64,7 @@ class StereoConfig(Sizes):
     """Sizes of the networks."""
 
     disparities: int = option(
-        48, "Cells searched, so that the largest disparity is 4 times this, less 4.", low=1, high=4096
+        48, "Cells searched, so that the largest disparity is 4 times this, less 4.", low=1, high=1024
     )
     features: int = option(48, "Channels that are correlated.", low=1, high=4096)
     match: int = option(32, "Channels of the layers before them.", low=1, high=4096)

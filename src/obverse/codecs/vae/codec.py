@@ -57,8 +57,7 @@ from obverse.method import Method
 SEGMENT = 1000  # images of a chain
 AT_ONCE = 64  # chains that advance together
 MOST_INITIAL = 1 << 16  # symbols of initial bits that a file may name
-IMAGE_BYTES = 400  # memory a pixel takes while its image is coded, in bytes
-STORED_BYTES = 12  # the same of a segment that is stored without the model
+STORED_BYTES = 12  # memory a pixel of a segment takes that is stored without the model
 STORED = 3  # the config's key: how many segments that are
 
 Array = npt.NDArray[Any]
@@ -366,7 +365,7 @@ class VaeCodec(ModelCodec):
             raise DamagedError("the header's numbers of a set of images cannot be")
         pixels = model.height * model.width
         limits.check_pixels(pixels)
-        limits.check_memory(plan.count * pixels + AT_ONCE * pixels * IMAGE_BYTES)
+        limits.check_memory(plan.count * pixels + min(AT_ONCE, plan.chains) * self.networks.image_bytes())
         if plan.stored:
             limits.check_memory(plan.count * pixels + min(plan.segment, plan.count) * pixels * STORED_BYTES)
         return plan

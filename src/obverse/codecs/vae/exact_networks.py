@@ -46,6 +46,10 @@ CENTRE = 64  # centres of bins, as the networks read them, count in 1/64
 CENTRE_MAX = 1023
 GRID_TOP, VECTOR_TOP = 255, 1023  # largest activations that 3x3 and 1x1 convolutions read
 WEIGHT_BITS, PHASE_BITS, OUTPUT_BITS = 8, 10, 12  # phases read pixels and features, of unequal ranges
+PIXEL_BYTES, COMPONENT_BYTES = (
+    150,
+    30,
+)  # memory of a pixel while it is coded, and of each component of its mixture
 
 Array = npt.NDArray[np.generic]
 Ints = npt.NDArray[np.int32]
@@ -142,6 +146,28 @@ class ExactVae(nn.Module):
         shape = (len(values), len(PHASES[number]), self.config.height // 2, self.config.width // 2)
         return torch.from_numpy(np.array(values, np.float64)).view(shape)
 
+    def image_bytes(self) -> int:
+        """Memory that an image takes while it is coded, at most: the widest layer's, and the mixtures of its pixels."""
+        config = self.config
+        pixels, grid = config.height * config.width, math.prod(config.grid)
+        starts = {
+            "posterior0": pixels,
+            "posterior1": grid,
+            "features": grid if config.local else 1,
+            "prior": 1,
+        }
+        widest = 0
+        for name, stack in self.stacks.items():
+            places, number = starts.get(name, pixels // 4), 0  # phases see a pixel of four
+            for op in stack.ops:
+                if op[0] == "conv":
+                    widest = max(widest, places * _bytes_of(stack.convs[number]))
+                    number += 1
+                else:
+                    places = {"down": places // 4, "up": 4 * places, "flatten": 1, "grid": grid}[op[0]]
+        held = PIXEL_BYTES + COMPONENT_BYTES * config.components + 2 * config.features
+        return widest + pixels * held
+
     def export_state(self) -> dict[str, Tensor]:
         """Flat dictionary of integer tensors for safetensors."""
         state = {
@@ -179,6 +205,14 @@ class ExactVae(nn.Module):
         if edges.shape != (layers, BINS + 1) or centres.shape != (layers, BINS):
             raise InputError("the bins of the model's latents are damaged")
         return cls(config, stacks, edges, centres)
+
+
+def _bytes_of(conv: ExactConv) -> int:
+    """Memory that a place takes in a layer: its numbers in float64, and in a layer of float64 the neighbourhood that
+    torch lays out beside each."""
+    outputs, inputs, side, _ = conv.weight.shape
+    around = inputs * side * side if conv.dtype == torch.float64 and side > 1 else inputs
+    return 8 * (inputs + around + 2 * outputs)
 
 
 def _halves(out: Tensor) -> tuple[Ints, Ints]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from obverse.codecs.wyner_ziv.labels import Labels
 from obverse.codecs.wyner_ziv.mixture import MixturePrior, nats
 from obverse.codecs.wyner_ziv.recipe import PairInputs, TrellisRecipe
+from obverse.codecs.wyner_ziv.trained_range import TrainedRange
 from obverse.codecs.wyner_ziv.trellis import WynerZivTrellisCodec
 from obverse.coding.plane_design import Progress
 from obverse.coding.planes import conditional_bits
@@ -227,6 +228,7 @@ def train(x: np.ndarray, y: np.ndarray, out: Path, recipe: TrellisRecipe) -> Sto
         "states": trellis.states,
         "step": step,
         "noise": known.noise,
+        "x": TrainedRange.of(x).as_dict(),
         "slepian_wolf": code.state(),
     }
     weights = save_safetensors({k: v.contiguous() for k, v in prior.state_dict().items()})

@@ -24,6 +24,7 @@ from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.wyner_ziv import TRELLIS
 from obverse.codecs.wyner_ziv.labels import Labels
 from obverse.codecs.wyner_ziv.mixture import MixturePrior
+from obverse.codecs.wyner_ziv.trained_range import TrainedRange
 from obverse.coding.slepian_wolf import BLOCK, SlepianWolfCode
 from obverse.container import Container, Limits
 from obverse.data.arrays import as_array
@@ -81,6 +82,13 @@ class WynerZivTrellisCodec(ModelCodec, SideInformed):
         numbers = [self._number(name, int, low, high, "prior") for name, low, high in sizes]
         return self.network(lambda: MixturePrior(*numbers)).double()
 
+    @from_model
+    def trained_range(self) -> TrainedRange | None:
+        """Of x in training; None for a model that does not say it, and is not Gaussian."""
+        if "x" in self.model.config:
+            return TrainedRange.from_dict(self.model.config["x"])
+        return TrainedRange.of_gaussian(self.prior)
+
     def encode(self, data: Any, options: Options | None = None) -> Container:
         """(n,) float32 or float64. Raises InputError; never sees side information."""
         x = scalars_of(data)
@@ -91,6 +99,8 @@ class WynerZivTrellisCodec(ModelCodec, SideInformed):
                 f"the array holds numbers as large as {furthest:.3g}, the model's steps are {step:.3g}: other "
                 "units, or another model's data?"
             )
+        if self.trained_range is not None:
+            self.trained_range.check(x, self.code.alphabet * self.trellis.modulus * step)
         values = x.astype(np.float64) / step
         labels = np.empty(x.size, np.int64)
         states, branches, checks = [], [], []
