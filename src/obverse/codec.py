@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from obverse.container import Container, Limits, read, write
 from obverse.data.kinds import Kind
+from obverse.data.loading import limits_in, loading_within
 from obverse.data.source import as_source
 from obverse.errors import (
     CodecNameError,
@@ -213,10 +214,12 @@ def compress(data: Any, codec: str | Path = "image", *, verify: Verify = None, *
 
     chosen = open_codec(codec)
     verified = wants_verification(chosen.method, verify)
+    checked = chosen.options(**options)
     source = as_source(data)
-    if source is not None:
-        data = chosen.kind.load(source)
-    file = write(chosen.encode(data, chosen.options(**options)))
+    with loading_within(limits_in(checked)):
+        if source is not None:
+            data = chosen.kind.load(source)
+        file = write(chosen.encode(data, checked))
     if verified:
         verify_file(chosen, file, verify == "certain")
     return file

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 import obverse
 from obverse.cli import run
+from obverse.container import Limits
 from obverse.data.conversion import ConversionWarning
 from obverse.data.images import photo_of, read_photo
-from obverse.errors import InputError, UnsupportedInputError
+from obverse.errors import InputError, LimitError, UnsupportedInputError
 from tests.conftest import smooth_photo
 from tests.data.picture_files import stored
 
@@ -251,3 +253,28 @@ def test_whatever_pillow_raises_is_one_sentence(data: bytes) -> None:
         with pytest.raises(obverse.ObverseError) as told:
             read_photo(io.BytesIO(data), exact)
         assert isinstance(told.value, InputError | obverse.errors.LimitError) and "\n" not in str(told.value)
+
+
+# -- limits ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codec", ["image", "image-lossless"])
+def test_what_takes_more_than_the_limit_is_not_decoded(codec, monkeypatch, tmp_path):
+    """A file of 3 kB may hold 9,000 x 9,000 pixels: its header says so."""
+    path = tmp_path / "large.png"
+    Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(path)
+    decoded = []
+    load = PngImageFile.load
+    monkeypatch.setattr(PngImageFile, "load", lambda self: (decoded.append(self.size), load(self))[1])
+    with pytest.raises(LimitError, match=r"large.png: this takes 360,000 bytes of memory"):
+        obverse.compress(path, codec=codec, limits=Limits(memory=359_999))
+    with pytest.raises(LimitError, match="120,000 pixels"):
+        obverse.compress(path.read_bytes(), codec=codec, limits=Limits(pixels=119_999))
+    with Image.open(path) as image, pytest.raises(LimitError):
+        obverse.compress(image, codec=codec, limits=Limits(memory=359_999))
+    assert run(["compress", str(path), "--memory", "300k"]) == LimitError.exit_code
+    assert decoded == []
+    with pytest.raises(LimitError):  # what is enough for the pixels alone is left to the codec
+        obverse.compress(path, codec=codec, limits=Limits(memory=360_000))
+    assert (400, 300) in decoded
+    assert obverse.compress(path, codec=codec, limits=Limits.unlimited())

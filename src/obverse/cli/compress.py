@@ -36,6 +36,7 @@ from obverse.cli.plan import STDIN, Job, plan
 from obverse.cli.progress import search_bar
 from obverse.codec import Codec
 from obverse.container import write
+from obverse.data.loading import limits_in, loading_within
 from obverse.data.source import Contents
 from obverse.method import Method
 from obverse.registry import built_in_methods, default_codec
@@ -156,7 +157,7 @@ class Compression:
     def __call__(self, job: Job) -> Row:
         started = time.perf_counter()
         kind = self.codec.kind
-        with _no_pixel_limit(self.unlimited):
+        with _no_pixel_limit(self.unlimited), loading_within(limits_in(self.options)):
             if job.source == STDIN:
                 raw = read_stdin()
                 before, data = len(raw), kind.load(Contents(raw, "standard input"))

@@ -21,6 +21,7 @@ from obverse.data.arrays import NPY, as_array, read_array
 from obverse.data.conversion import ConversionWarning
 from obverse.data.deep_images import deep_samples, eight_bits, is_deep_file
 from obverse.data.guard import cause_of, guarded
+from obverse.data.loading import check_header
 from obverse.data.metadata import COLOUR_CHUNKS, metadata_of, without_metadata
 from obverse.data.plugins import plugin_of_data
 from obverse.data.png_colour import colour_of_file
@@ -117,6 +118,8 @@ def _opened(data: bytes, name: str, mend: bool) -> Image.Image:
             f"{name} has more pixels than Pillow's limit against decompression bombs; if you trust it, use "
             "--unlimited, or in Python set PIL.Image.MAX_IMAGE_PIXELS = None"
         ) from None
+    except LimitError as error:
+        raise LimitError(f"{name}: {error}") from None
     except UnidentifiedImageError as error:
         problem: Exception = error
         if (by_plugin := _by_plugin(data, name)) is not None:
@@ -157,6 +160,7 @@ _FRONTS = {
 
 def _loaded(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data))
+    check_header(image)
     image.load()
     if image.format == "PNG":
         image.info[COLOUR_CHUNKS] = colour_of_file(data)
@@ -258,6 +262,7 @@ def photo_of(data: Any, name: str = "the image", exact: bool = False) -> Photo:
         return data if exact else _with_8_bits(data, name)
     if isinstance(data, Image.Image):
         with guarded(f"{name} cannot be read"):
+            check_header(data)
             data.load()
             return _from_pillow(data, name, exact)
     array = as_array(data, name)

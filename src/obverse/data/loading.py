@@ -1,0 +1,49 @@
+"""What an image may take is looked at in its header, before it is decoded: where the limits on it are known.
+
+with loading_within(limits):
+    photo = read_photo(path)            LimitError for what would take more
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from obverse.container.limits import Limits
+
+if TYPE_CHECKING:  # imported by those who call
+    from PIL import Image
+
+_LIMITS: ContextVar[Limits | None] = ContextVar("limits", default=None)
+_WIDE = {"I": 4, "F": 4}  # bytes of a sample; others have 1, those of 16 bits 2
+
+
+@contextmanager
+def loading_within(limits: Limits | None) -> Iterator[None]:
+    """Images that are read within are refused where they are larger than these limits; None for no limits."""
+    before = _LIMITS.set(limits)
+    try:
+        yield
+    finally:
+        _LIMITS.reset(before)
+
+
+def limits_in(options: Any) -> Limits | None:
+    """Those that a codec's options say, or the usual ones; None where the codec has none."""
+    return (options.limits or Limits()) if hasattr(options, "limits") else None
+
+
+def check_header(image: Image.Image) -> None:
+    """Check an image that was opened and not decoded.
+
+    Raises:
+        LimitError: for one that has more pixels, or takes more memory, than the limits allow.
+    """
+    if (limits := _LIMITS.get()) is None:
+        return
+    pixels = image.width * image.height
+    limits.check_pixels(pixels)
+    sample = 2 if image.mode.startswith("I;16") else _WIDE.get(image.mode, 1)
+    limits.check_memory(pixels * len(image.getbands()) * sample)
