@@ -356,6 +356,7 @@ def test_a_folder_of_a_shipped_name_does_not_take_its_place(other_digits: Path) 
         assert zoo.stored_model(folder).fingerprint == mine
 
 
+@pytest.mark.filterwarnings("ignore::obverse.codecs.stored_segments.ModelFitWarning")
 def test_a_folder_without_a_slash_is_a_model_but_no_codec(other_digits: Path) -> None:
     mine = zoo.load_model_from(other_digits / "mymodel").fingerprint
     assert registry.open_model("mymodel").fingerprint == mine
@@ -368,6 +369,7 @@ def test_a_folder_without_a_slash_is_a_model_but_no_codec(other_digits: Path) ->
     assert np.array_equal(decompress(data, model="./mymodel"), digits)
 
 
+@pytest.mark.filterwarnings("ignore::obverse.codecs.stored_segments.ModelFitWarning")
 def test_a_model_that_is_not_there_is_told_as_a_model(
     other_digits: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from obverse.cli import run
 from obverse.errors import InputError, OutputExistsError
+from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
 
@@ -62,6 +63,7 @@ def test_not_features(folder: Path, capsys: Capture) -> None:
 
 
 def test_what_exists_is_done_only_if_it_is_whole_and_of_the_same_codec(folder: Path, capsys: Capture) -> None:
+    Image.fromarray(smooth_photo(40, 50)).save("a.png")
     command = ["compress", "--lossless", "a.png", "--skip-existing"]
     assert run(command) == 0 and run(command) == 0
     done = Path("a.obv").read_bytes()

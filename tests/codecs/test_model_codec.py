@@ -59,7 +59,7 @@ def test_damaged_weights_are_named() -> None:
 
 
 def test_the_default_is_the_model_of_the_codecs_name() -> None:
-    with pytest.raises(ModelError, match="no folder .*example"):
+    with pytest.raises(ModelError, match=r"no folder .*example"):
         _ = Example().model
 
 

@@ -137,6 +137,7 @@ def test_sets_are_weighed_as_one_file_and_as_one_each(kind: type[Stored]) -> Non
             evaluate_task(Labelled(images, labels, 1), brightness, [task_coder(codec, name="s")])
 
 
+@pytest.mark.filterwarnings("ignore::obverse.codecs.stored_segments.ModelFitWarning")
 def test_sets_that_come_back_whole() -> None:
     images = strokes(3)
     rows = evaluate_task(Labelled(images, None, 1), brightness, [task_coder("vae-mnist")])

@@ -65,7 +65,7 @@ def main(folder: Path) -> str:
     header: Header = read_header(path)
     codec: obverse.Codec = obverse.open_codec(header.codec)
     method: obverse.Method = codec.method
-    container: obverse.Container = codec.encode(photo, codec.options(quality=30))
+    container: obverse.Container = codec.encode(photo, codec.options())
     ids: list[str] = [entry.id for entry in obverse.list_codecs()]
     limit: float = gaussian_rate_bits(1.0, 0.25)
     bytes_ = entropy_coded(np.zeros(100, np.int64))
