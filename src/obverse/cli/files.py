@@ -60,8 +60,7 @@ def _skips(skip: bool, force: bool, check: Callable[[Path], str]) -> Callable[[P
 
 def _check_obv(codecs: tuple[str, ...], path: Path) -> str:
     """A file that is whole, of the same codec, was done; with which options nobody can tell."""
-    if not path.is_file():
-        raise OutputExistsError(f"{path} exists and is no ordinary file; name another output")
+    _check_file(path)
     try:
         found = describe(path)["codec"]
     except ObverseError as error:

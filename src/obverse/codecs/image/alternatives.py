@@ -71,7 +71,7 @@ def cheapest(
         options: of the codec `image`: its limits and metadata.
     """
     worth = worth_of(quality) * (1 if photo.pixels.ndim == 3 else 3)  # a gray sample stands for three
-    drawn = drawn_share(pixels_of(photo)) >= LOOKS_DRAWN
+    drawn = drawn_share(planes_of(photo.pixels)) >= LOOKS_DRAWN
     container, decode = photographic()
     error = planar_error(photo.pixels)
     noise = (
@@ -95,12 +95,14 @@ def cheapest(
         half = min(max(FINEST_STEP // 2, round((step_of(quality) - 1) / 2)), 127)
         halves = {1, 2, half} if drawn else {half, max(1, 2 * half // 3)} if noise else {half}
         ways += [Way(photo.pixels, error) for error in sorted(halves)]
-    best = _lossless(photo, _promising(photo, ways, worth), options)
-    return min(lossy, best, key=lambda candidate: candidate.cost(worth)).container
+    if photo.size[0] * photo.size[1] > SAMPLE or photo.alpha is not None:
+        ways = [_promising(photo, ways, worth)]
+    candidates = (lossy, *(_lossless(photo, way, options) for way in ways))
+    return min(candidates, key=lambda candidate: candidate.cost(worth)).container
 
 
 def _promising(photo: Photo, ways: list[Way], worth: float) -> Way:
-    """The way that costs least; of a large image, by rows here and there."""
+    """The way that costs least without alpha; of a large image, by rows here and there."""
     if len(ways) == 1:
         return ways[0]
     height, width = photo.size
@@ -120,8 +122,7 @@ def _lossless(photo: Photo, way: Way, options: LimitedOptions) -> Candidate:
     codec = lossless_codec()
     kept = codec.options(max_error=way.max_error, limits=options.limits, metadata=options.metadata)
     container = codec.encode(replace(photo, pixels=way.pixels), kept)
-    planes = way.pixels if way.pixels.ndim == 3 else way.pixels[:, :, None]
-    step = container.config.get(3, 1)
+    planes, step = planes_of(way.pixels), container.config.get(3, 1)
     decoded = near.dequantise(near.quantise(planes, step), step).reshape(planes.shape[: photo.pixels.ndim])
     return Candidate(container, squared_error(decoded, photo.pixels))
 
@@ -146,9 +147,9 @@ def within(photo: Photo, max_error: int, options: LimitedOptions) -> Container:
     return _lossless(photo, Way(photo.pixels, max_error), options).container
 
 
-def pixels_of(photo: Photo) -> np.ndarray:
-    """(H, W, C)."""
-    return photo.pixels if photo.pixels.ndim == 3 else photo.pixels[:, :, None]
+def planes_of(pixels: np.ndarray) -> np.ndarray:
+    """(H, W) or (H, W, C) as (H, W, C)."""
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
 def squared_error(decoded: np.ndarray, pixels: np.ndarray) -> float:
