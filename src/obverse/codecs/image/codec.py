@@ -135,9 +135,8 @@ class ImageCodec(ModelCodec):
             other = lossless_codec()
             step = container.config.get(3, 1)
             return other.rate_bits(other.decode_photo(container), other.options(max_error=step // 2))
-        coded, _ = quantise_pixels(
-            self.networks, photo.pixels, container.config[0], options.effort, options.progress
-        )
+        message = Message.from_bytes(container.sections["y"])
+        coded, _ = pop_latents(self.networks, message, container.config[0], *photo.size)
         bits = sum(float(self.networks.tables.bits(symbols, index).sum()) for symbols, index in coded)
         return np.array([bits + 8 * sum(map(len, lossless_sections(photo).values()))])
 
@@ -174,9 +173,10 @@ class ImageCodec(ModelCodec):
         alpha = unpack_plane(sections["alpha"], height, width) if "alpha" in sections else None
         kept = unpack_metadata(sections, limits)
         try:
-            pixels = decode_pixels(self.networks, Message.from_bytes(sections["y"]), level, height, width)
+            _, y_hat = pop_latents(self.networks, Message.from_bytes(sections["y"]), level, height, width)
         except MessageEmptyError:
             raise DamagedError("the file holds less than its image") from None
+        pixels = self.networks.synthesise(y_hat, level, height, width)
         return Photo(as_channels(pixels, channels), alpha, **kept)
 
 
@@ -253,23 +253,26 @@ def as_channels(painted: np.ndarray, channels: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def decode_pixels(
+def pop_latents(
     networks: ImageNetworks, message: Message, level: int, height: int, width: int
-) -> np.ndarray:
-    """The mirror of `quantise_pixels` and `message_of`: (height, width, 3) uint8."""
+) -> tuple[Coded, Tensor]:
+    """The mirror of `message_of`: what `quantise_pixels` returned for an image of this size."""
     rows, columns = -(-height // ALIGN), -(-width // ALIGN)
     index = networks.prior.z_tables(level).numpy()[:, None, None]
-    z = message.pop(networks.tables, np.broadcast_to(index, (networks.prior.hyper, rows, columns)))
+    z_index = np.broadcast_to(index, (networks.prior.hyper, rows, columns))
+    z = message.pop(networks.tables, z_index)
+    coded = [(z, z_index)]
     if z.min() < -Z_MAX or z.max() > Z_MAX:
         raise DamagedError("hyper-latents out of range: the file is damaged")
 
     def coder(k: int, mean: Tensor, index: Tensor) -> Tensor:
-        return torch.from_numpy(message.pop(networks.tables, index.numpy()))
+        coded.append((message.pop(networks.tables, index.numpy()), index.numpy()))
+        return torch.from_numpy(coded[-1][0])
 
     y_hat = networks.prior.join(networks.prior.run(torch.from_numpy(z)[None].float(), level, coder))
     if not message.empty:
         raise DamagedError("the file holds more than its image")
-    return networks.synthesise(y_hat, level, height, width)
+    return coded, y_hat
 
 
 # -- planes and texts that travel losslessly ---------------------------------------------------------
