@@ -136,6 +136,23 @@ class OptionField:
             and (about.below is None or size < about.below)
         )
 
+    def of_text(self, text: str) -> Any:
+        """The value that a text stands for.
+
+        Raises:
+            OptionError: where it stands for none of this kind; whether it is in range is for `check`.
+        """
+        if self.about.parse is not None:
+            return self.about.parse(text)
+        if self.kind is bool and text in ("true", "false"):
+            return text == "true"
+        try:
+            if self.kind in (int, float, str, Path):
+                return self.kind(text)
+        except ValueError:
+            pass
+        raise OptionError(f"{self.name} must be {self.expected}, not {text!r}")
+
     @property
     def expected(self) -> str:
         """What a value must be, in words."""

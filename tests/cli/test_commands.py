@@ -355,7 +355,7 @@ def test_help_list_and_info_import_neither_torch_nor_numba(folder: Path) -> None
 
 def test_evaluate(folder: Path, capsys: Capture) -> None:
     save("in/a.png", height=48, width=64)
-    words = ["evaluate", "in", "--against", "jpeg", "--no-ms-ssim", "--out", "report"]
+    words = ["evaluate", "in", "--against", "jpeg", "--metrics", "psnr", "--out", "report"]
     assert run([*words, "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert {row["codec"] for row in results["summary"]} == {"image", "jpeg"}
@@ -378,7 +378,7 @@ def test_evaluate_says_why_there_is_no_bd_rate(
 
     monkeypatch.setattr("obverse.evaluation.evaluate", measured)
     save("in/a.png", height=48, width=64)
-    assert run(["evaluate", "in", "--against", "jpeg", "--no-ms-ssim", "--out", "report"]) == 0
+    assert run(["evaluate", "in", "--against", "jpeg", "--metrics", "psnr", "--out", "report"]) == 0
     printed = capsys.readouterr()
     assert "BD-rate (psnr) of image against jpeg: none" in printed.out and "nan" not in printed.out
     assert "no quality in common (60.00 to 72.00 dB and 25.00 to 37.00 dB)" in printed.err

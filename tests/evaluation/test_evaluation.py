@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import obverse
-from obverse.errors import InputError, MissingExtraError, OutputError, UnsupportedInputError
+from obverse.errors import InputError, MissingExtraError, OptionError, OutputError, UnsupportedInputError
 from obverse.evaluation import (
     Coder,
     Row,
@@ -145,9 +145,46 @@ def test_rows_measure_the_real_file(folder):
 def test_ms_ssim_is_measured_on_request(tmp_path):
     Image.fromarray(photo(176, 176)).save(tmp_path / "a.png")
     (on,) = evaluate([tmp_path / "a.png"], None, against=[fast(qualities=(90,))])
-    (off,) = evaluate([tmp_path / "a.png"], None, against=[fast(qualities=(90,))], ms_ssim=False)
+    (off,) = evaluate([tmp_path / "a.png"], None, against=[fast(qualities=(90,))], metrics=())
     assert 0.9 < on.ms_ssim < 1
     assert math.isnan(off.ms_ssim)
+    assert math.isnan(on.ssimulacra2) and math.isnan(on.lpips)
+    (seen,) = evaluate([tmp_path / "a.png"], None, against=[fast(qualities=(90,))], metrics=["ssimulacra2"])
+    assert 50 < seen.ssimulacra2 < 100 and seen.psnr == on.psnr
+    with pytest.raises(
+        InputError, match="unknown metric 'ssim'; known are psnr, ms-ssim, ssimulacra2, lpips"
+    ):
+        evaluate([tmp_path / "a.png"], None, against=["jpeg"], metrics=["ssim"])
+
+
+def test_options_of_peers_and_of_our_own(tmp_path):
+    image = photo(96, 96)
+    plain, finer = (
+        classical(name).encode(image, {"quality": 50}) for name in ("jpeg", "jpeg:subsampling=444")
+    )
+    assert len(finer) > len(plain)
+    small, tuned = (classical(f"avif:speed=8{more}") for more in ("", ":tune=psnr"))
+    assert small.name == "avif:speed=8"
+    assert small.encode(image, {"quality": 50}) != tuned.encode(image, {"quality": 50})
+    with pytest.raises(
+        InputError, match="the peer avif has no option 'effort'; it has speed, subsampling, tune"
+    ):
+        classical("avif:effort=3")
+    with pytest.raises(InputError, match="method of the peer webp is one of 0, 1, 2, 3, 4, 5, 6, not '7'"):
+        classical("webp:method=7")
+    with pytest.raises(InputError, match="'fast' is no option in 'avif:fast'"):
+        classical("avif:fast")
+    better = ours("image:effort=1", (30,))
+    assert better.name == "image:effort=1"
+    small = Image.fromarray(image)
+    assert better.encode(small, {"quality": 30}) != ours("image", (30,)).encode(small, {"quality": 30})
+    for text, sentence in {
+        "image:efort=1": "did you mean 'effort'",
+        "image:effort=11": "effort must be a whole number from 0 to 9, not 11",
+        "image:effort=x": "effort must be a whole number from 0 to 9, not 'x'",
+    }.items():
+        with pytest.raises(OptionError, match=sentence):
+            ours(text)
 
 
 def test_seconds_are_cpu_time_of_coding_without_the_first_call(folder):
@@ -259,6 +296,20 @@ def test_settings_are_those_that_a_codec_declares():
         ours("image-lossless", (5,))
 
 
+def test_bd_rates_of_single_images():
+    rows = made_up_rows("image", 0.9) + made_up_rows("jpeg")
+    rows = [
+        replace(row, bpp=row.bpp * 1.1) if (row.codec, row.image) == ("image", "b.png") else row
+        for row in rows
+    ]
+    (rate,) = (b for b in bd_rates(rows) if (b.metric, b.anchor, b.test) == ("psnr", "jpeg", "image"))
+    assert rate.images == 2
+    assert (rate.best_image, rate.worst_image, rate.median_image) == ("a.png", "b.png", "a.png")
+    assert rate.best == pytest.approx(-10, abs=1e-6) and rate.worst == pytest.approx(-1, abs=1e-6)
+    assert rate.mean_of_images == pytest.approx(-5.5, abs=1e-6)
+    assert -10 < rate.percent < -1
+
+
 # --- report
 
 
@@ -320,6 +371,8 @@ def test_report_files(tmp_path):
         "ms_ssim": "",
         "encode_seconds": "0.5",
         "decode_seconds": "0.25",
+        "ssimulacra2": "",
+        "lpips": "",
     }
     summary = read("summary.csv")
     assert [s["codec"] for s in summary] == ["image"] * 5 + ["jpeg"] * 5

@@ -20,6 +20,7 @@ from obverse.registry import default_codec
 
 if TYPE_CHECKING:
     from obverse.evaluation import Failure
+    from obverse.evaluation.report import BdRate
 
 tasks = Group("Task", sort_key=2)
 
@@ -37,8 +38,8 @@ def evaluate(
     codec: Annotated[
         str | None,
         Parameter(
-            help="Codec id; `obverse list` shows them. By default the one for such data; with --task several, "
-            "comma-separated."
+            help="Codec id, with options as image:effort=9:tune=eye; `obverse list` shows ids. By default the one for "
+            "such data; with --task several, comma-separated."
         ),
     ] = None,
     lossless: Annotated[
@@ -48,13 +49,15 @@ def evaluate(
     against: Annotated[
         str | None,
         Parameter(
-            help="Peers, comma-separated: jpeg, webp, avif, jxl; with --lossless png, webp, jxl, avif. "
-            "By default jpeg,webp,avif, or png,webp,avif; none for feature vectors."
+            help="Peers, comma-separated: jpeg, webp, avif, jxl, with options as avif:tune=psnr:speed=4; with "
+            "--lossless png, webp, jxl, avif. By default jpeg,webp,avif, or png,webp,avif; none for feature vectors."
         ),
         MAY_BE_EMPTY,
     ] = None,
     out: Annotated[Path, Parameter(help="Folder for the CSV files and the plot.")] = Path("report"),
-    ms_ssim: Annotated[bool, Parameter(help="Measure MS-SSIM as well as PSNR.")] = True,
+    metrics: Annotated[
+        str, Parameter(help="Comma-separated: psnr, ms-ssim, ssimulacra2, lpips. PSNR is always measured.")
+    ] = "psnr,ms-ssim",
     task: Annotated[
         str | None,
         Parameter(
@@ -93,11 +96,12 @@ def evaluate(
     ] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print the results as JSON.")] = False,
 ) -> int:
-    """Compare a codec with others on real files: rates, PSNR, MS-SSIM, BD-rates, a plot; or what a task loses.
+    """Compare a codec with others on real files: rates, PSNR, MS-SSIM and more, BD-rates, a plot; or what a task loses.
 
     For example:
 
     - `obverse evaluate kodak/ --codec image --against jpeg,webp,avif,jxl --out report/`
+    - `obverse evaluate kodak/ --against avif,avif:tune=psnr --metrics psnr,ms-ssim,ssimulacra2,lpips`
     - `obverse evaluate kodak/ --lossless --against png,webp,jxl,avif --out report/`
     - `obverse evaluate photos/ --task classifier.onnx --size 224 --against jpeg,webp --out report/`
     """
@@ -129,7 +133,9 @@ def evaluate(
             "give --task"
         )
     codec = codec or default_codec("exact image" if lossless else "image")
-    obverse.open_codec(codec)  # whether it is there, before anything is measured
+    obverse.open_codec(
+        codec.partition(":")[0] if "/" not in codec else codec
+    )  # whether it is there, before anything is measured
     against = ("png,webp,avif" if lossless else "jpeg,webp,avif") if against is None else against
     peers = tuple(_listed(against))
     files: list[Path] = []
@@ -147,7 +153,7 @@ def evaluate(
     if lossless:
         _lossless(files, codec, peers, out, json, failures)
     else:
-        _lossy(files, codec, peers, out, ms_ssim, json, failures)
+        _lossy(files, codec, peers, out, _listed(metrics), json, failures)
     return InputError.exit_code if failures else 0
 
 
@@ -156,7 +162,7 @@ def _lossy(
     codec: str,
     peers: tuple[str, ...],
     out: Path,
-    ms_ssim: bool,
+    metrics: list[str],
     json: bool,
     failures: list[Failure],
 ) -> None:
@@ -166,10 +172,10 @@ def _lossy(
     from obverse.evaluation import bd_rates, markdown_table, summarise, write_report
     from obverse.evaluation import evaluate as measure
 
-    rows = measure(files, codec, against=peers, ms_ssim=ms_ssim, progress=_progress(), failures=failures)
+    rows = measure(files, codec, against=peers, metrics=metrics, progress=_progress(), failures=failures)
     _tell(failures)
     paths = write_report(rows, out)
-    rates = [rate for rate in bd_rates(rows) if rate.test == codec and (ms_ssim or rate.metric == "psnr")]
+    rates = [rate for rate in bd_rates(rows) if rate.test == codec]
     if json:
         results: dict[str, list[Any]] = {"summary": summarise(rows), "bd_rates": rates}
         show(to_json({name: [asdict(item) for item in items] for name, items in results.items()}))
@@ -177,11 +183,25 @@ def _lossy(
         show(markdown_table(rows))
         for rate in rates:
             named = f"BD-rate ({rate.metric}) of {rate.test} against {rate.anchor}"
-            show(f"{named}: none" if math.isnan(rate.percent) else f"{named}: {rate.percent:+.1f} %")
+            show(
+                f"{named}: none"
+                if math.isnan(rate.percent)
+                else f"{named}: {rate.percent:+.1f} %{_images(rate)}"
+            )
             if rate.note:
                 say(f"{named}: {rate.note.removeprefix('BD-rate: ')}")
     for path in paths.values():
         say(f"wrote {path}")
+
+
+def _images(rate: BdRate) -> str:
+    """What single images say, of two or more."""
+    if rate.images < 2:
+        return ""
+    return (
+        f" (mean of the images' {rate.mean_of_images:+.1f}; best {rate.best_image} {rate.best:+.1f}, median "
+        f"{rate.median_image} {rate.median:+.1f}, worst {rate.worst_image} {rate.worst:+.1f})"
+    )
 
 
 def _lossless(

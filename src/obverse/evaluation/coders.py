@@ -23,6 +23,7 @@ from obverse.container import read, write
 from obverse.data.deep_images import finished, savable
 from obverse.data.images import read_photo
 from obverse.errors import InputError, MissingExtraError
+from obverse.fields import check_names
 from obverse.registry import open_codec
 
 Array = npt.NDArray[Any]
@@ -68,15 +69,23 @@ def ours(codec: str | Codec, values: Sequence[float] | None = None, name: str | 
     """A codec of Obverse.
 
     Args:
-        codec: itself, its id, the name of a trained model, or its folder, with a slash.
+        codec: itself, its id, the name of a trained model, or its folder, with a slash; an id or a name may be
+            followed by options that are the same for all, as "image:effort=9:tune=eye".
         values: of the option that it is compared at (`Codec.settings`), in place of the usual ones.
         name: as tables have it, that of the codec by default.
 
     Raises:
         CodecNameError: there is none of this name.
         InputError: values for a codec without such an option.
+        OptionError: an option that the codec lacks, or a value that it cannot have.
     """
-    made = open_codec(codec) if isinstance(codec, str) else codec
+    fixed: dict[str, Any] = {}
+    if isinstance(codec, str):
+        text, given = split_options(codec)
+        made = open_codec(text)
+        fixed = _option_values(made, given)
+    else:
+        made = codec
     settings = made.settings
     if values is not None:
         option = next(iter(settings[0]), None)
@@ -89,26 +98,41 @@ def ours(codec: str | Codec, values: Sequence[float] | None = None, name: str | 
         name or (codec if isinstance(codec, str) else codec.id),
         ".obv",
         settings,
-        lambda item, setting: write(made.encode(item, made.options(**setting))),
+        lambda item, setting: write(made.encode(item, made.options(**fixed | dict(setting)))),
         lambda data, item: np.asarray(made.decode(read(data))),
         files=(ONE,) if vectors else (ONE, EACH) if sets else (EACH,),
         whole=sets or vectors,
     )
 
 
+def _option_values(codec: Codec, given: Mapping[str, str]) -> dict[str, Any]:
+    """Options of a codec, given as texts. Raises OptionError for one that it lacks, or a value that it cannot have."""
+    known = {option.name: option for option in codec.method.options_class.described() if option.about.flag}
+    check_names(given, known, f"the codec {codec.id!r}")
+    values = {name: known[name].of_text(text) for name, text in given.items()}
+    codec.options(**values)
+    return values
+
+
 def classical(name: str, lossless: bool = False) -> Coder:
     """JPEG, WebP, AVIF or JPEG XL at their qualities; or the lossless ones, PNG among them.
 
+    Args:
+        name: of the format; options of its encoder may follow, as "avif:tune=psnr:speed=4" (see PEER_OPTIONS).
+        lossless: whether every pixel comes back.
+
     Raises:
-        InputError: an unknown name.
+        InputError: an unknown name or option.
         MissingExtraError: the library of a format is not installed.
     """
     known = LOSSLESS if lossless else LOSSY
-    if name not in known:
+    base, given = split_options(name)
+    if base not in known:
         kind = "lossless peer" if lossless else "peer codec"
-        raise InputError(f"unknown {kind} {name!r}; known are {', '.join(known)}")
-    check_library(name)
-    suffix, form, qualities, options = known[name]
+        raise InputError(f"unknown {kind} {base!r}; known are {', '.join(known)}")
+    check_library(base)
+    suffix, form, qualities, options = known[base]
+    options = options | peer_options(base, given)
     settings: tuple[Setting, ...] = tuple({"quality": quality} for quality in qualities) or ({},)
 
     def encode(item: Array, setting: Setting) -> bytes:
@@ -116,7 +140,7 @@ def classical(name: str, lossless: bool = False) -> Coder:
             # Pillow would cut it to 8 bits without a word
             raise ValueError("of 16 bits a channel only PNG is compared")
         buffer = io.BytesIO()
-        savable(item, form, name).save(buffer, form, **options, **setting)
+        savable(item, form, base).save(buffer, form, **options, **setting)
         return finished(buffer.getvalue(), item, form, level=9)
 
     return Coder(name, suffix, settings, encode, _decode)
@@ -148,6 +172,59 @@ LOSSLESS: dict[str, tuple[str, str, tuple[int, ...], dict[str, Any]]] = {
     "jxl": (".jxl", "JXL", (), {"lossless": True, "effort": 7}),
     "avif": (".avif", "AVIF", (), {"quality": 100, "subsampling": "4:4:4"}),
 }
+
+
+# what a peer's encoder may be told beside its quality: the values, as Pillow takes them
+PEER_OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "jpeg": {"subsampling": ("4:4:4", "4:2:2", "4:2:0"), "progressive": (True, False)},
+    "webp": {"method": tuple(range(7))},
+    "avif": {
+        "speed": tuple(range(11)),
+        "subsampling": ("4:4:4", "4:2:2", "4:2:0"),
+        "tune": ("psnr", "ssim", "iq"),
+    },
+    "jxl": {"effort": tuple(range(1, 11))},
+    "png": {"optimize": (True, False)},
+}
+
+
+def split_options(text: str) -> tuple[str, dict[str, str]]:
+    """ "name:option=value:option=value" as the name and the options; what has a slash is a folder, and all of it name.
+
+    Raises:
+        InputError: a part that is no option.
+    """
+    if "/" in text:
+        return text, {}
+    name, *parts = text.split(":")
+    options = {}
+    for part in parts:
+        option, equals, value = part.partition("=")
+        if not (option and equals and value):
+            raise InputError(f"{part!r} is no option in {text!r}: write name:option=value")
+        options[option] = value
+    return name, options
+
+
+def peer_options(name: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """Options of a peer as Pillow takes them; the dots of 4:4:4 are left out in texts: 444.
+
+    Raises:
+        InputError: for one that it lacks, or a value that it cannot have.
+    """
+    options: dict[str, Any] = {}
+    for option, text in given.items():
+        known = PEER_OPTIONS[name]
+        if option not in known:
+            raise InputError(f"the peer {name} has no option {option!r}; it has {', '.join(known)}")
+        values = {str(value).lower().replace(":", ""): value for value in known[option]}
+        if text not in values:
+            raise InputError(f"{option} of the peer {name} is one of {', '.join(values)}, not {text!r}")
+        if option == "tune":
+            options["advanced"] = {"tune": values[text]}
+        else:
+            options[option] = values[text]
+    return options
 
 
 def check_library(name: str) -> None:

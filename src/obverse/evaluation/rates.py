@@ -16,7 +16,7 @@ from obverse.data.guard import guarded
 from obverse.errors import InputError, UnsupportedInputError
 from obverse.evaluation.coders import Coder, classical, distinct, ours
 from obverse.evaluation.engine import Engine, Failure, Progress, image_paths
-from obverse.metrics import distortion
+from obverse.metrics.image_metrics import METRICS, check_metrics
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class Row:
         bytes: size of the file.
         bpp: 8 * bytes / (height * width).
         psnr: dB.
-        ms_ssim: 0 to 1, NaN where not measured.
+        ms_ssim: 0 to 1; this and the next two are NaN where not measured.
+        ssimulacra2: at most 100.
+        lpips: from 0, the network "alex".
         encode_seconds: CPU time of this process, all of its threads together.
         decode_seconds: likewise.
     """
@@ -41,6 +43,8 @@ class Row:
     ms_ssim: float
     encode_seconds: float
     decode_seconds: float
+    ssimulacra2: float = math.nan
+    lpips: float = math.nan
 
 
 def evaluate(
@@ -48,7 +52,7 @@ def evaluate(
     codec: str | Coder | None = "image",
     qualities: Sequence[float] | None = None,
     against: Iterable[str | Coder] = ("jpeg", "webp", "avif"),
-    ms_ssim: bool = True,
+    metrics: Sequence[str] = ("psnr", "ms-ssim"),
     progress: Progress = None,
     failures: list[Failure] | None = None,
 ) -> list[Row]:
@@ -59,17 +63,18 @@ def evaluate(
         codec: the name of an Obverse codec, or a `Coder`, or None for the peers alone.
         qualities: of `codec`; its own by default.
         against: names for `classical`, or coders.
-        ms_ssim: whether MS-SSIM is measured as well.
+        metrics: of METRICS; PSNR is always measured.
         progress: called as progress(done, total) after each measurement.
         failures: an image that cannot be read or coded is left out for all codecs, so that every mean is over the same
             images; it is appended here and the others go on, or, without a list, its InputError is raised.
 
     Raises:
         InputError: there is no image, or names are not known.
-        MissingExtraError: the library of a peer is not installed.
+        MissingExtraError: the library of a peer, or what a metric needs, is not installed.
     """
     if codec is None and qualities is not None:
         raise InputError("qualities are those of the codec, and none was given")
+    measured = check_metrics(metrics)
     own = [] if codec is None else [ours(codec, qualities) if isinstance(codec, str) else codec]
     peers = [classical(peer) if isinstance(peer, str) else peer for peer in against]
     plan = [(coder, setting) for coder in distinct([*own, *peers]) for setting in coder.settings]
@@ -93,10 +98,12 @@ def evaluate(
                     quality=setting.get(coder.option or "", math.nan),
                     bytes=coded.bytes,
                     bpp=8 * coded.bytes / (image.shape[0] * image.shape[1]),
-                    psnr=distortion.psnr(image, seen),
-                    ms_ssim=distortion.ms_ssim(image, seen) if ms_ssim else math.nan,
                     encode_seconds=coded.encode_seconds,
                     decode_seconds=coded.decode_seconds,
+                    **{
+                        metric.field: metric.measure(image, seen) if name in measured else math.nan
+                        for name, metric in METRICS.items()
+                    },
                 )
             )
             engine.step()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from obverse.evaluation.coders import LOSSY
 from obverse.evaluation.rates import Row
 from obverse.metrics.bd_rate import compare
 from obverse.metrics.distortion import ms_ssim_db
+from obverse.metrics.image_metrics import METRICS, Metric, lpips_db
 
 MAX_BPP = 2.0  # BD-rates and plot stop here: beyond, photos are archived, not compressed
 
@@ -29,6 +30,9 @@ class Summary:
     Attributes:
         ms_ssim: mean over the images that have one, NaN without any.
         ms_ssim_db: that mean in dB, -10 log10(1 - ms_ssim).
+        ssimulacra2: mean, NaN where not measured.
+        lpips: likewise.
+        lpips_db: that mean in dB, -10 log10(lpips).
     """
 
     codec: str
@@ -40,6 +44,9 @@ class Summary:
     ms_ssim_db: float
     encode_seconds: float
     decode_seconds: float
+    ssimulacra2: float = math.nan
+    lpips: float = math.nan
+    lpips_db: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,11 @@ class BdRate:
     """How many per cent more bits `test` needs than `anchor`.
 
     Attributes:
-        percent: NaN where the curves cannot be compared.
+        percent: of the mean curves; NaN where they cannot be compared.
         note: why they cannot, or what to know of the figure; empty where there is nothing to say.
+        images: how many images have curves of their own that can be compared; of those are what follows.
+        mean_of_images: the mean of their BD-rates, where `percent` is the BD-rate of the means.
+        best: the least, with its image; likewise the median and the worst.
     """
 
     metric: str
@@ -56,6 +66,14 @@ class BdRate:
     test: str
     percent: float
     note: str = ""
+    images: int = 0
+    mean_of_images: float = math.nan
+    best: float = math.nan
+    best_image: str = ""
+    median: float = math.nan
+    median_image: str = ""
+    worst: float = math.nan
+    worst_image: str = ""
 
 
 def summarise(rows: Iterable[Row]) -> list[Summary]:
@@ -71,37 +89,95 @@ def summarise(rows: Iterable[Row]) -> list[Summary]:
 
 
 def bd_rates(rows: Iterable[Row]) -> list[BdRate]:
-    """BD-rate of each codec against each other one, for PSNR and MS-SSIM (dB), up to 2 bpp."""
-    summary = summarise(rows)
+    """BD-rate of each codec against each other one, for each metric that was measured, up to 2 bpp."""
+    rows = list(rows)
     result = []
-    for metric in ("psnr", "ms_ssim_db"):
-        curves = {
-            codec: [(s.bpp, getattr(s, metric)) for s in points if s.bpp <= MAX_BPP]
-            for codec, points in _by_codec(summary).items()
-        }
-        for anchor in curves:
-            for test in curves:
+    for metric in measured_metrics(rows):
+        whole = _curves(summarise(rows), metric)
+        by_image: dict[str, list[Row]] = {}
+        for row in rows:
+            by_image.setdefault(row.image, []).append(row)
+        each = {image: _curves(summarise(some), metric) for image, some in by_image.items()}
+        for anchor in whole:
+            for test in whole:
                 if test != anchor:
-                    try:
-                        found = compare(curves[anchor], curves[test])
-                        percent, note = found.percent, "; ".join(found.notes)
-                    except InputError as error:
-                        percent, note = math.nan, str(error)
-                    result.append(BdRate(metric, anchor, test, percent, note))
+                    percent, note = _compared(whole[anchor], whole[test])
+                    rate = BdRate(metric.curve, anchor, test, percent, note)
+                    result.append(_with_images(rate, each))
     return result
+
+
+def measured_metrics(rows: Iterable[Row]) -> list[Metric]:
+    """The metrics that some row has a value of."""
+    rows = list(rows)
+    return [
+        metric
+        for metric in METRICS.values()
+        if any(not math.isnan(getattr(row, metric.field)) for row in rows)
+    ]
+
+
+Curves = dict[str, list[tuple[float, float]]]
+
+
+def _curves(summary: Sequence[Summary], metric: Metric) -> Curves:
+    """(bpp, quality) points of each codec, up to 2 bpp."""
+    return {
+        codec: [(s.bpp, getattr(s, metric.curve)) for s in points if s.bpp <= MAX_BPP]
+        for codec, points in _by_codec(summary).items()
+    }
+
+
+def _compared(anchor: list[tuple[float, float]], test: list[tuple[float, float]]) -> tuple[float, str]:
+    """The BD-rate and what to know of it; NaN and the reason where there is none."""
+    try:
+        found = compare(anchor, test)
+        return found.percent, "; ".join(found.notes)
+    except InputError as error:
+        return math.nan, str(error)
+
+
+def _with_images(rate: BdRate, each: dict[str, Curves]) -> BdRate:
+    """With what the images one by one say, each by its own two curves."""
+    found = sorted(
+        (percent, image)
+        for image, curves in each.items()
+        if rate.anchor in curves and rate.test in curves
+        for percent in [_compared(curves[rate.anchor], curves[rate.test])[0]]
+        if not math.isnan(percent)
+    )
+    if not found:
+        return rate
+    (best, best_image), (worst, worst_image) = found[0], found[-1]
+    median, median_image = found[(len(found) - 1) // 2]
+    return replace(
+        rate,
+        images=len(found),
+        mean_of_images=math.fsum(percent for percent, _ in found) / len(found),
+        best=best,
+        best_image=best_image,
+        median=median,
+        median_image=median_image,
+        worst=worst,
+        worst_image=worst_image,
+    )
 
 
 def markdown_table(rows: Iterable[Row]) -> str:
     """The summary as a Markdown table, ending with a newline."""
+    rows = list(rows)
+    shown = {"psnr": METRICS["psnr"], "ms_ssim": METRICS["ms-ssim"]}
+    shown |= {metric.field: metric for metric in measured_metrics(rows)}
+    names = [metric.label for metric in shown.values()]
     lines = [
-        "| codec | quality | bpp | PSNR (dB) | MS-SSIM (dB) | encode (CPU s) | decode (CPU s) |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        f"| codec | quality | bpp | {' | '.join(names)} | encode (CPU s) | decode (CPU s) |",
+        "|---|--:|--:|" + "--:|" * (len(names) + 2),
     ]
     for s in summarise(rows):
-        similarity = "–" if math.isnan(s.ms_ssim_db) else f"{s.ms_ssim_db:.2f}"
+        values = [getattr(s, metric.curve) for metric in shown.values()]
+        texts = " | ".join("–" if math.isnan(value) else f"{value:.2f}" for value in values)
         lines.append(
-            f"| {s.codec} | {s.quality:g} | {s.bpp:.3f} | {s.psnr:.2f} | {similarity} "
-            f"| {s.encode_seconds:.3f} | {s.decode_seconds:.3f} |"
+            f"| {s.codec} | {s.quality:g} | {s.bpp:.3f} | {texts} | {s.encode_seconds:.3f} | {s.decode_seconds:.3f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -149,7 +225,11 @@ def _mean(codec: str, quality: float, rows: list[Row]) -> Summary:
         values = list(values)
         return math.fsum(values) / len(values) if values else math.nan
 
-    similarity = mean(row.ms_ssim for row in rows if not math.isnan(row.ms_ssim))
+    def mean_of(field: str) -> float:
+        values = [getattr(row, field) for row in rows]
+        return mean(value for value in values if not math.isnan(value))
+
+    similarity, distance = mean_of("ms_ssim"), mean_of("lpips")
     return Summary(
         codec=codec,
         quality=quality,
@@ -160,6 +240,9 @@ def _mean(codec: str, quality: float, rows: list[Row]) -> Summary:
         ms_ssim_db=ms_ssim_db(similarity),
         encode_seconds=mean(row.encode_seconds for row in rows),
         decode_seconds=mean(row.decode_seconds for row in rows),
+        ssimulacra2=mean_of("ssimulacra2"),
+        lpips=distance,
+        lpips_db=lpips_db(distance),
     )
 
 
@@ -195,25 +278,38 @@ def _plot(summary: Sequence[Summary]) -> bytes:
     """PNG with one panel per metric that was measured; Obverse's own codecs are the thick lines."""
     from matplotlib.figure import Figure  # a bare Figure draws with Agg and needs no display
 
-    panels: list[tuple[str, Callable[[Summary], float]]] = [("PSNR (dB)", lambda s: s.psnr)]
-    if any(math.isfinite(s.ms_ssim_db) for s in summary):
-        panels.append(("MS-SSIM (dB)", lambda s: s.ms_ssim_db))
-
+    panels = [
+        metric
+        for metric in METRICS.values()
+        if metric.field == "psnr" or any(math.isfinite(getattr(s, metric.curve)) for s in summary)
+    ]
     figure = Figure(figsize=(5.6 * len(panels), 4.6), layout="constrained")
     images = max(s.images for s in summary)
     figure.suptitle(f"Rate and distortion, mean of {images} image{'s' if images > 1 else ''}", fontsize=12)
     own = iter(OWN_COLOURS * len(summary))
-    colours = {c: COLOURS.get(c) or next(own) for c in _by_codec(summary)}
-    for axes, (label, value) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    colours: dict[str, str] = {}
+    styles: dict[str, str] = {}
+    for codec in _by_codec(summary):
+        base = codec.partition(":")[0]
+        again = [c for c in colours if c.partition(":")[0] == base]
+        colours[codec] = COLOURS.get(base) or next(own)
+        styles[codec] = ("-", "--", ":", "-.")[len(again) % 4] if base in COLOURS else "-"
+    for axes, metric in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+
+        def value(s: Summary, metric: Metric = metric) -> float:
+            return float(getattr(s, metric.curve))
+
         shown = [value(s) for s in summary if s.bpp <= MAX_BPP and math.isfinite(value(s))]
         for codec, points in _by_codec(summary).items():
             curve = sorted((s.bpp, value(s)) for s in points if math.isfinite(value(s)))
-            ours = codec not in LOSSY
+            base, _, options = codec.partition(":")
+            ours = base not in LOSSY
             axes.plot(
                 [bpp for bpp, _ in curve],
                 [quality for _, quality in curve],
                 color=colours[codec],
-                label=LABELS.get(codec, f"Obverse {codec}"),
+                label=f"{LABELS.get(base, f'Obverse {base}')} {options}".strip(),
+                linestyle=styles[codec],
                 linewidth=3 if ours else 1.5,
                 marker="o",
                 markersize=6 if ours else 3.5,
@@ -224,7 +320,7 @@ def _plot(summary: Sequence[Summary]) -> bytes:
             axes.set_ylim(min(shown) - margin, max(shown) + margin)
         axes.set_xlim(0, MAX_BPP)
         axes.set_xlabel("rate (bits per pixel)")
-        axes.set_ylabel(label)
+        axes.set_ylabel(metric.label)
         axes.grid(color="0.9", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
