@@ -117,6 +117,7 @@ def compress(
     max_bytes: int | None = ...,
     effort: int = ...,
     progress: Any = ...,
+    tune: Literal["psnr", "ssim", "eye"] | None = ...,
     max_error: int | None = ...,
 ) -> bytes:
     """Photos, lossy, any rate from one learned model.
@@ -129,6 +130,7 @@ def compress(
         max_bytes: Size of the file, met from below: 40000, 40k, 1.5M.
         effort: 0 to 9: search for a better file of the same format; 3 takes seconds a photo, 9 minutes. Default 0.
         progress: Called as a search goes on.
+        tune: What the model was trained for: psnr (the default), ssim or eye.
         max_error: By how much a decoded sample may differ from the image, in grey levels; 0: not at all.
     """
 

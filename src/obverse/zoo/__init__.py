@@ -175,6 +175,18 @@ def find_model(codec: str, wanted: bytes) -> StoredModel | None:
     return converted
 
 
+def find_tune(codec: str, base: bytes, tune: str) -> StoredModel | None:
+    """The model of this codec that is this tune of the model of this fingerprint, as its configuration says, or None."""
+    for folder in _model_folders():
+        try:
+            config = json.loads((folder / CONFIG).read_bytes())
+            if (config.get("codec"), config.get("base"), config.get("tune")) == (codec, base.hex(), tune):
+                return load_model_from(folder)
+        except (ModelError, OSError, ValueError, AttributeError):
+            continue  # a broken model beside the one looked for is not this one's concern
+    return None
+
+
 def own_models() -> dict[str, str]:
     """Names of the models in `models_home()`, each with the id of its codec."""
     found = {}

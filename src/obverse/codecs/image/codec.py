@@ -18,6 +18,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,8 +29,8 @@ from obverse.codecs.image import METHOD
 from obverse.codecs.image.alternatives import all_that_fits, cheapest, lossless_codec, within
 from obverse.codecs.image.effort import EFFORTS, Latents, Progress, lmbda_of_level, refine
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX
-from obverse.codecs.image.networks import ImageNetworks
-from obverse.codecs.image.options import ImageOptions, TransformOptions
+from obverse.codecs.image.networks import ImageNetworks, base_of
+from obverse.codecs.image.options import TUNES, ImageOptions, TransformOptions
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.quality import effective
 from obverse.codecs.image.rate_control import highest_level, highest_refined_level
@@ -41,8 +42,9 @@ from obverse.container import Container, Limits
 from obverse.container.inflate import inflate
 from obverse.data.conversion import ConversionWarning
 from obverse.data.images import Photo, photo_of
-from obverse.errors import DamagedError, InputError, MessageEmptyError, RateTargetError
+from obverse.errors import DamagedError, InputError, MessageEmptyError, OptionError, RateTargetError
 from obverse.method import Method
+from obverse.zoo import find_model, find_tune
 
 ALIGN = 64  # pixels: one position of z
 PIXEL_BYTES = 36  # memory a pixel takes while it is coded, in bytes (benchmarks/large_image.py)
@@ -67,6 +69,8 @@ class ImageCodec(ModelCodec):
         It is one of `image-lossless` where that suits the image better. Raises InputError, LimitError, RateTargetError.
         """
         options = options or ImageOptions()
+        if (tuned := self.tuned(options)) is not self:
+            return tuned.encode(data, options)
         max_bytes = options.max_bytes
         photo = photo_of(data)
         height, width = photo.size
@@ -100,6 +104,33 @@ class ImageCodec(ModelCodec):
         warnings.warn(message, ConversionWarning, stacklevel=2)
         return bare
 
+    def tuned(self, options: TransformOptions) -> ImageCodec:
+        """Itself, or the codec with the model that is the wanted tune of its own.
+
+        Raises:
+            OptionError: there is none.
+        """
+        tune = options.tune if isinstance(options, ImageOptions) else None
+        if tune is None or tune == self.model.config.get("tune", TUNES[0]):
+            return self
+        base = base_of(self.model)
+        if base is not None:
+            plain = find_model(self.id, base)
+            if plain is not None:
+                return type(self)(plain).tuned(options)
+        if tune not in self._tunes:
+            model = find_tune(self.id, self.fingerprint, tune)
+            if model is None:
+                raise OptionError(
+                    f"the model {self.model.name!r} has no tune {tune!r}: leave it out, or use another model"
+                )
+            self._tunes[tune] = type(self)(model)
+        return self._tunes[tune]
+
+    @cached_property
+    def _tunes(self) -> dict[str, ImageCodec]:
+        return {}
+
     def encode_at(self, photo: Photo, quality: float, options: TransformOptions) -> Container:
         """The file of a quality, which is one of `image-lossless` where that costs less."""
         level = level_of(min(100.0, effective(quality)))
@@ -129,6 +160,8 @@ class ImageCodec(ModelCodec):
         What is kept beside the pixels (alpha, metadata) has no model: its bytes are counted.
         """
         options = options or ImageOptions()
+        if (tuned := self.tuned(options)) is not self:
+            return tuned.rate_bits(data, options)
         photo = photo_of(data)
         container = self.encode(photo, options)
         if container.codec != self.id:
@@ -144,11 +177,20 @@ class ImageCodec(ModelCodec):
         """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8."""
         return self.decode_photo(container, limits).array()
 
+    def reader_of(self, model: bytes) -> ImageCodec | None:
+        """The codec with the tune of its model that has this fingerprint, or None."""
+        for codec in self._tunes.values():
+            if codec.fingerprint == model:
+                return codec
+        return None
+
     def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
         """The pixels with alpha, and the metadata."""
         limits = limits or Limits()
         if container.codec == LOSSLESS.id:
             return lossless_codec().decode_photo(container, limits)
+        if container.model not in (None, self.fingerprint) and (other := self.reader_of(container.model)):
+            return other.decode_photo(container, limits)
         level, channels = container.config.get(0), container.config.get(1)
         shape, sections = container.shape, container.sections
         if (

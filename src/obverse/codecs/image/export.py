@@ -16,7 +16,7 @@ from torch import Tensor
 
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX, ExactFourStep, export_exact
 from obverse.codecs.image.model import ImageModel
-from obverse.codecs.image.networks import pack_weights
+from obverse.codecs.image.networks import ImageNetworks, pack_weights
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageRecipe
 from obverse.codecs.image.scales import SCALES, scale
@@ -26,6 +26,7 @@ from obverse.training.checkpoint import reading, steps_of
 from obverse.training.export import store_trained
 from obverse.training.log import log
 from obverse.training.phases import recorded_phases
+from obverse.zoo import StoredModel, stored_model
 
 TABLE_PRECISION = 24
 MAX_BYTES = 8_000_000
@@ -65,10 +66,12 @@ def export_image(
     out: Path,
     progress: Callable[[int, int], None] = lambda i, n: None,
     validation: Sequence[Path] = (),
+    base: StoredModel | None = None,
 ) -> dict[str, object]:
     """Write `out`/model.safetensors.xz, config.json and card.md; returns its fingerprint and what its card says.
 
     data: folders of training images, to calibrate activation ranges on; validation: those given to the training.
+    base: the model that the run tunes, whose prior and tables are not stored again.
     Images kept for validation are left out of the one and measured on, as the recipe says which.
     Raises ExportError when a layer cannot be proven exact or the result is larger than 8 MB.
     """
@@ -77,8 +80,12 @@ def export_image(
     sets, kept = split_sets(data, validation, phases[-1]["recipe"].get("hold_out", ImageRecipe.hold_out))
     training = [path for files in sets for path in files]
     chosen = training[:: max(1, len(training) // 48)][:48]
-    prior = export_exact(model.prior, calibration_samples(model, chosen, progress))
-    tables = TableFamily.gaussian([scale(i) for i in range(SCALES)], precision=TABLE_PRECISION)
+    if base is None:
+        prior = export_exact(model.prior, calibration_samples(model, chosen, progress))
+        tables = TableFamily.gaussian([scale(i) for i in range(SCALES)], precision=TABLE_PRECISION)
+    else:
+        networks = ImageNetworks.load(base)
+        prior, tables = networks.prior, networks.tables
     groups: dict[str, dict[str, Tensor]] = {
         "analysis": pack_weights(model.analysis.state_dict()),
         "synthesis": pack_weights(model.synthesis.state_dict()),
@@ -86,20 +93,25 @@ def export_image(
         "gains": pack_weights(
             {k: v for k, v in model.state_dict().items() if k.startswith(("log_gain", "log_inverse_gain"))}
         ),
-        "prior": prior.export_state(),
-        "tables": {
-            key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in tables.state().items()
-        },
     }
+    if base is None:
+        groups["prior"] = prior.export_state()
+        groups["tables"] = {
+            key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in tables.state().items()
+        }
     flat = {f"{group}/{name}": value for group, part in groups.items() for name, value in part.items()}
     weights = save_safetensors(flat)
     config = {"codec": "image", "model": model.config.as_dict(), "steps": steps}
+    about = "Photos, lossy, any rate. Mean-scale hyperprior with four-step context over a learned block transform."
+    if base is not None:
+        config |= {"base": base.fingerprint.hex(), "tune": phases[-1]["recipe"]["tune"]}
+        about = f"Photos, lossy, any rate: {base.name} tuned for {config['tune']}, with its prior and tables."
     cost = exactness_cost(model, prior, tables, kept[:: max(1, len(kept) // 6)][:6])
     stored = store_trained(
         out,
         weights,
         config,
-        about="Photos, lossy, any rate. Mean-scale hyperprior with four-step context over a learned block transform.",
+        about=about,
         measured=[f"rate lost by exact integer networks, per cent: {cost}"],
         recipe=phases,
         parameters=sum(p.numel() for p in model.parameters()),
@@ -116,6 +128,7 @@ def export(inputs: ImageInputs, checkpoint: Path, out: Path) -> dict[str, object
         out,
         lambda i, n: log(f"calibrating: {i} of {n} photos") if i % 8 == 0 else None,
         inputs.validation or [],
+        None if inputs.tune_of is None else stored_model(inputs.tune_of),
     )
 
 

@@ -25,7 +25,7 @@ from obverse.coding import TableFamily
 from obverse.errors import ModelError
 from obverse.transforms.blocks import QualityVector, ResidualBottleneck
 from obverse.transforms.windows import scaled, windows
-from obverse.zoo import StoredModel
+from obverse.zoo import StoredModel, find_model
 
 WINDOW = 1024  # pixels on a side of what the transforms see at once
 # at least what the convolutions see: pixels, latents, latents
@@ -61,13 +61,39 @@ def unpack_weights(packed: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+SHARED = ("prior", "tables")  # what tunes have of the model that they are of
+
+
 def weight_groups(model: StoredModel) -> dict[str, dict[str, Tensor]]:
-    """The stored tensors of each part: analysis, synthesis, hyper_analysis, gains, prior, tables."""
+    """The stored tensors of each part: analysis, synthesis, hyper_analysis, gains, prior, tables.
+
+    Raises:
+        ModelError: of a tune, where the model that it is of is not installed.
+    """
     groups: dict[str, dict[str, Tensor]] = {}
+    if (of := base_of(model)) is not None:
+        base = find_model("image", of)
+        if base is None or base_of(base) is not None:
+            raise ModelError(
+                f"the model {model.name} is a tune of model {of.hex()}, which is not installed: install it, or name "
+                "the folder that holds both (OBVERSE_ZOO)"
+            )
+        groups = {name: part for name, part in weight_groups(base).items() if name in SHARED}
     for name, value in load_safetensors(model.weights).items():
         group, _, rest = name.partition("/")
         groups.setdefault(group, {})[rest] = value
     return groups
+
+
+def base_of(model: StoredModel) -> bytes | None:
+    """The fingerprint of the model that this is a tune of, or None. Raises ModelError for what is none."""
+    base = model.config.get("base")
+    if base is None:
+        return None
+    try:
+        return bytes.fromhex(base)
+    except (TypeError, ValueError):
+        raise ModelError(f"the model {model.name} is damaged: {base!r} is no fingerprint") from None
 
 
 class Gains(nn.Module):

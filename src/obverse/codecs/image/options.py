@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from obverse.fields import LimitedOptions, option, parse_bytes
 
+TUNES = ("psnr", "ssim", "eye")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransformOptions(LimitedOptions):
@@ -47,6 +49,11 @@ class ImageOptions(TransformOptions):
 
     one_of: ClassVar[tuple[str, ...]] = ("quality", "bpp", "max_bytes", "max_error")
 
+    tune: str | None = option(
+        None,
+        "What the model was trained for: psnr (the default), ssim or eye.",
+        choices=TUNES,
+    )
     max_error: int | None = option(
         None,
         "By how much a decoded sample may differ from the image, in grey levels; 0: not at all.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 
+from obverse.codecs.image.options import TUNES
 from obverse.errors import InputError, TrainingError
 from obverse.fields import option
 from obverse.training.recipe import Inputs, Recipe, Sizes
@@ -20,7 +21,13 @@ class ImageInputs(Inputs):
     )
     warm_start: str | None = option(None, "Begin with the weights of this model, a name or a folder.")
 
+    tune_of: str | None = option(
+        None, "Begin with this model, keep its prior and tables, and become one of its tunes."
+    )
+
     def check(self) -> None:
+        if self.tune_of is not None and self.warm_start is not None:
+            raise InputError("a tune begins with the model that it is of: give --tune-of or --warm-start")
         from obverse.data.patches import image_files
 
         for folders in (self.data, self.validation or []):
@@ -50,6 +57,7 @@ class ImageRecipe(Recipe):
     scale_low: float = option(
         0.0, "Reduce half of the patches by up to this factor; 0: one reduced copy an image.", low=0, high=1
     )
+    tune: str = option("psnr", "What decoded photos are judged by: psnr, ssim or eye.", choices=TUNES)
     hold_out: int = option(40, "Keep every so many images for validation.", low=1)
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from obverse.codecs.image.judges import distortion
 from obverse.codecs.image.model import ImageModel, lmbda_of
 from obverse.codecs.image.quality import LMBDA_MAX, LMBDA_MIN
 from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageRecipe
@@ -23,7 +24,8 @@ from obverse.codecs.image.transform import block_statistics
 from obverse.codecs.image.warm_start import warm_start
 from obverse.container.files import make_folder
 from obverse.data.patches import PatchSampler, central_crop, open_rgb, split_sets
-from obverse.errors import InputError
+from obverse.errors import InputError, TrainingError
+from obverse.metrics.distortion import MS_SSIM_MIN_SIDE
 from obverse.training.log import log
 from obverse.training.phases import record_phase
 from obverse.training.progress import validations
@@ -38,14 +40,16 @@ def sample_quality(batch: int, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(t.astype(np.float32))
 
 
-def loss_of(out: dict[str, Tensor], x: Tensor, t: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Mean over the batch of (bpp + lambda 255**2 MSE) / sqrt(lambda), so that no quality dominates."""
+def loss_of(
+    out: dict[str, Tensor], x: Tensor, t: Tensor, tune: str = "psnr"
+) -> tuple[Tensor, dict[str, float]]:
+    """Mean over the batch of (bpp + lambda distortion) / sqrt(lambda), so that no quality dominates."""
     pixels = x.shape[2] * x.shape[3]
     bpp = (out["y_bits"] + out["z_bits"]) / pixels
     mse = (out["x_hat"].float() - x).pow(2).mean(dim=(1, 2, 3))
     lmbda = lmbda_of(t)
     weight = torch.sqrt(math.sqrt(LMBDA_MIN * LMBDA_MAX) / lmbda)
-    loss = ((bpp + lmbda * 255**2 * mse) * weight).mean()
+    loss = ((bpp + lmbda * distortion(tune, x, out["x_hat"], t)) * weight).mean()
     return loss, {
         "loss": loss.item(),
         "bpp": bpp.mean().item(),
@@ -80,7 +84,9 @@ def validation_crops(files: Sequence[Path]) -> list[np.ndarray]:
 
 
 @torch.no_grad()
-def validate(model: ImageModel, images: Sequence[np.ndarray], device: torch.device) -> list[dict[str, float]]:
+def validate(
+    model: ImageModel, images: Sequence[np.ndarray], device: torch.device, tune: str = "psnr"
+) -> list[dict[str, float]]:
     """Mean bpp and PSNR (dB) at five qualities, rounded latents, estimated rates."""
     model.eval()
     rows = []
@@ -89,9 +95,8 @@ def validate(model: ImageModel, images: Sequence[np.ndarray], device: torch.devi
         for image in images:
             x = to_tensor(image[None], device)
             out = model(x, torch.tensor([quality], device=device))
-            _, values = loss_of(
-                {**out, "x_hat": out["x_hat"].clamp(0, 1)}, x, torch.tensor([quality], device=device)
-            )
+            shown = {**out, "x_hat": out["x_hat"].clamp(0, 1)}
+            _, values = loss_of(shown, x, torch.tensor([quality], device=device), tune)
             bpp.append(values["bpp"])
             psnr.append(values["psnr"])
             loss.append(values["loss"])
@@ -109,14 +114,22 @@ def validate(model: ImageModel, images: Sequence[np.ndarray], device: torch.devi
 
 def parameter_groups(model: ImageModel, recipe: ImageRecipe) -> list[dict[str, object]]:
     """Each group's lr is `scale` times the recipe's: less for the block transform, which starts close to
-    its optimum, more for the table indices of z, which count in steps of 13 %."""
+    its optimum, more for the table indices of z, which count in steps of 13 %. What is kept is in none."""
     groups: dict[float, list[torch.nn.Parameter]] = {1.0: [], recipe.linear_lr: [], recipe.index_lr: []}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         if name.split(".")[1] in {"dct", "merge", "split", "idct"}:
             groups[recipe.linear_lr].append(parameter)
         else:
             groups[recipe.index_lr if "z_index" in name else 1.0].append(parameter)
-    return [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
+    return [{"params": parameters, "scale": scale} for scale, parameters in groups.items() if parameters]
+
+
+def keep_prior(model: ImageModel) -> None:
+    """Leave what a tune shares with its model as it is: the prior, but for the analysis that only encoders run."""
+    model.prior.requires_grad_(False)
+    model.prior.analysis.requires_grad_(True)
 
 
 def plot_validation(out: Path) -> None:
@@ -148,13 +161,19 @@ def train(
     device_name: str,
     validation: Sequence[Path] = (),
     start: StoredModel | None = None,
+    tune_of: StoredModel | None = None,
 ) -> Path:
     """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
 
     device_name: "cpu" or "cuda". validation: folders of which some images are kept, as `split_sets` says. start: the
-    model whose weights a new run begins with. Raises InputError without images, TrainingError for what cannot be run.
+    model whose weights a new run begins with; tune_of: likewise, and its prior is kept. Raises InputError without
+    images, TrainingError for what cannot be run.
     """
     device = check_device(device_name)
+    if recipe.tune == "ssim" and recipe.patch <= MS_SSIM_MIN_SIDE:
+        raise TrainingError(
+            f"MS-SSIM is measured above {MS_SSIM_MIN_SIDE} pixels: a patch of {recipe.patch} is too small"
+        )
     make_folder(out)
     torch.manual_seed(recipe.seed)
     training, kept = split_sets(data, validation, recipe.hold_out)
@@ -166,6 +185,8 @@ def train(
 
     model = ImageModel(config).to(device, memory_format=torch.channels_last)
     average = ImageModel(config).to(device, memory_format=torch.channels_last)
+    if tune_of is not None:
+        keep_prior(model)
     optimiser = torch.optim.Adam(parameter_groups(model, recipe), fused=True)
     parts = {"model": model, "average": average, "optimiser": optimiser}
     sizes = {"config": config.as_dict()}
@@ -175,22 +196,24 @@ def train(
         statistics = block_statistics(to_tensor(sampler.batch(1024), torch.device("cpu")))
         model.analysis.initialise(*statistics)
         model.synthesis.initialise(*statistics)
-        if start is not None:
-            warm_start(model, start)
+        if (source := start or tune_of) is not None:
+            warm_start(model, source)
         average.load_state_dict(model.state_dict())
     names = [Path(folder).resolve().name for folder in data]
     facts: dict[str, object] = {"validation": [f"{path.parent.name}/{path.name}" for path in kept]}
     if start is not None:
         facts |= {"warm_start": start.fingerprint.hex()}
+    if tune_of is not None:
+        facts |= {"tune_of": tune_of.fingerprint.hex()}
     record_phase(out / "recipe.json", recipe, config, names, step, **facts)
     model.train()
 
     def validation_row() -> tuple[dict[str, object], str]:
-        rows = validate(average, crops, device)
+        rows = validate(average, crops, device, recipe.tune)
         points = "  ".join(f"{r['bpp']:.3f} bpp {r['psnr']:.2f} dB" for r in rows)
         return {"rows": rows}, f"{points}  loss {np.mean([r['loss'] for r in rows]):.4f}"
 
-    for step in run.steps(validation_row, first=start is not None):
+    for step in run.steps(validation_row, first=start is not None or tune_of is not None):
         rate = warm_up_stay_fall(recipe, step)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["scale"]
@@ -198,7 +221,7 @@ def train(
         t = sample_quality(recipe.batch, sampler.rng).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
             result = model(x, t)
-        loss, values = loss_of(result, x, t)
+        loss, values = loss_of(result, x, t, recipe.tune)
         optimiser.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -213,4 +236,19 @@ def train(
 def run(inputs: ImageInputs, out: Path, recipe: ImageRecipe, sizes: dict[str, Any], device: str) -> None:
     """What `obverse train image` does before it exports."""
     start = None if inputs.warm_start is None else stored_model(inputs.warm_start)
-    train(inputs.data, out, recipe, ImageModelConfig(**sizes), device, inputs.validation or [], start)
+    base = None if inputs.tune_of is None else stored_model(inputs.tune_of)
+    config = ImageModelConfig(**sizes)
+    if base is not None:
+        own = sizes_of(base)
+        if config not in (own, ImageModelConfig()):
+            raise TrainingError(f"a tune has the sizes of its model {base.name!r}: leave them out")
+        config = own
+    train(inputs.data, out, recipe, config, device, inputs.validation or [], start, base)
+
+
+def sizes_of(model: StoredModel) -> ImageModelConfig:
+    """Of a stored model of the codec. Raises InputError for one of another."""
+    try:
+        return ImageModelConfig(**model.config["model"])
+    except (KeyError, TypeError):
+        raise InputError(f"the model {model.name!r} is not one of the image codec") from None
