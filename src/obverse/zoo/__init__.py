@@ -176,7 +176,7 @@ def find_model(codec: str, wanted: bytes) -> StoredModel | None:
 
 
 def find_tune(codec: str, base: bytes, tune: str) -> StoredModel | None:
-    """The model of this codec that is this tune of the model of this fingerprint, as its configuration says, or None."""
+    """The model of this codec that is this tune of the model of this fingerprint, or None."""
     for folder in _model_folders():
         try:
             config = json.loads((folder / CONFIG).read_bytes())

@@ -98,7 +98,7 @@ def test_a_tune_that_there_is_not(installed, pixels):
 def test_a_tune_without_its_model_is_named(zoo, pixels, monkeypatch, tmp_path):
     monkeypatch.setenv("OBVERSE_ZOO", str(tmp_path))
     codec = ImageCodec(load_model_from(zoo / "zoo" / "image-ssim"))
-    with pytest.raises(ModelError, match="is a tune of model [0-9a-f]{16}, which is not installed"):
+    with pytest.raises(ModelError, match=r"is a tune of model [0-9a-f]{16}, which is not installed"):
         codec.encode(pixels)
 
 
