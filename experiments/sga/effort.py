@@ -71,11 +71,11 @@ def encode(
     known = image_effort.EFFORTS[EQUAL]
     search = Search(known.iterations, lr=lr)
 
-    def refine(*arguments, **keywords):
-        return image_effort.refine(*arguments, **keywords, relaxation=relaxation)
+    def refine(*arguments, search=image_effort.refine, **keywords):
+        return search(*arguments, **keywords, relaxation=relaxation)
 
     efforts = (None, search)
-    with patch.object(image_codec, "EFFORTS", efforts), patch.object(image_codec, "refine", refine):
+    with patch.object(image_effort, "EFFORTS", efforts), patch.object(image_effort, "refine", refine):
         return write(codec.encode(pixels, codec.options(quality=quality, effort=1))), search.iterations
 
 

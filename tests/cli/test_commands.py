@@ -463,3 +463,10 @@ def test_a_name_that_is_no_text(folder: Path, capsys: Capture) -> None:
         pytest.skip("this file system takes names of valid text only")
     assert run(["compress", name]) == 0
     assert "caf\\udce9.png" in capsys.readouterr().out
+
+
+def test_the_package_is_the_command_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "obverse", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == obverse.__version__

@@ -70,7 +70,7 @@ def test_the_same_input_gives_the_same_file(crop):
 
 def test_a_search_that_goes_wrong_gives_the_plain_file(crop, monkeypatch):
     wild = Search(2, lr=50.0, last_lr=1.0)
-    monkeypatch.setattr("obverse.codecs.image.codec.EFFORTS", (None, wild))
+    monkeypatch.setattr("obverse.codecs.image.effort.EFFORTS", (None, wild))
     assert obverse.compress(crop, effort=1) == obverse.compress(crop)
 
 

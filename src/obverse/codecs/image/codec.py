@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,7 +27,6 @@ from torch import Tensor
 
 from obverse.codecs.image import METHOD
 from obverse.codecs.image.alternatives import all_that_fits, cheapest, lossless_codec, within
-from obverse.codecs.image.effort import EFFORTS, Latents, Progress, lmbda_of_level, refine
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX
 from obverse.codecs.image.networks import ImageNetworks, base_of
 from obverse.codecs.image.options import TUNES, ImageOptions, TransformOptions
@@ -45,6 +44,9 @@ from obverse.data.images import Photo, photo_of
 from obverse.errors import DamagedError, InputError, MessageEmptyError, OptionError, RateTargetError
 from obverse.method import Method
 from obverse.zoo import find_model, find_tune
+
+if TYPE_CHECKING:  # searching takes much to import, and most files are not searched
+    from obverse.codecs.image.effort import Latents, Progress
 
 ALIGN = 64  # pixels: one position of z
 PIXEL_BYTES = 36  # memory a pixel takes while it is coded, in bytes (benchmarks/large_image.py)
@@ -253,7 +255,8 @@ def quantise_pixels(
         np.pad(pixels, ((0, -height % ALIGN), (0, -width % ALIGN), (0, 0)), mode="edge"), level
     )
     latents = y, networks.hyper_analyse(y)
-    if search := EFFORTS[effort]:
+    if effort:
+        from obverse.codecs.image.effort import EFFORTS, lmbda_of_level, refine
 
         def price(latents: Latents) -> float:
             coded, y_hat = quantise_latents(networks, latents, level)
@@ -261,7 +264,7 @@ def quantise_pixels(
             error = networks.synthesise(y_hat, level, height, width).astype(np.float32) - pixels
             return bits + lmbda_of_level(level) / 3 * float(np.square(error).sum(dtype=np.float64))
 
-        latents = refine(networks, pixels, latents, level, search, price, progress)
+        latents = refine(networks, pixels, latents, level, EFFORTS[effort], price, progress)
     return quantise_latents(networks, latents, level)
 
 
