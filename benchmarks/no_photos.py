@@ -1,8 +1,10 @@
 """What is no photo, at equal PSNR: `obverse compress` beside AVIF (4:4:4, speed 6) and WebP (method 6).
 
-    python benchmarks/no_photos.py [FOLDER] [--out benchmarks/results/no_photos]
+    python benchmarks/no_photos.py [--out benchmarks/results/no_photos]
+    python benchmarks/no_photos.py gb82/screens --crop 1024 --out benchmarks/results/screens
 
-Pictures are made here (listings, a chart, windows of a program, tiles, a scan, a ramp, stripes), or read from FOLDER.
+Pictures are made here (listings, a chart, windows of a program, tiles, a scan, a ramp, stripes), or read from FOLDER,
+the middle of each at most CROP pixels a side.
 Every file is decoded. For each file of a peer, ours is the smallest one with at least its PSNR; the ratio of their
 bytes is averaged (as logarithms) over the peer's qualities and written for each picture, with the PSNR at quality 30.
 The points are in points.csv, drawn in points.png.
@@ -133,8 +135,9 @@ def main() -> None:
     )
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "no_photos")
+    parser.add_argument("--crop", type=int, default=2**16, help="pixels a side")
     given = parser.parse_args()
-    found = pictures() if given.folder is None else read(given.folder)
+    found = pictures() if given.folder is None else read(given.folder, given.crop)
     given.out.mkdir(parents=True, exist_ok=True)
     table, points = [], []
     curves = {}
@@ -159,9 +162,11 @@ def main() -> None:
     sys.stdout.write(f"{mean}\n")
 
 
-def read(folder: Path) -> Iterator[tuple[str, Image.Image]]:
+def read(folder: Path, crop: int) -> Iterator[tuple[str, Image.Image]]:
     for path in sorted(folder.iterdir()):
-        yield path.name, Image.open(path).convert("RGB")
+        image = Image.open(path).convert("RGB")
+        left, top = (max(0, (side - crop) // 2) for side in image.size)
+        yield path.stem, image.crop((left, top, left + min(crop, image.width), top + min(crop, image.height)))
 
 
 def write(path: Path, header: list[str], rows: list[list[object]] | list[tuple[object, ...]]) -> None:

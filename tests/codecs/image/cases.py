@@ -28,6 +28,18 @@ def with_metadata() -> Photo:
     )
 
 
+def photo_on_a_page() -> np.ndarray:
+    """Letters of two colours, and a photo among them: format version 2."""
+    page = np.full((224, 320, 3), 250, np.uint8)
+    rng = np.random.default_rng(8)
+    for top in range(6, 210, 14):  # letters of bars, as no font draws them in the same way everywhere
+        for left in range(6, 300, 9):
+            for x in rng.integers(0, 6, 2):
+                page[top : top + 9, left + x : left + x + 2] = (30, 30, 60)
+    page[64:192, 128:288] = smooth_photo(128, 160, seed=7)
+    return page
+
+
 def example(name, data, golden=True, **options):
     return Example("image", name, data, options, tolerance=1, golden=golden)
 
@@ -38,6 +50,7 @@ EXAMPLES = (
     example("image-effort", lambda: smooth_photo(40, 50, seed=3), golden=False, quality=20, effort=1),
 )
 GOLDEN = (
+    example("image-blocks", photo_on_a_page, quality=30.0),
     example("image-metadata", with_metadata, quality=30.0),
     example("image-colour-q40", lambda: smooth_photo(72, 100, seed=11), quality=40.0),
     example("image-gray-odd-q90", lambda: smooth_photo(33, 65, seed=12, channels=1), quality=90.0),

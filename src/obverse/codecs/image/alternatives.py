@@ -3,6 +3,7 @@
 At a quality, a bit has a price in squared error, and a file costs  J = bits + worth * squared error.
 
     image ──┬──────────────────────────────► learned transform ──────────────► J ─┐
+            ├─ drawn here and there? ──────► both, each for its blocks ──────► J ─┤
             ├─ drawn? ──► fewer colours ───► image-lossless ─────────────────► J ─┼─► the cheapest file
             ├─ drawn, a ramp, or noise ────► image-lossless ─────────────────► J ─┤
             └─ quality above 90? ──► steps ► image-lossless, near-lossless ──► J ─┘
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from obverse.codecs.image.drawn_blocks import drawn_blocks, side_by_side, smooth_where, worth_mixing
 from obverse.codecs.image.quality import FINE, FINEST_STEP, LMBDA_MIN, step_of, worth_of
 from obverse.codecs.image_lossless import METHOD as LOSSLESS
 from obverse.codecs.image_lossless import near
@@ -56,10 +58,15 @@ class Candidate(NamedTuple):
         return 8 * len(write(self.container)) + worth * self.error
 
 
+Decode = Callable[[], np.ndarray]
+Blocks = tuple[np.ndarray, Container, np.ndarray]
+"""Which are drawn, the file of these, and the pixels that it decodes to."""
+
+
 def cheapest(
     photo: Photo,
     quality: float,
-    photographic: Callable[[], tuple[Container, Callable[[], np.ndarray]]],
+    photographic: Callable[[Photo, Blocks | None], tuple[Container, Decode]],
     options: LimitedOptions,
 ) -> Container:
     """The file that costs least at a quality.
@@ -67,38 +74,67 @@ def cheapest(
     Args:
         photo: what is coded.
         quality: 1 to 100.
-        photographic: makes the file of the transform, and what makes the pixels that it decodes to.
+        photographic: makes the file of the transform, with blocks over it or without, and what makes the pixels that
+            it decodes to.
         options: of the codec `image`: its limits and metadata.
     """
     worth = worth_of(quality) * (1 if photo.pixels.ndim == 3 else 3)  # a gray sample stands for three
     drawn = drawn_share(planes_of(photo.pixels)) >= LOOKS_DRAWN
-    container, decode = photographic()
+    container, decode = photographic(photo, None)
     error = planar_error(photo.pixels)
     noise = (
         error > PHOTOGRAPHIC[1] or sum(map(len, container.sections.values())) >= MUCH * photo.pixels.nbytes
     )
     computed = drawn or noise or error < PHOTOGRAPHIC[0]
-    if not (computed or quality > FINE):
+    blocks = drawn_blocks(photo.pixels)
+    mixed = worth_mixing(blocks)
+    if not (computed or mixed or quality > FINE):
         return container
-    lossy = Candidate(container, squared_error(decode(), photo.pixels))
+    lossy = [Candidate(container, squared_error(decode(), photo.pixels))]
+    if mixed:
+        over = _cheapest_blocks(photo.pixels, blocks, worth, options)
+        smooth = replace(photo, pixels=smooth_where(photo.pixels, blocks))
+        container, decode = photographic(smooth, over)
+        lossy.append(Candidate(container, squared_error(decode(), photo.pixels)))
     ways: list[Way] = []
     if computed:
         ways.append(Way(photo.pixels))
     if drawn:
-        from obverse.codecs.image.fewer_colours import with_fewer_colours
-
-        # of a grid, so that neighbouring qualities try the same
-        least = LMBDA_MIN * 4.0 ** math.floor(math.log(worth / LMBDA_MIN, 4))
-        fewer = (with_fewer_colours(photo.pixels, least * factor) for factor in CAREFUL)
-        ways += [Way(pixels) for pixels in fewer if pixels is not None]
+        ways += _fewer_colours(photo.pixels, worth)
     if quality > FINE or noise:
         half = min(max(FINEST_STEP // 2, round((step_of(quality) - 1) / 2)), 127)
         halves = {1, 2, half} if drawn else {half, max(1, 2 * half // 3)} if noise else {half}
         ways += [Way(photo.pixels, error) for error in sorted(halves)]
     if photo.size[0] * photo.size[1] > SAMPLE or photo.alpha is not None:
         ways = [_promising(photo, ways, worth)]
-    candidates = (lossy, *(_lossless(photo, way, options) for way in ways))
+    candidates = (*lossy, *(_lossless(photo, way, options) for way in ways))
     return min(candidates, key=lambda candidate: candidate.cost(worth)).container
+
+
+def _fewer_colours(pixels: np.ndarray, worth: float) -> list[Way]:
+    """Those that a drawing may lose, for some prices of an error near this one."""
+    from obverse.codecs.image.fewer_colours import with_fewer_colours
+
+    # of a grid, so that neighbouring qualities try the same
+    least = LMBDA_MIN * 4.0 ** math.floor(math.log(worth / LMBDA_MIN, 4))
+    found = [pixels]
+    for factor in reversed(CAREFUL):
+        fewer = with_fewer_colours(pixels, least * factor)
+        if fewer is not None and not np.array_equal(fewer, found[-1]):
+            found.append(fewer)
+    return [Way(fewer) for fewer in found[1:]]
+
+
+def _cheapest_blocks(pixels: np.ndarray, drawn: np.ndarray, worth: float, options: LimitedOptions) -> Blocks:
+    """The drawn blocks as `image-lossless` codes them at least cost."""
+    together = Photo(side_by_side(pixels, drawn), None)
+    plain = LimitedOptions(limits=options.limits)
+    ways = [Way(together.pixels), *_fewer_colours(together.pixels, worth)]
+    if together.size[0] * together.size[1] > SAMPLE:
+        ways = [_promising(together, ways, worth)]
+    found = [(way, _lossless(together, way, plain)) for way in ways]
+    way, best = min(found, key=lambda one: one[1].cost(worth))
+    return drawn, best.container, way.pixels
 
 
 def _promising(photo: Photo, ways: list[Way], worth: float) -> Way:

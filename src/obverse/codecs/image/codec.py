@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,8 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from obverse.codecs.image import METHOD
-from obverse.codecs.image.alternatives import all_that_fits, cheapest, lossless_codec, within
+from obverse.codecs.image import METHOD, drawn_blocks
+from obverse.codecs.image.alternatives import Blocks, Decode, all_that_fits, cheapest, lossless_codec, within
+from obverse.codecs.image.drawn_blocks import put_back
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX
 from obverse.codecs.image.networks import ImageNetworks, base_of
 from obverse.codecs.image.options import TUNES, ImageOptions, TransformOptions
@@ -136,12 +136,16 @@ class ImageCodec(ModelCodec):
     def encode_at(self, photo: Photo, quality: float, options: TransformOptions) -> Container:
         """The file of a quality, which is one of `image-lossless` where that costs less."""
         level = level_of(min(100.0, effective(quality)))
-        return cheapest(photo, quality, lambda: self.encode_photographic(photo, level, options), options)
+
+        def photographic(photo: Photo, over: Blocks | None) -> tuple[Container, Decode]:
+            return self.encode_photographic(photo, level, options, over)
+
+        return cheapest(photo, quality, photographic, options)
 
     def encode_photographic(
-        self, photo: Photo, level: int, options: TransformOptions
-    ) -> tuple[Container, Callable[[], np.ndarray]]:
-        """By the transform. Returns the file, and what makes the pixels that it decodes to."""
+        self, photo: Photo, level: int, options: TransformOptions, over: Blocks | None = None
+    ) -> tuple[Container, Decode]:
+        """By the transform, with drawn blocks over it, if any. Returns the file, and what makes the pixels of it."""
         coded, y_hat = quantise_pixels(self.networks, photo.pixels, level, options.effort, options.progress)
         lossless = lossless_sections(photo)
         channels = 1 if photo.pixels.ndim == 2 else 3
@@ -154,12 +158,20 @@ class ImageCodec(ModelCodec):
             options.kept,
             version=version_of(lossless),
         )
-        return container, lambda: as_channels(self.networks.synthesise(y_hat, level, *photo.size), channels)
+
+        def decode() -> np.ndarray:
+            pixels = as_channels(self.networks.synthesise(y_hat, level, *photo.size), channels)
+            return pixels if over is None else put_back(pixels, over[0], over[2])
+
+        if over is not None:
+            blocks = {drawn_blocks.SECTION: drawn_blocks.pack(over[0], over[1])}
+            container = replace(container, sections=container.sections | blocks, version=2)
+        return container, decode
 
     def rate_bits(self, data: Any, options: TransformOptions | None = None) -> np.ndarray:
         """(1,) bits that the model gives to the image, at the quality and by the codec that `encode` chooses.
 
-        What is kept beside the pixels (alpha, metadata) has no model: its bytes are counted.
+        What is kept beside (alpha, metadata, drawn blocks) is not of the model: its bytes are counted.
         """
         options = options or ImageOptions()
         if (tuned := self.tuned(options)) is not self:
@@ -173,7 +185,8 @@ class ImageCodec(ModelCodec):
         message = Message.from_bytes(container.sections["y"])
         coded, _ = pop_latents(self.networks, message, container.config[0], *photo.size)
         bits = sum(float(self.networks.tables.bits(symbols, index).sum()) for symbols, index in coded)
-        return np.array([bits + 8 * sum(map(len, lossless_sections(photo).values()))])
+        beside = sum(len(section) for name, section in container.sections.items() if name != "y")
+        return np.array([bits + 8 * beside])
 
     def decode(self, container: Container, limits: Limits | None = None) -> np.ndarray:
         """(H, W), (H, W, 3), or with alpha (H, W, 2), (H, W, 4), uint8."""
@@ -209,7 +222,10 @@ class ImageCodec(ModelCodec):
             or channels not in (1, 3)
         ):
             raise DamagedError("an image file with a quality or channels out of range")
-        if "y" not in sections or not set(sections) <= {"y", "alpha", *names_of(container.version)}:
+        known = {"y", "alpha", *names_of(container.version)}
+        if container.version >= 2:
+            known.add(drawn_blocks.SECTION)
+        if "y" not in sections or not set(sections) <= known:
             raise DamagedError("an image file with other sections than an image has")
         height, width = shape
         limits.check_pixels(height * width)
@@ -220,8 +236,17 @@ class ImageCodec(ModelCodec):
             _, y_hat = pop_latents(self.networks, Message.from_bytes(sections["y"]), level, height, width)
         except MessageEmptyError:
             raise DamagedError("the file holds less than its image") from None
-        pixels = self.networks.synthesise(y_hat, level, height, width)
-        return Photo(as_channels(pixels, channels), alpha, **kept)
+        pixels = as_channels(self.networks.synthesise(y_hat, level, height, width), channels)
+        if drawn_blocks.SECTION in sections:
+            pixels = _with_blocks(pixels, sections[drawn_blocks.SECTION], limits)
+        return Photo(pixels, alpha, **kept)
+
+
+def _with_blocks(pixels: np.ndarray, section: bytes, limits: Limits) -> np.ndarray:
+    """The pixels with the drawn blocks of a file over them."""
+    drawn, together = drawn_blocks.unpack(section, *pixels.shape[:2], limits)
+    found = lossless_codec().decode_photo(together, limits)
+    return put_back(pixels, drawn, drawn_blocks.check_blocks(found, 1 if pixels.ndim == 2 else 3))
 
 
 def level_of(quality: float) -> int:
