@@ -1,7 +1,8 @@
-"""What an image may take is looked at in its header, before it is decoded: where the limits on it are known.
+"""What reading and writing a file may take is looked at before it is read or written: where the limits are known.
 
 with loading_within(limits):
     photo = read_photo(path)            LimitError for what would take more
+    data = write_photo(photo, "x.png")  likewise
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _WIDE = {"I": 4, "F": 4}  # bytes of a sample; others have 1, those of 16 bits 2
 
 @contextmanager
 def loading_within(limits: Limits | None) -> Iterator[None]:
-    """Images that are read within are refused where they are larger than these limits; None for no limits."""
+    """What is read and written within is refused where it takes more than these limits; None for no limits."""
     before = _LIMITS.set(limits)
     try:
         yield
@@ -33,6 +34,19 @@ def loading_within(limits: Limits | None) -> Iterator[None]:
 def limits_in(options: Any) -> Limits | None:
     """Those that a codec's options say, or the usual ones; None where the codec has none."""
     return (options.limits or Limits()) if hasattr(options, "limits") else None
+
+
+def check_held(count: int) -> None:
+    """Check a number of bytes that reading or writing a file is to hold.
+
+    Args:
+        count: all that is held at once, of the data too.
+
+    Raises:
+        LimitError: where that is more than the limits allow.
+    """
+    if (limits := _LIMITS.get()) is not None:
+        limits.check_memory(count)
 
 
 def check_header(image: Image.Image) -> None:
