@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import tracemalloc
 import warnings
@@ -12,14 +13,15 @@ import pytest
 import obverse
 from obverse.cli import run
 from obverse.container import Limits
-from obverse.data import image_writing
+from obverse.data import image_sets, image_writing
 from obverse.data.arrays import npy_bytes
 from obverse.data.features import feature_bytes
-from obverse.data.image_sets import png_archive
+from obverse.data.image_sets import png_archive, read_image_set
 from obverse.data.image_writing import over_background, write_photo
-from obverse.data.images import Photo
+from obverse.data.images import Photo, read_photo
 from obverse.data.loading import loading_within
 from obverse.errors import LimitError
+from tests.conftest import smooth_photo
 
 SIDE = 1000
 BESIDE = 1_500_000  # bytes, of any image: what is compared at once
@@ -59,6 +61,66 @@ def test_writing_an_image_takes_what_is_counted(suffix: str, dtype: str, channel
     held = photo.pixels.nbytes + (photo.alpha.nbytes if photo.alpha is not None else 0)
     pillow = 0 if suffix == "npy" else 1 if channels == 1 and not alpha else 4  # bytes of a pixel, not traced
     assert taken + held + pillow * SIDE**2 <= counted(told.value) + BESIDE
+
+
+def test_metadata_count_beside_the_pixels() -> None:
+    photo = Photo(noise(64, 64), icc=bytes(10**6), text={"Comment": "x" * 10**6})
+    with loading_within(Limits(memory=10**6)), pytest.raises(LimitError) as told:
+        write_photo(photo, "x.png")
+    assert counted(told.value) > 4 * 10**6
+
+
+@pytest.mark.parametrize("codec", ["image", "image-lossless"])
+def test_what_decodes_holds_the_pixels_and_the_metadata_together(codec: str) -> None:
+    """Each of them alone is within the limit."""
+    pixels = smooth_photo(256, 256)
+    chosen = obverse.open_codec(codec)
+
+    def needed(photo: Photo) -> int:
+        container = chosen.encode(photo, chosen.options())
+        with pytest.raises(LimitError) as told:
+            chosen.decode(container, Limits(memory=200_000))
+        return counted(told.value)
+
+    least = needed(Photo(pixels))
+    xmp = bytes(least // 3)  # unpacked it takes twice as much for a moment
+    container = chosen.encode(Photo(pixels, xmp=xmp), chosen.options())
+    with pytest.raises(LimitError) as told:
+        chosen.decode(container, Limits(memory=least))
+    assert counted(told.value) == least + len(xmp)
+    assert chosen.decode(container, Limits(memory=least + len(xmp))).shape == pixels.shape
+
+
+def test_samples_of_16_bits_are_counted_where_a_file_is_opened(tmp_path) -> None:
+    """Also those of which Pillow keeps 8."""
+    pixels = noise(50, 40, 3, dtype="uint16")
+    for name in ("x.png", "x.tif"):
+        (tmp_path / name).write_bytes(write_photo(Photo(pixels), name, exact=True))
+        with loading_within(Limits(memory=pixels.nbytes)), pytest.raises(LimitError, match="18,000 bytes"):
+            read_photo(tmp_path / name, exact=True)
+        with loading_within(Limits(memory=2 * pixels.nbytes)):
+            assert np.array_equal(read_photo(tmp_path / name, exact=True).pixels, pixels)
+
+
+def test_a_set_is_counted_while_it_is_read(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(8):
+        (tmp_path / f"{i}.png").write_bytes(write_photo(Photo(noise(30, 30)), "x.png"))
+    read = []
+    monkeypatch.setattr(image_sets, "read_photo", lambda *a, **k: (read.append(a), read_photo(*a, **k))[1])
+    with loading_within(Limits(memory=5000)), pytest.raises(LimitError, match="5,400 bytes"):
+        read_image_set(tmp_path)
+    assert len(read) == 3
+    with loading_within(Limits(memory=8 * 1800)):
+        assert read_image_set(tmp_path).shape == (8, 30, 30)
+    bomb = tmp_path / "bomb.gz"
+    bomb.write_bytes(gzip.compress(bytes(10**8), 1))
+    tracemalloc.start()
+    try:
+        with loading_within(Limits(memory=10**7)), pytest.raises(LimitError, match="memory"):
+            read_image_set(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 2 * 10**7
+    finally:
+        tracemalloc.stop()
 
 
 def test_nothing_is_written_of_what_takes_more(monkeypatch: pytest.MonkeyPatch) -> None:

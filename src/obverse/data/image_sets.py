@@ -27,6 +27,7 @@ from obverse.errors import InputError, UnsupportedInputError
 GZIP = b"\x1f\x8b"
 IDX_UINT8 = b"\0\0\x08"
 LARGEST = 2**32  # bytes that an IDX file may unpack to
+AT_ONCE = 2**20  # bytes that are unpacked before their number is looked at
 ENTRY_BYTES = 1500  # memory that an image of an archive takes, beside its pixels
 
 Bytes = npt.NDArray[np.uint8]
@@ -117,15 +118,23 @@ def _read_folder(folder: Path) -> Bytes:
                 "must have one size and all be gray, or all in colour"
             )
         images.append(photo.pixels)
+        check_held(2 * photo.pixels.nbytes * len(images))  # each, and all together
     return np.stack(images)
 
 
 def _unpack(raw: bytes, name: str) -> bytes:
-    with guarded(f"{name} is a damaged gzip file"), gzip.open(io.BytesIO(raw)) as file:
-        unpacked = file.read(LARGEST + 1)
-    if len(unpacked) > LARGEST:
-        raise InputError(f"{name} unpacks to more than {LARGEST} bytes")
-    return unpacked
+    parts, size = [], 0
+    with gzip.open(io.BytesIO(raw)) as file:
+        while True:
+            with guarded(f"{name} is a damaged gzip file"):
+                part = file.read(AT_ONCE)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+            size += len(part)
+            if size > LARGEST:
+                raise InputError(f"{name} unpacks to more than {LARGEST} bytes")
+            check_held(len(raw) + 2 * size)  # in parts, and whole
 
 
 def _idx(raw: bytes, name: str) -> Bytes:

@@ -28,7 +28,7 @@ from obverse.data.guard import cause_of, guarded
 from obverse.data.image_formats import COMMENT_ONLY, PARTS, Format, format_of
 from obverse.data.images import Photo, Samples, read_photo
 from obverse.data.loading import check_held, loading_within
-from obverse.data.metadata import COMMENT, XMP_CHUNK
+from obverse.data.metadata import COMMENT, XMP_CHUNK, metadata_bytes
 from obverse.data.png_colour import is_srgb, significant_bits
 from obverse.errors import InputError
 
@@ -36,6 +36,7 @@ Array = npt.NDArray[Any]
 
 AT_ONCE = 2**16  # pixels that are compared, or put on a background, together
 DEEP_COPIES = 7.5  # as `Format.copies`, of 16 bits a sample
+METADATA_COPIES = 6  # that there are of them while they are written and read back, at most
 _LONG_TEXT = 1000  # characters, from which on a PNG file has a text compressed
 
 
@@ -170,13 +171,14 @@ def _held(photo: Photo, target: str, kind: str, form: Format) -> dict[str, Any]:
 
 def _writing_memory(photo: Photo, form: Format) -> int:
     """Bytes that the image, its file and the image that is read back of it take at once, at most."""
+    beside = METADATA_COPIES * metadata_bytes({name: getattr(photo, name) for name in PARTS})
     samples = _sample_bytes(photo)
     if photo.pixels.dtype == np.uint16:
-        return samples + int(DEEP_COPIES * samples)
+        return beside + samples + int(DEEP_COPIES * samples)
     height, width = photo.size
     pillow = height * width * (1 if photo.pixels.ndim == 2 and photo.alpha is None and form.gray else 4)
     copies = form.copies * (3 if photo.pixels.ndim == 2 and not form.gray else 1)  # which makes RGB of gray
-    return samples + pillow + int(copies * samples)
+    return beside + samples + pillow + int(copies * samples)
 
 
 def _sample_bytes(photo: Photo) -> int:

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from obverse.container.limits import Limits
+from obverse.data.deep_images import is_deep_file
 
 if TYPE_CHECKING:  # imported by those who call
     from PIL import Image
@@ -59,5 +60,6 @@ def check_header(image: Image.Image) -> None:
         return
     pixels = image.width * image.height
     limits.check_pixels(pixels)
-    sample = 2 if image.mode.startswith("I;16") else _WIDE.get(image.mode, 1)
+    # of 16 bits in colour, which Pillow cuts to 8, all are read beside what it keeps
+    sample = 3 if is_deep_file(image) else 2 if image.mode.startswith("I;16") else _WIDE.get(image.mode, 1)
     limits.check_memory(pixels * len(image.getbands()) * sample)
