@@ -123,7 +123,8 @@ def _read_folder(folder: Path) -> Bytes:
 
 
 def _unpack(raw: bytes, name: str) -> bytes:
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
     with gzip.open(io.BytesIO(raw)) as file:
         while True:
             with guarded(f"{name} is a damaged gzip file"):
