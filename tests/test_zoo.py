@@ -1,9 +1,12 @@
-"""Stored models that are none: refused before they take memory."""
+"""Stored models: replaced as a whole; and those that are none, refused before they take memory."""
 
 from __future__ import annotations
 
 import json
 import lzma
+import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -12,9 +15,19 @@ import torch
 from safetensors.torch import load, save
 
 import obverse
-from obverse.errors import ModelError
+from obverse.errors import ModelError, OutputError
 from obverse.registry import open_codec
-from obverse.zoo import CONFIG, WEIGHTS, StoredModel, load_model, load_model_from, pack, unpack
+from obverse.zoo import (
+    CARD,
+    CONFIG,
+    WEIGHTS,
+    StoredModel,
+    load_model,
+    load_model_from,
+    pack,
+    store_model,
+    unpack,
+)
 
 MEGABYTE = 2**20
 
@@ -116,3 +129,54 @@ def test_memory_is_limited_for_flat_pictures_too() -> None:
     file = obverse.compress(np.zeros((4096, 4096), np.uint8), codec="image-lossless")
     with pytest.raises(obverse.errors.LimitError, match="--memory"):
         obverse.decompress(file, limits=obverse.Limits(memory=2**24))
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from obverse.container import files
+from obverse.zoo import store_model
+left, put = int(sys.argv[2]), files._put_in_place
+
+def put_or_die(*given):
+    global left
+    if not left:
+        os._exit(77)
+    left -= 1
+    put(*given)
+
+files._put_in_place = put_or_die
+store_model(Path(sys.argv[1]), b"new weights", {"codec": "new"}, "new")
+"""
+
+
+@pytest.mark.parametrize("files", [0, 1, 2, 3])
+def test_a_model_that_is_half_replaced_is_none(files: int, tmp_path: Path) -> None:
+    """The process is killed after so many files have got their names."""
+    old = store_model(tmp_path, b"old weights", {"codec": "old"}, "old")
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(files)], check=False)
+    if files == 3:
+        found = load_model_from(tmp_path)
+        assert ended.returncode == 0
+        assert (found.weights, found.config, (tmp_path / CARD).read_text()) == (
+            b"new weights",
+            {"codec": "new"},
+            "new",
+        )
+    else:
+        assert ended.returncode == 77
+        with pytest.raises(ModelError, match=r"no config\.json"):
+            load_model_from(tmp_path)
+    assert store_model(tmp_path, b"old weights", {"codec": "old"}, "old") == old == load_model_from(tmp_path)
+    if files < 3:  # what was left is gone with the next process that writes here
+        subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "3"], check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {WEIGHTS, CONFIG, CARD}
+
+
+def test_a_model_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
+    old = store_model(tmp_path, b"old weights", {"codec": "old"}, "old")
+    os.unlink(tmp_path / CARD)
+    (tmp_path / CARD).mkdir()
+    with pytest.raises(OutputError, match=r"card\.md is a folder"):
+        store_model(tmp_path, b"new weights", {"codec": "new"}, "new")
+    assert load_model_from(tmp_path) == old

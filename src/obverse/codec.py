@@ -274,6 +274,7 @@ def decoded_file(
     Raises:
         InputError: for a name of a file that the codec's kind of data is not written to.
         DecodeError: for what cannot be decoded.
+        LimitError: where decoding or writing takes more than the limits.
     """
     codec.kind.check(target)
     suffix = Path(target).suffix.lower()
@@ -294,7 +295,8 @@ def decoded_file(
                 f"codec {codec.id!r} has no alpha: a background (--background) has no use for it"
             )
         decoded = over_background(decoded, background)
-    return codec.kind.save(decoded, target)
+    with loading_within(limits or Limits()):
+        return codec.kind.save(decoded, target)
 
 
 def side_of(codec: Codec, side_info: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from obverse.cli.console import UsageError
 from obverse.cli.plan import STDIN
 from obverse.container import Container, Limits, read, read_header
+from obverse.data.loading import loading_within
 from obverse.errors import DamagedError, DecodeError, TruncatedError
 
 
@@ -36,4 +37,5 @@ def recovered(
     if found.size == 0:
         raise type(damage)(f"nothing of it is whole: {damage}") from None
     lost = {"missing": list(missing) or [str(damage)], "exit_code": damage.exit_code}
-    return codec.kind.save(found, name), lost
+    with loading_within(limits):
+        return codec.kind.save(found, name), lost

@@ -130,6 +130,21 @@ def new_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[
     _sync_folder(os.path.dirname(target) or os.curdir)
 
 
+def remove_file(path: str | os.PathLike[str]) -> None:
+    """Remove a file, or what a link to one points to, for good; also where there is none.
+
+    Raises:
+        OutputError: it cannot be removed.
+    """
+    target = os.path.realpath(path)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(target)
+    except OSError as error:
+        raise _output_error(target, error) from error
+    _sync_folder(os.path.dirname(target))
+
+
 def _check_target(target: str, overwrite: bool) -> None:
     """Refuse what must not be replaced: a folder, a device such as /dev/null, an existing file."""
     if not os.path.lexists(target):

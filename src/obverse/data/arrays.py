@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.data.guard import guarded
+from obverse.data.loading import check_held
 from obverse.data.source import name_of, read_bytes
 from obverse.errors import InputError, UnsupportedInputError
 
+NUMPY_AT_ONCE = 2**24  # bytes
 NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"
 
 
@@ -101,7 +103,13 @@ def _of_tensor(tensor: Any, what: str) -> Any:
 
 
 def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
-    """The bytes of a .npy file."""
+    """The bytes of a .npy file.
+
+    Raises:
+        LimitError: where there are limits on memory, and the array and its file do not fit.
+    """
+    # the buffer grows by eighths, by what numpy copies at once
+    check_held(array.nbytes + array.nbytes * 9 // 8 + min(array.nbytes, NUMPY_AT_ONCE))
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()

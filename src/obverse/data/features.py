@@ -15,6 +15,7 @@ from safetensors.numpy import save as save_safetensors
 
 from obverse.data.arrays import NPY, as_array, npy_bytes, read_array
 from obverse.data.guard import guarded
+from obverse.data.loading import check_held
 from obverse.data.source import Contents, name_of, read_bytes
 from obverse.errors import InputError, MissingExtraError, UnsupportedInputError
 
@@ -131,6 +132,7 @@ def feature_bytes(features: Array, target: str) -> bytes:
     check_feature_name(target)
     if Path(target).suffix.lower() == ".npy":
         return npy_bytes(features)
+    check_held(3 * features.nbytes)  # each tensor's bytes are made first, then the file of them
     return save_safetensors({"features": np.ascontiguousarray(features)})
 
 

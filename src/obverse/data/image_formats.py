@@ -32,6 +32,8 @@ class Format:
         gray: whether gray images are gray in it; else they are RGB of equal channels.
         deep: whether it is written with 16 bits.
         holds: of PARTS.
+        copies: memory that writing an image of 8 bits and reading it back take at most, in times its samples, beside
+            these and Pillow's image of them (measured on noise, which packs worst).
         options: of Pillow's writer.
         exact_options: in their place, where pixels are to be kept.
     """
@@ -42,6 +44,7 @@ class Format:
     gray: bool = True
     deep: bool = False
     holds: frozenset[str] = frozenset()
+    copies: float = 16
     options: tuple[tuple[str, Any], ...] = ()
     exact_options: tuple[tuple[str, Any], ...] | None = None
 
@@ -52,14 +55,15 @@ class Format:
 _ALL = frozenset(PARTS)
 _NO_COLOUR = _ALL - {"colour"}
 _QUALITY = (("quality", 95),)
-_JPEG = Format(side=65500, alpha=False, holds=_NO_COLOUR, options=_QUALITY)
+_JPEG = Format(copies=4, side=65500, alpha=False, holds=_NO_COLOUR, options=_QUALITY)
 
 _FORMATS = {
-    "PNG": Format(side=2**31 - 1, exact=True, deep=True, holds=_ALL),
-    "TIFF": Format(exact=True, deep=True, holds=_NO_COLOUR - {"text"}),
+    "PNG": Format(copies=4, side=2**31 - 1, exact=True, deep=True, holds=_ALL),
+    "TIFF": Format(copies=4, exact=True, deep=True, holds=_NO_COLOUR - {"text"}),
     "JPEG": _JPEG,
     "MPO": _JPEG,
     "WEBP": Format(
+        copies=13,
         side=16383,
         exact=True,
         gray=False,
@@ -67,18 +71,20 @@ _FORMATS = {
         options=_QUALITY,
         exact_options=(("lossless", True), ("exact", True), ("quality", 100)),
     ),
-    "AVIF": Format(side=32768, gray=False, holds=frozenset({"icc", "exif", "xmp"}), options=_QUALITY),
-    "BMP": Format(exact=True, alpha=False, holds=frozenset({"dpi"})),
-    "DIB": Format(exact=True, alpha=False, holds=frozenset({"dpi"})),
-    "PPM": Format(exact=True, alpha=False),
-    "TGA": Format(side=65535, exact=True),
+    "AVIF": Format(
+        copies=11, side=32768, gray=False, holds=frozenset({"icc", "exif", "xmp"}), options=_QUALITY
+    ),
+    "BMP": Format(copies=4, exact=True, alpha=False, holds=frozenset({"dpi"})),
+    "DIB": Format(copies=4, exact=True, alpha=False, holds=frozenset({"dpi"})),
+    "PPM": Format(copies=4, exact=True, alpha=False),
+    "TGA": Format(copies=4, side=65535, exact=True),
     "JPEG2000": Format(exact=True),
-    "DDS": Format(exact=True),
-    "QOI": Format(exact=True),
-    "SGI": Format(side=65535, exact=True),
-    "PCX": Format(side=65534, exact=True, alpha=False),
+    "DDS": Format(copies=5, exact=True),
+    "QOI": Format(copies=5, exact=True),
+    "SGI": Format(copies=5, side=65535, exact=True),
+    "PCX": Format(copies=4, side=65534, exact=True, alpha=False),
     "GIF": Format(side=65535, holds=frozenset({"text"})),
-    "EPS": Format(alpha=False),
+    "EPS": Format(copies=4, alpha=False),
     "ICO": Format(side=256),
 }
 COMMENT_ONLY = frozenset({"JPEG", "MPO", "GIF"})  # whose one text is a comment

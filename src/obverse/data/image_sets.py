@@ -19,6 +19,7 @@ from PIL import Image
 from obverse.data.arrays import NPY, as_array, read_array
 from obverse.data.guard import guarded
 from obverse.data.images import read_photo
+from obverse.data.loading import check_held
 from obverse.data.source import Contents, name_of, read_bytes
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError, UnsupportedInputError
@@ -26,6 +27,8 @@ from obverse.errors import InputError, UnsupportedInputError
 GZIP = b"\x1f\x8b"
 IDX_UINT8 = b"\0\0\x08"
 LARGEST = 2**32  # bytes that an IDX file may unpack to
+AT_ONCE = 2**20  # bytes that are unpacked before their number is looked at
+ENTRY_BYTES = 1500  # memory that an image of an archive takes, beside its pixels
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -79,7 +82,12 @@ def check_image_set(images: npt.ArrayLike, name: str = "the set") -> Bytes:
 
 
 def png_archive(images: Bytes) -> bytes:
-    """A .zip of PNG files named 00000.png and so on: what a folder was, for sets that were one."""
+    """A .zip of PNG files named 00000.png and so on: what a folder was, for sets that were one.
+
+    Raises:
+        LimitError: where there are limits on memory, and the set and its archive do not fit.
+    """
+    check_held(2 * images.nbytes + ENTRY_BYTES * len(images))
     buffer = io.BytesIO()
     digits = max(5, len(str(len(images) - 1)))
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -110,15 +118,24 @@ def _read_folder(folder: Path) -> Bytes:
                 "must have one size and all be gray, or all in colour"
             )
         images.append(photo.pixels)
+        check_held(2 * photo.pixels.nbytes * len(images))  # each, and all together
     return np.stack(images)
 
 
 def _unpack(raw: bytes, name: str) -> bytes:
-    with guarded(f"{name} is a damaged gzip file"), gzip.open(io.BytesIO(raw)) as file:
-        unpacked = file.read(LARGEST + 1)
-    if len(unpacked) > LARGEST:
-        raise InputError(f"{name} unpacks to more than {LARGEST} bytes")
-    return unpacked
+    parts: list[bytes] = []
+    size = 0
+    with gzip.open(io.BytesIO(raw)) as file:
+        while True:
+            with guarded(f"{name} is a damaged gzip file"):
+                part = file.read(AT_ONCE)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+            size += len(part)
+            if size > LARGEST:
+                raise InputError(f"{name} unpacks to more than {LARGEST} bytes")
+            check_held(len(raw) + 2 * size)  # in parts, and whole
 
 
 def _idx(raw: bytes, name: str) -> Bytes:

@@ -27,12 +27,16 @@ from obverse.data.deep_images import finished, savable
 from obverse.data.guard import cause_of, guarded
 from obverse.data.image_formats import COMMENT_ONLY, PARTS, Format, format_of
 from obverse.data.images import Photo, Samples, read_photo
-from obverse.data.metadata import COMMENT, XMP_CHUNK
+from obverse.data.loading import check_held, loading_within
+from obverse.data.metadata import COMMENT, XMP_CHUNK, metadata_bytes
 from obverse.data.png_colour import is_srgb, significant_bits
 from obverse.errors import InputError
 
 Array = npt.NDArray[Any]
 
+AT_ONCE = 2**16  # pixels that are compared, or put on a background, together
+DEEP_COPIES = 7.5  # as `Format.copies`, of 16 bits a sample
+METADATA_COPIES = 6  # that there are of them while they are written and read back, at most
 _LONG_TEXT = 1000  # characters, from which on a PNG file has a text compressed
 
 
@@ -54,20 +58,19 @@ def over_background(photo: Photo, colour: str) -> Photo:
         ) from None
     if photo.alpha is None:
         return photo
-    kind = photo.pixels.dtype
-    most = int(np.iinfo(kind).max)
-    pixels, alpha, ground = (
-        photo.pixels.astype(np.int64),
-        photo.alpha.astype(np.int64),
-        ground * (most // 255),
-    )
+    most = int(np.iinfo(photo.pixels.dtype).max)
+    ground = ground * (most // 255)
+    pixels: Array = photo.pixels
     if pixels.ndim == 2 and len(set(ground.tolist())) == 1:
-        ground = ground[0]
-    else:
-        pixels = np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels
-        alpha = alpha[:, :, None]
-    on = (pixels * alpha + ground * (most - alpha) + most // 2) // most
-    return replace(photo, pixels=cast(Samples, on.astype(kind)), alpha=None)
+        ground = ground[:1]
+    planes = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    made = np.empty((*photo.size, max(len(ground), planes.shape[2])), pixels.dtype)
+    rows = max(1, AT_ONCE // made.shape[1])
+    for top in range(0, len(made), rows):  # the products take eight times as much as the samples
+        part = slice(top, top + rows)
+        alpha = photo.alpha[part, :, None].astype(np.int64)
+        made[part] = (planes[part] * alpha + ground * (most - alpha) + most // 2) // most
+    return replace(photo, pixels=cast(Samples, made[:, :, 0] if made.shape[2] == 1 else made), alpha=None)
 
 
 def write_photo(photo: Photo, target: str, exact: bool = False) -> bytes:
@@ -82,11 +85,14 @@ def write_photo(photo: Photo, target: str, exact: bool = False) -> bytes:
 
     Raises:
         InputError: where the format cannot hold the image, or does not give it back.
+        LimitError: where there are limits on memory, and writing and reading back take more.
     """
     if Path(target).suffix.lower() == ".npy":
+        check_held(4 * _sample_bytes(photo))  # with alpha, together and each
         return npy_bytes(photo.array())
     kind, form = format_of(target)
     _check_fits(photo, target, kind, form)
+    check_held(_writing_memory(photo, form))
     writer = _Writer(photo, target, kind, form, exact)
     kept = _held(photo, target, kind, form)
     data = _without_what_harms(writer, kept)
@@ -163,6 +169,22 @@ def _held(photo: Photo, target: str, kind: str, form: Format) -> dict[str, Any]:
     return kept
 
 
+def _writing_memory(photo: Photo, form: Format) -> int:
+    """Bytes that the image, its file and the image that is read back of it take at once, at most."""
+    beside = METADATA_COPIES * metadata_bytes({name: getattr(photo, name) for name in PARTS})
+    samples = _sample_bytes(photo)
+    if photo.pixels.dtype == np.uint16:
+        return beside + samples + int(DEEP_COPIES * samples)
+    height, width = photo.size
+    pillow = height * width * (1 if photo.pixels.ndim == 2 and photo.alpha is None and form.gray else 4)
+    copies = form.copies * (3 if photo.pixels.ndim == 2 and not form.gray else 1)  # which makes RGB of gray
+    return beside + samples + pillow + int(copies * samples)
+
+
+def _sample_bytes(photo: Photo) -> int:
+    return photo.pixels.nbytes + (0 if photo.alpha is None else photo.alpha.nbytes)
+
+
 class _Writer:
     """Writes a photo in a format, and reads it back.
 
@@ -172,7 +194,7 @@ class _Writer:
 
     def __init__(self, photo: Photo, target: str, kind: str, form: Format, exact: bool):
         self.samples = photo.array()
-        self.image = savable(self.samples, kind, target)
+        savable(self.samples[:1], kind, target)  # an error here is no error of the metadata
         self.target, self.kind, self.form, self.exact = target, kind, form, exact
         self.keeps_pixels = False
 
@@ -182,8 +204,10 @@ class _Writer:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of odd EXIF data
             options = self.form.options_of(self.exact) | _pillow_options(self.kind, kept, self.samples)
-            self.image.save(buffer, self.kind, **options)
+            # the image is made anew, and gone with this line: it would lie beside the one that is read back
+            savable(self.samples, self.kind, self.target).save(buffer, self.kind, **options)
         data = finished(buffer.getvalue(), self.samples, self.kind)
+        del buffer
         self._check(data, kept)
         return data
 
@@ -195,7 +219,7 @@ class _Writer:
         if again is not None and again.size != wanted.shape[:2]:
             raise ValueError(f"{self.kind} makes {again.size[1]} x {again.size[0]} pixels of it")
         if self.exact or exact:
-            self.keeps_pixels = again is not None and _same(wanted, again.array())
+            self.keeps_pixels = again is not None and _same(wanted, again)
         if exact and not self.keeps_pixels:
             raise ValueError("it would not come back as it is")
 
@@ -203,7 +227,7 @@ class _Writer:
         """What the file holds; None for a format that is written only."""
         if self.kind not in Image.OPEN or self.kind == "EPS":  # which needs a program to be read
             return None
-        with warnings.catch_warnings(), _any_size():
+        with warnings.catch_warnings(), _any_size(), loading_within(None):  # it was counted before
             warnings.simplefilter("ignore")
             return read_photo(io.BytesIO(data), exact, mend=False)  # as others read it
 
@@ -256,10 +280,18 @@ def _as_read(samples: Array, kind: str, kept: dict[str, Any]) -> Array:
     return samples.swapaxes(0, 1) if turn > 4 else samples
 
 
-def _same(wanted: Array, found: Array) -> bool:
-    """Whether two images (H, W), (H, W, 2 to 4) look the same to the last bit: gray is RGB of equal channels, and no
-    alpha is alpha that is full everywhere."""
-    return wanted.dtype == found.dtype and np.array_equal(_rgba(wanted), _rgba(found))
+def _same(wanted: Array, found: Photo) -> bool:
+    """Whether an image (H, W), (H, W, 2 to 4) and another look the same to the last bit: gray is RGB of equal channels,
+    and no alpha is alpha that is full everywhere. Some rows at a time, as each is made RGB with alpha for that."""
+    if wanted.dtype != found.pixels.dtype or wanted.shape[:2] != found.size:
+        return False
+    rows = max(1, AT_ONCE // wanted.shape[1])
+    for top in range(0, len(wanted), rows):
+        part = slice(top, top + rows)
+        alpha = None if found.alpha is None else found.alpha[part]
+        if not np.array_equal(_rgba(wanted[part]), _rgba(Photo(found.pixels[part], alpha).array())):
+            return False
+    return True
 
 
 def _rgba(image: Array) -> Array:

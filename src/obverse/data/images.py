@@ -316,7 +316,7 @@ def _from_pillow(image: Image.Image, name: str, exact: bool) -> Photo:
         image = samples_as_meant(image, name, exact)
     mode = image.mode
     if mode.startswith("I;16") or mode == "I":
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image)
         if mode == "I" and (values.min() < 0 or values.max() > 65535):
             raise UnsupportedInputError(f"{name} has 32-bit pixels; convert it to 8 bits first")
         key = image.info.get("transparency")

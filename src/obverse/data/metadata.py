@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import struct
+import sys
 import warnings
+from collections.abc import Mapping
 from typing import TypedDict
 
 from PIL import Image
@@ -35,6 +37,21 @@ class Metadata(TypedDict, total=False):
     dpi: tuple[float, float] | None
     text: dict[str, str]
     colour: dict[str, bytes]
+
+
+def metadata_bytes(found: Mapping[str, object]) -> int:
+    """Bytes that these take in memory.
+
+    Args:
+        found: a `Metadata`, or the same of a photo.
+    """
+    total = 0
+    for value in found.values():
+        if isinstance(value, bytes):
+            total += len(value)
+        elif isinstance(value, dict):
+            total += sum(sys.getsizeof(each) for pair in value.items() for each in pair)
+    return total
 
 
 def metadata_of(image: Image.Image, name: str, exact: bool = False) -> Metadata:

@@ -48,7 +48,7 @@ def samples_as_meant(image: TiffImageFile, name: str, exact: bool) -> Image.Imag
             raise UnsupportedInputError(f"{name} {problem}, and would not come back as it is: {_REMEDY}")
         if not _is_12_bit(tags):  # of them as of 16 it is said where they become 8
             warnings.warn(f"{name} {problem}: converted", ConversionWarning, stacklevel=4)
-    if image.mode != "I;16":
+    if image.mode != "I;16" or not (_is_12_bit(tags) or photometric == MIN_IS_WHITE):
         return image
     values = np.asarray(image, np.int64)
     if _is_12_bit(tags):

@@ -16,12 +16,12 @@ import json
 import lzma
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from obverse.container import write_atomically
-from obverse.container.files import check_folder, make_folder
+from obverse.container.files import check_folder, make_folder, new_file, remove_file
 from obverse.errors import CodecNameError, ModelError, OutputExistsError
 
 WEIGHTS, CONFIG, CARD = "model.safetensors.xz", "config.json", "card.md"
@@ -235,7 +235,7 @@ def check_new_model(folder: Path, force: bool = False) -> None:
 def store_model(
     folder: Path, weights: bytes, config: dict[str, Any], card: str, packed: bytes | None = None
 ) -> StoredModel:
-    """Write a model's three files, each whole or not at all.
+    """Write a model's three files, all of this model: where that is cut off, there is the earlier model, or none.
 
     Args:
         folder: made if it is not there.
@@ -251,10 +251,15 @@ def store_model(
         OutputError: where the folder cannot be made, or a file not be written.
     """
     text = json.dumps(config, indent=2).encode()
+    contents = {CONFIG: text, CARD: card.encode(), WEIGHTS: pack(weights) if packed is None else packed}
     make_folder(folder)
-    write_atomically(folder / WEIGHTS, pack(weights) if packed is None else packed, overwrite=True)
-    write_atomically(folder / CONFIG, text, overwrite=True)
-    write_atomically(folder / CARD, card.encode(), overwrite=True)
+    with ExitStack() as stack:  # the last that is opened gets its name first, the configuration at the end
+        for name, data in contents.items():
+            file = stack.enter_context(new_file(folder / name, overwrite=True))
+            file.write(data)
+            file.flush()  # where the disk is full, the earlier model stays
+        # without a configuration there is no model, so that new weights never lie beside an old one
+        remove_file(folder / CONFIG)
     return StoredModel(folder.resolve().name, weights, json.loads(text), fingerprint(weights, text))
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obverse.codec import decoded_file
+from obverse.codecs.features import codec as codec_module
 from obverse.codecs.features.codec import FeatureCodec, features_codec
 from obverse.codecs.features.export import fit_model
 from obverse.codecs.features.fit import Target, fit
@@ -172,6 +173,14 @@ def test_a_stored_model_makes_small_files(stored):
         codec.encode(x, codec.options(loss=0.1))
     with pytest.raises(UnsupportedInputError, match="vectors of 24 numbers, these have 23"):
         codec.encode(x[:, :23])
+
+
+def test_a_stored_model_that_takes_too_much_does_not_encode(stored, monkeypatch):
+    codec = FeatureCodec(stored)
+    monkeypatch.setattr(codec_module, "model_memory", lambda arrays: 2**40)
+    with pytest.raises(LimitError, match="bytes of memory"):
+        codec.encode(vectors(5))
+    assert "bottleneck" not in vars(codec)
 
 
 def test_a_stored_model_is_held_to_the_memory_that_there_may_be(stored):

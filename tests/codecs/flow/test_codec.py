@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from PIL import Image
 
 import obverse
 from obverse.codec import decoded_file
-from obverse.codecs.flow.codec import FlowCodec
+from obverse.codecs.flow.codec import IMAGE_BYTES, FlowCodec, image_bytes
+from obverse.codecs.flow.recipe import FlowConfig
 from obverse.container import Container, Limits, read, write
 from obverse.errors import (
     DamagedError,
@@ -26,7 +28,7 @@ from obverse.errors import (
     WrongModelError,
 )
 from obverse.zoo import StoredModel
-from tests.codecs.flow.models import hard_images, some_images, store_flow
+from tests.codecs.flow.models import CONFIG, hard_images, some_images, store_flow
 from tests.conftest import torch_setting
 
 # the small model is untrained and fits nothing
@@ -262,6 +264,14 @@ def test_limits(small):
         small.decode(read(data), limits=Limits(pixels=4000))
     with pytest.raises(LimitError):
         small.decode(read(data), limits=Limits(memory=100_000))
+
+
+def test_wider_networks_count_for_more_memory():
+    usual = FlowConfig()
+    assert image_bytes(usual) == image_bytes(CONFIG) == IMAGE_BYTES  # smaller ones for no less
+    for name in ("width", "hidden", "components", "coupling"):
+        wide = replace(usual, **{name: 10 * getattr(usual, name)})
+        assert image_bytes(wide) == 10 * IMAGE_BYTES
 
 
 def test_damaged_model(small):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from obverse.codec import decoded_file
+from obverse.codecs.plug_and_play import interpreter
 from obverse.codecs.plug_and_play.codec import AXIS, RUNG, SIZE, PlugAndPlayCodec, image_batch
 from obverse.codecs.plug_and_play.export import exported
 from obverse.codecs.plug_and_play.fit import METHODS, build_model, fit, posterior_of, save_model
@@ -499,3 +500,19 @@ def test_damaged_latents_with_contexts_are_told(seed, junk):
 
 
 CONTEXTS = build_model(fit(busy_and_calm(0, 4000), 1, [1.0]), (4000, 6), axis=1)
+
+
+def test_work_is_that_of_all_batches_together(monkeypatch):
+    """Each is within what a network may take; together they are not."""
+    networks = exported(Spread(), np.zeros((4, 2000), np.float32))
+    p = posterior(9, (1000, 4))
+    codec = PlugAndPlayCodec(build_model(fit(p, 1, [1.0]), p.shape, axis=1, networks=networks))
+    container = codec.encode(p)
+    needs = [codec.plug.networks.decode.needs((count, 4)).work for count in (64, 1000 % 64)]
+    total = 1000 // 64 * needs[0] + needs[1]
+    monkeypatch.setattr(interpreter, "WORK", 0)
+    monkeypatch.setattr(interpreter, "BASE_WORK", total)
+    assert codec.decode(container).shape == (1000, 2000)
+    monkeypatch.setattr(interpreter, "BASE_WORK", total - 1)
+    with pytest.raises(ModelError, match="multiplications"):
+        codec.decode(container)

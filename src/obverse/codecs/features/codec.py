@@ -93,18 +93,26 @@ class FeatureCodec(OptionalModelCodec):
         """(n, d) floats to a container.
 
         Without a stored model one is fitted to the data and put into the file (`fit.py`).
-        Raises InputError, UnsupportedInputError, WrongModelError (another encoder's), RateTargetError.
+        Raises InputError, UnsupportedInputError, WrongModelError (another encoder's), RateTargetError, LimitError (a
+        model that takes too much memory).
         """
+        self._check_model()
         features = check_features(data, self.bottleneck.dimensions if self.bottleneck else None)
         with ItemSpool() as spool:
             container = self.encode_rows(FeatureArray(features), options, spool).container
             return replace(container, items=tuple(spool.items()))
+
+    def _check_model(self) -> None:
+        """What the stored model takes, before it is built. Raises LimitError."""
+        if "bottleneck" not in vars(self):
+            Limits().check_memory(model_memory(self.arrays))
 
     def encode_rows(self, rows: FeatureRows, options: FeatureOptions | None, spool: ItemSpool) -> Encoded:
         """Vectors that are read piece by piece, several times, to items, which the spool keeps.
 
         A container without its items, and what is lost. Raises as `encode`.
         """
+        self._check_model()
         options = options or FeatureOptions()
         chunk, encoder, prototypes = int(options.chunk), options.encoder, options.prototypes
         own, dimensions = self.bottleneck is None, rows.shape[1]

@@ -11,6 +11,7 @@ Segments are independent: one is read without the others, and a file that is cut
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -54,7 +55,9 @@ LARGEST_SEGMENT = 1000  # so that a file cannot ask for more memory than its ima
 SIDE = 32
 STORED = 1  # the config's key: how many segments are stored without the model
 SAMPLES = Samples(SIDE * 3, step=3)
-IMAGE_BYTES = 600_000  # memory that an image of a segment takes while it is coded, at most
+IMAGE_BYTES = (
+    600_000  # memory that an image of a segment takes while networks of the usual sizes code it, at most
+)
 
 Images = npt.NDArray[np.uint8]
 Symbols = npt.NDArray[np.int32]
@@ -165,7 +168,7 @@ class FlowCodec(ModelCodec):
         if segment > LARGEST_SEGMENT and plan.stored < len(items):
             raise DamagedError("not the header of a set of 32x32 colour images: its segments are too long")
         limits.check_pixels(shape[0] * SIDE * SIDE)
-        work = 2 * SIDE * SIDE * 3 if plan.stored == len(items) else IMAGE_BYTES
+        work = 2 * SIDE * SIDE * 3 if plan.stored == len(items) else image_bytes(self.networks.config)
         limits.check_memory(shape[0] * SIDE * SIDE * 3 + min(segment, shape[0]) * work)
         return plan
 
@@ -209,3 +212,10 @@ def _checked(data: Any) -> Images:
             f"the flow codes sets of shape (n, 32, 32, 3), not {images.shape}; use image-lossless for other sizes"
         )
     return images
+
+
+def image_bytes(config: FlowConfig) -> int:
+    """Memory that an image of a segment takes while it is coded, at most: as the widest layer of these networks."""
+    usual = FlowConfig()
+    sizes = ("width", "hidden", "components", "coupling")
+    return math.ceil(IMAGE_BYTES * max(1, *(getattr(config, name) / getattr(usual, name) for name in sizes)))

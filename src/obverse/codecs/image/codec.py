@@ -41,6 +41,7 @@ from obverse.container import Container, Limits
 from obverse.container.inflate import inflate
 from obverse.data.conversion import ConversionWarning
 from obverse.data.images import Photo, photo_of
+from obverse.data.metadata import metadata_bytes
 from obverse.errors import DamagedError, InputError, MessageEmptyError, OptionError, RateTargetError
 from obverse.method import Method
 from obverse.zoo import find_model, find_tune
@@ -232,6 +233,7 @@ class ImageCodec(ModelCodec):
         limits.check_memory(height * width * PIXEL_BYTES)
         alpha = unpack_plane(sections["alpha"], height, width) if "alpha" in sections else None
         kept = unpack_metadata(sections, limits)
+        limits.check_memory(height * width * PIXEL_BYTES + metadata_bytes(kept))
         try:
             _, y_hat = pop_latents(self.networks, Message.from_bytes(sections["y"]), level, height, width)
         except MessageEmptyError:

@@ -29,6 +29,7 @@ from obverse.container.recover import recover_items
 from obverse.container.samples import check_samples, with_samples
 from obverse.container.source import SourceLike
 from obverse.data.images import Photo, photo_of
+from obverse.data.metadata import metadata_bytes
 from obverse.errors import DamagedError, InputError
 from obverse.method import Method
 from obverse.threads import available_threads
@@ -190,7 +191,7 @@ class ImageLosslessCodec(ModelCodec):
             stripes = list(container.items[: layout.stripes])
             extras = dict(zip(layout.extras, container.items[layout.stripes :], strict=True))
         kept = unpack_metadata(extras, limits)
-        pixels = self._decode_stripes(layout, 0, stripes, limits)
+        pixels = self._decode_stripes(layout, 0, stripes, limits, metadata_bytes(kept))
         check_samples(container, pixels)
         if layout.channels in (2, 4):
             colours = pixels[:, :, 0] if layout.channels == 2 else pixels[:, :, :3]
@@ -262,8 +263,10 @@ class ImageLosslessCodec(ModelCodec):
             pixels = pixels[:0]
         return (pixels[:, :, 0] if layout.channels == 1 else pixels), missing
 
-    def _decode_stripes(self, layout: Layout, first: int, stripes: list[bytes], limits: Limits) -> np.ndarray:
-        """(H, W, C) of these stripes, of which `first` is the number of the first one."""
+    def _decode_stripes(
+        self, layout: Layout, first: int, stripes: list[bytes], limits: Limits, held: int = 0
+    ) -> np.ndarray:
+        """(H, W, C) of these stripes, of which `first` is the number of the first one, beside so many bytes held."""
         slices = [layout.rows_of(first + i) for i in range(len(stripes))]
         height = slices[-1].stop - slices[0].start
         sample = layout.channels * layout.depth // 8
@@ -271,7 +274,7 @@ class ImageLosslessCodec(ModelCodec):
             methods.work_bytes(data, rows.stop - rows.start, layout.width)
             for data, rows in zip(stripes, slices, strict=True)
         )
-        result = 2 * height * layout.width * sample
+        result = held + 2 * height * layout.width * sample
         limits.check_memory(result + most)
         threads = (limits.memory - result) // max(most, 1)  # as many as there is memory for
         pixels = np.empty(

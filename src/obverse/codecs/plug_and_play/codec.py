@@ -316,6 +316,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
             needs = [networks.decode.needs(batch.shape) for batch in batches(z)]
             # all batches, and once more where they are put together
             limits.check_memory(max(one.memory for one in needs) + 2 * sum(one.output for one in needs))
+            networks.decode.check_work(sum(one.work for one in needs), z.shape, limits.memory)
             made = [networks.decode(batch, limits) for batch in batches(z)]
             whole = np.concatenate(made)
         except (InputError, ValueError) as error:

@@ -158,11 +158,24 @@ class GraphFunction:
                 f"more than the limit of {memory:,}; if you trust the model and the data, raise the limit with "
                 f"limits=Limits(memory={needs.memory}), or compress smaller data"
             )
-        work = (BASE_WORK + WORK * given.size) * max(1, memory // default)
-        if needs.work > work:
+        self.check_work(needs.work, given.shape, memory)
+
+    def check_work(self, work: int, shape: tuple[int, ...], memory: int) -> None:
+        """Check the work on an array, which may be done in several parts.
+
+        Args:
+            work: multiplications, of all parts.
+            shape: of the whole array.
+            memory: limit in bytes; who allows more of it than by default allows more work.
+
+        Raises:
+            ModelError: where it is more than any network of such data takes.
+        """
+        most = (BASE_WORK + WORK * math.prod(shape)) * max(1, memory // Limits().memory)
+        if work > most:
             raise ModelError(
-                f"the model's {self.name} takes {needs.work:.2g} multiplications for an array of shape {given.shape}, "
-                f"more than the {work:.2g} that it may take; if you trust it, decode without limits (--unlimited)"
+                f"the model's {self.name} takes {work:.2g} multiplications for an array of shape {shape}, "
+                f"more than the {most:.2g} that it may take; if you trust it, decode without limits (--unlimited)"
             )
 
     def _cannot_run(self, shape: tuple[int, ...], error: BaseException) -> InputError:
