@@ -21,8 +21,8 @@ from obverse.data.loading import limits_in, loading_within
 from obverse.data.source import as_source
 from obverse.errors import (
     CodecNameError,
-    InputError,
     ModelError,
+    OptionError,
     SideInformationError,
     UnknownCodecError,
     WrongModelError,
@@ -272,7 +272,8 @@ def decoded_file(
         background: colour that an image with alpha is put on, for files that have none.
 
     Raises:
-        InputError: for a name of a file that the codec's kind of data is not written to.
+        OutputError: for a name of a file that the codec's kind of data is not written to, or that does not hold it.
+        OptionError: for a background that is no colour, or of no use.
         DecodeError: for what cannot be decoded.
     """
     codec.kind.check(target)
@@ -290,7 +291,7 @@ def decoded_file(
         from obverse.data.images import Photo
 
         if not isinstance(decoded, Photo):
-            raise InputError(
+            raise OptionError(
                 f"codec {codec.id!r} has no alpha: a background (--background) has no use for it"
             )
         decoded = over_background(decoded, background)

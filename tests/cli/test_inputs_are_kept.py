@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from obverse.cli import run
-from obverse.errors import InputError, OutputExistsError
+from obverse.errors import OutputError, OutputExistsError
 from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
@@ -31,7 +31,7 @@ def test_not_through_links(folder: Path, capsys: Capture) -> None:
         ["compress", "--lossless", "a.png", "-o", "elsewhere/a.png", "--force-suffix"],
         ["compress", "--lossless", "elsewhere/a.png", "-o", "a.png"],
     ):
-        assert run([*command, "--force"]) == InputError.exit_code
+        assert run([*command, "--force"]) == OutputError.exit_code
         assert "is an input and would be overwritten" in capsys.readouterr().err
     assert Path("a.png").read_bytes() == before
 
@@ -55,7 +55,7 @@ def test_not_features(folder: Path, capsys: Capture) -> None:
         (["f.npy", "shards"], "f.obv"),
         (["shards"], "shards/s.npy"),
     ):
-        assert run(["compress-features", *inputs, "-o", target, "--force"]) == InputError.exit_code
+        assert run(["compress-features", *inputs, "-o", target, "--force"]) == OutputError.exit_code
         assert "is an input and would be overwritten" in capsys.readouterr().err
     assert Path("f.npy").read_bytes() == before
     assert run(["compress-features", "f.npy", "-o", "x.webp"]) == 2

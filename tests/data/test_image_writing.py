@@ -13,7 +13,7 @@ from obverse.data import image_writing
 from obverse.data.conversion import ConversionWarning
 from obverse.data.image_writing import over_background, write_photo
 from obverse.data.images import Photo, read_photo
-from obverse.errors import InputError
+from obverse.errors import OptionError, OutputError
 from tests.conftest import smooth_photo
 
 COLOUR, GRAY = smooth_photo(24, 32), smooth_photo(24, 32, channels=1)
@@ -87,7 +87,7 @@ def test_every_exact_format_gives_back_what_it_is_given(suffix: str) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 data = write_photo(photo, f"x.{suffix}", exact=True)
-        except InputError as error:  # no alpha, or none with gray
+        except OutputError as error:  # no alpha, or none with gray
             assert photo.alpha is not None and "use .png" in str(error)
             continue
         again = read(data)
@@ -106,9 +106,9 @@ def test_a_writer_that_changes_pixels_is_found_out(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Image.Image, "save", wrong)
     for suffix in EXACT:
-        with pytest.raises(InputError, match=r"cannot be written as \w+: it would not come back as it is"):
+        with pytest.raises(OutputError, match=r"cannot be written as \w+: it would not come back as it is"):
             write_photo(Photo(COLOUR), f"x.{suffix}", exact=True)
-    with pytest.raises(InputError, match="not come back"):  # also where the codec was lossy
+    with pytest.raises(OutputError, match="not come back"):  # also where the codec was lossy
         write_photo(Photo(COLOUR), "x.tif")
 
 
@@ -166,7 +166,7 @@ def test_a_tiff_that_pillow_turns_is_compared_turned(turn: int) -> None:
 def test_too_many_pixels_for_a_format(suffix: str, side: int) -> None:
     """And one less is written."""
     for shape in ((1, side, 3), (side, 1, 3)):
-        with pytest.raises(InputError, match=rf"at most {side - 1:,} pixels a side.*use .png"):
+        with pytest.raises(OutputError, match=rf"at most {side - 1:,} pixels a side.*use .png"):
             write_photo(Photo(np.zeros(shape, np.uint8)), f"x.{suffix}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConversionWarning)
@@ -176,13 +176,13 @@ def test_too_many_pixels_for_a_format(suffix: str, side: int) -> None:
 
 def test_formats_that_make_other_sizes_are_refused() -> None:
     for suffix in ("ico", "icns"):
-        with pytest.raises(InputError, match=r"cannot be written as ICN?[OS]+: .* pixels of it; use .png"):
+        with pytest.raises(OutputError, match=r"cannot be written as ICN?[OS]+: .* pixels of it; use .png"):
             write_photo(Photo(COLOUR), f"x.{suffix}")
 
 
 def test_formats_that_cannot_write_at_all_say_so() -> None:
     for suffix, words in (("blp", "BLP"), ("xbm", "XBM"), ("grib", "save handler"), ("qoi", "mode")):
-        with pytest.raises(InputError, match=rf"x\.{suffix} cannot be written as .*{words}"):
+        with pytest.raises(OutputError, match=rf"x\.{suffix} cannot be written as .*{words}"):
             write_photo(Photo(GRAY), f"x.{suffix}")
 
 
@@ -294,5 +294,5 @@ def test_16_bits_of_alpha_are_put_on_16_bits() -> None:
 
 
 def test_no_colour() -> None:
-    with pytest.raises(InputError, match="'whit' is no colour"):
+    with pytest.raises(OptionError, match="'whit' is no colour"):
         over_background(Photo(COLOUR, ALPHA), "whit")

@@ -15,7 +15,7 @@ from obverse.cli.console import UsageError, explain, progress_bar, say, warnings
 from obverse.cli.plan import STDIN, Job
 from obverse.container.files import check_file, make_folder
 from obverse.container.within import check_within
-from obverse.errors import InputError, ObverseError, OutputExistsError
+from obverse.errors import ObverseError, OutputError, OutputExistsError
 from obverse.threads import available_cores
 
 Row = dict[str, Any]
@@ -95,7 +95,7 @@ class Attempt:
     def __call__(self, job: Job) -> Row:
         try:
             if job.refused:
-                raise InputError(job.refused)
+                raise OutputError(job.refused)
             if job.folder is not None:
                 check_within(job.folder, job.target)
             if not self.force and job.target != STDIN and os.path.lexists(job.target):

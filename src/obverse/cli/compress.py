@@ -30,6 +30,7 @@ from obverse.cli.options import (
     SkipExisting,
     limits_of,
     pairs,
+    wrong_use,
 )
 from obverse.cli.output_names import check_obv_name
 from obverse.cli.plan import STDIN, Job, plan
@@ -109,7 +110,8 @@ def compress(
             raise UsageError(
                 f"codec {method.id!r} has no use for {'--unlimited' if unlimited else '--memory'}"
             )
-    options = method.options_class.of(method.id, given)
+    with wrong_use(takes):
+        options = method.options_class.of(method.id, given)
     verified = wants_verification(method, False if no_verify else verify)
     found = plan(inputs, output, method.kind.read, _obv_name, method.kind.folder, passed_over={".obv"})
     if not any(job.refused for job in found.jobs):

@@ -13,7 +13,18 @@ from cyclopts import Parameter
 from obverse.cli.batch import Batch, Row
 from obverse.cli.console import UsageError, say
 from obverse.cli.files import existing_file, length_of, read_stdin, report, row_of, write_output
-from obverse.cli.options import Big, Force, Inputs, Jobs, Json, Memory, Output, SkipExisting, limits_of
+from obverse.cli.options import (
+    Big,
+    Force,
+    Inputs,
+    Jobs,
+    Json,
+    Memory,
+    Output,
+    SkipExisting,
+    limits_of,
+    wrong_use,
+)
 from obverse.cli.plan import STDIN, Job, plan
 from obverse.cli.recovery import recovered
 from obverse.container import Limits, read, read_header
@@ -68,6 +79,11 @@ def decompress(
         raise UsageError("--recover is for codecs without side information: do not give --side-info")
     if recover and background is not None:
         raise UsageError("--recover has no use for --background: recover to .png")
+    if background is not None:
+        from obverse.data.image_writing import colour_of
+
+        with wrong_use(()):
+            colour_of(background)
     limits = limits_of(unlimited, memory)
     wait_passively()
 

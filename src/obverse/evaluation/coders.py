@@ -22,7 +22,7 @@ from obverse.codec import Codec, Predicts
 from obverse.container import read, write
 from obverse.data.deep_images import finished, savable
 from obverse.data.images import read_photo
-from obverse.errors import InputError, MissingExtraError
+from obverse.errors import CodecNameError, InputError, MissingExtraError
 from obverse.registry import open_codec
 
 Array = npt.NDArray[Any]
@@ -100,13 +100,13 @@ def classical(name: str, lossless: bool = False) -> Coder:
     """JPEG, WebP, AVIF or JPEG XL at their qualities; or the lossless ones, PNG among them.
 
     Raises:
-        InputError: an unknown name.
+        CodecNameError: an unknown name.
         MissingExtraError: the library of a format is not installed.
     """
     known = LOSSLESS if lossless else LOSSY
     if name not in known:
         kind = "lossless peer" if lossless else "peer codec"
-        raise InputError(f"unknown {kind} {name!r}; known are {', '.join(known)}")
+        raise CodecNameError(f"unknown {kind} {name!r}; known are {', '.join(known)}")
     check_library(name)
     suffix, form, qualities, options = known[name]
     settings: tuple[Setting, ...] = tuple({"quality": quality} for quality in qualities) or ({},)
