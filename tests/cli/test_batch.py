@@ -23,6 +23,7 @@ from obverse.cli.console import human
 from obverse.cli.plan import Job
 from obverse.container import read, write_atomically
 from obverse.errors import InputError, OutputError, OutputExistsError
+from obverse.interrupts import interrupt
 from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
@@ -82,6 +83,23 @@ def test_failures_in_workers_are_told_in_order(tmp_path: Path, capsys: Capture) 
     assert code == 3 and [row.get("exit_code", 0) for row in rows] == [0, 3, 1, 0, 1, 0]
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert errors[0] == "error: bad is bad" and "killed by SIGKILL" in errors[1] and len(errors) == 3
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_file_in_its_place_is_done_even_if_nobody_was_told(tmp_path: Path, signal_number: int) -> None:
+    """What is stopped between the rename and the row of a file counts; what was there before does not."""
+    work = [Job(Path(name), tmp_path / name) for name in "abcd"]
+    for job in work[1:]:
+        job.target.write_bytes(b"old")
+
+    def stopped_after(job: Job) -> dict[str, Any]:
+        write_atomically(job.target, b"new", overwrite=True)
+        if job.source.name == "b":
+            raise interrupt(signal_number)
+        return {"input": job.source.name}
+
+    with pytest.raises(interrupt(signal_number), match=r"^2 of 4 files done$"):
+        Batch("working", force=True, jobs=1).run(work, stopped_after)
 
 
 def test_few_or_small_files_do_not_pay_for_workers(photos: Path) -> None:
@@ -152,8 +170,8 @@ def test_a_folder_is_stopped_and_gone_on_with(photos: Path, number: signal.Signa
     _, said = process.communicate(timeout=60)
     word, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
     assert process.returncode == code
-    assert said.startswith(f"{word}: ") and " of 64 files done; " in said and said.count("\n") == 1
     left = names("out")
+    assert said.startswith(f"{word}: {len(left)} of 64 files done; ") and said.count("\n") == 1
     assert 3 <= len(left) < 64 and not [name for name in left if not name.endswith(".obv")]
     done = subprocess.run(
         [*MAIN, "compress", "in", "-o", "out", "--skip-existing"], capture_output=True, text=True

@@ -60,14 +60,17 @@ class Batch:
         count = self._processes(jobs)
         attempt = Attempt(work, self.force, self.skip)
         done = _in_workers(jobs, attempt, count, self.modules) if count > 1 else _here(jobs, attempt)
-        with closing(done), progress_bar(self.title, len(jobs)) as advance:
-            try:
+        before = [_identity(job.target) for job in jobs]
+        try:
+            with closing(done), progress_bar(self.title, len(jobs)) as advance:
                 for row in done:
                     rows.append(row)
                     advance()
-            except KeyboardInterrupt as stop:
-                finished = sum(not row.get("exit_code") for row in rows)
-                raise type(stop)(f"{finished} of {len(jobs)} files done") from None
+        except KeyboardInterrupt as stop:  # workers have ended: what is in its place now is what is finished
+            told = [not row.get("exit_code") for row in rows]
+            made = [_identity(job.target) != was for job, was in zip(jobs, before, strict=True)]
+            finished = sum(told) + sum(made[len(told) :])
+            raise type(stop)(f"{finished} of {len(jobs)} files done") from None
         failed = [row["exit_code"] for row in rows if row.get("exit_code")]
         if failed and len(jobs) > 1:
             say(f"{len(jobs) - len(failed)} of {len(jobs)} files done, {len(failed)} failed")
@@ -161,6 +164,15 @@ class Captured:
         with redirect_stderr(io.StringIO()) as said, warnings_as_sentences():
             row = self.attempt(job)
         return row, said.getvalue().splitlines()
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Of the file in this place, by which it is told from another that is put there; None for no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _size(path: Path) -> int:
