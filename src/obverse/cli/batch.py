@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from obverse.cli.console import UsageError, explain, progress_bar, say, warnings_as_sentences
+from obverse.cli.console import UsageError, explain, noted_warnings, progress_bar, say, warnings_as_sentences
 from obverse.cli.plan import STDIN, Job
 from obverse.container.files import check_file, make_folder
 from obverse.container.within import check_within
@@ -50,7 +50,8 @@ class Batch:
         """Do all jobs; returns what each did, in order, and the exit code: that of the first failure, 0 without one.
 
         A job that failed has a row with its `error` and `exit_code` in place of its results. One that could be done
-        in part only says so itself, and gives its row the `exit_code`. One that was done before is `skipped`.
+        in part only says so itself, and gives its row the `exit_code`. One that was done before is `skipped`. All
+        others, and those that failed, have the sentences of their `warnings`.
 
         Raises:
             UsageError: a number of processes that cannot be.
@@ -96,6 +97,11 @@ class Attempt:
     skip: Callable[[Path], str] | None
 
     def __call__(self, job: Job) -> Row:
+        with noted_warnings() as told:
+            row = self._tried(job)
+        return row if "skipped" in row else row | {"warnings": told}
+
+    def _tried(self, job: Job) -> Row:
         try:
             if job.refused:
                 raise OutputError(job.refused)

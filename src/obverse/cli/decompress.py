@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
+from warnings import warn
 
 from cyclopts import Parameter
 
 from obverse.cli.batch import Batch, Row
-from obverse.cli.console import UsageError, say
+from obverse.cli.console import UsageError
 from obverse.cli.files import existing_file, length_of, read_stdin, report, row_of, write_output
 from obverse.cli.options import (
     Big,
@@ -139,7 +140,7 @@ class Decompression:
             unpacked, lost = recovered(source, job.target, self.model, self.limits)
             write_output(job.target, unpacked, self.force)
             for sentence in lost.get("missing", ()):
-                say(f"warning: {job.source}: {sentence}")
+                warn(f"{job.source}: {sentence}", stacklevel=2)
             return row_of(job, length_of(job.source, data), len(unpacked)) | lost
         container = read(source, self.limits)
         chosen = codec_of(container, self.side_info is not None, self.model)

@@ -173,8 +173,8 @@ def compress_features(
         "bits_per_vector": 8 * after / count, "variance_lost": encoded.lost,
         "model": container.model.hex() if container.model else "in the file" if container.config[2] else None,
         "encoder": frozen.fingerprint.hex() if frozen and frozen.fingerprint else None,
-        "seconds": round(time.perf_counter() - started, 3),
-    } | ({"warnings": told} if told else {})  # fmt: skip
+        "seconds": round(time.perf_counter() - started, 3), "warnings": told,
+    }  # fmt: skip
     text = (
         f"{name} -> {target}: {human(before)} -> {human(after)}, {count} vectors of {dimensions}, "
         f"{row['bits_per_vector']:.1f} bits a vector, {encoded.lost:.2%} of the variance lost"
