@@ -336,7 +336,9 @@ def codec_of(container: Container, has_side_info: bool = False, model: str | Pat
 
 def _wrong_model(container: Container, codec: Codec, model: str | Path | None) -> str:
     """The sentence for a file and a codec that do not go together."""
-    here = codec.fingerprint.hex() if codec.fingerprint else "none"
+    here = f"codec {codec.id!r} here has " + (
+        f"model {codec.fingerprint.hex()}" if codec.fingerprint else "no model"
+    )
     if container.model is None and model is not None:
         return (
             f"the file was written by codec {container.codec!r} without a model, and brings what it is decoded with: "
@@ -345,7 +347,7 @@ def _wrong_model(container: Container, codec: Codec, model: str | Path | None) -
     if container.model is None:
         return f"the file names no model, as files of codec {container.codec!r} do: have it written again"
     return (
-        f"the file was written with model {container.model.hex()} of codec {container.codec!r}, here is model {here} "
-        f"of {codec.id!r}: name the model that wrote it (--model NAME, or its folder), or install the version of "
+        f"the file was written with model {container.model.hex()} of codec {container.codec!r}, but {here}: "
+        "name the model that wrote it (--model NAME, or its folder), or install the version of "
         "Obverse that did"
     )

@@ -188,6 +188,29 @@ def test_options_that_cannot_be(folder: Path, capsys: Capture, words: list[str])
     assert names(folder) == ["good.png"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "compress gone",
+        "compress gone --lossless",
+        "compress gone --codec vae-mnist",
+        "compress gone --codec features",
+        "decompress gone",
+        "info gone",
+        "compress-features gone -o x.obv",
+        "compress-features good.png --encoder m:f --classes gone -o x.obv",
+        "evaluate gone --against jpeg",
+        "limits --samples gone",
+        "limits --gaussian 1 --points gone",
+        "plug-and-play fit --data gone --out m",
+    ],
+)
+def test_a_missing_file_is_told_in_the_same_words(folder: Path, capsys: Capture, words: str) -> None:
+    Path("m.py").write_text("f = lambda x: x.mean((2, 3))\n")
+    assert run(words.split()) == 3
+    assert "there is no file gone" in capsys.readouterr().err
+
+
 # -- what cannot be decompressed --------------------------------------------------------------------------
 
 

@@ -69,7 +69,12 @@ def test_what_exists_is_done_only_if_it_is_whole_and_of_the_same_codec(folder: P
     done = Path("a.obv").read_bytes()
     Path("a.obv").write_bytes(done[:-1] + bytes([done[-1] ^ 1]))
     assert run(command) == OutputExistsError.exit_code
-    assert "no whole .obv file" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no whole .obv file" in said
+    # --force would do all the others again, and goes with no --skip-existing
+    assert "remove it, and run the same command again" in said and "--force" not in said
+    Path("a.obv").unlink()
+    assert run(command) == 0 and Path("a.obv").read_bytes() == done
     assert run(["compress", "a.png", "--force"]) == 0
     assert run(command) == OutputExistsError.exit_code
-    assert "written by codec 'image', not 'image-lossless'" in capsys.readouterr().err
+    assert "written by codec 'image', not 'image-lossless'; remove it" in capsys.readouterr().err

@@ -118,6 +118,8 @@ def explain(error: Exception) -> tuple[str, int]:
         return str(error), 2
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
         return "out of memory: the data is too large for this machine", ObverseError.exit_code
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"there is no file {error.filename}", InputError.exit_code
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'the system'}: {error.strerror}", InputError.exit_code
     if os.environ.get("OBVERSE_TRACEBACK"):

@@ -25,14 +25,23 @@ def guarded(problem: str, remedy: str = "", kind: type[ObverseError] = InputErro
         kind: of the error.
 
     Raises:
-        InputError: or the kind given: "problem: cause; remedy".
+        InputError: or the kind given: "problem: cause; remedy"; of a missing file only that it is.
     """
     try:
         yield
     except ObverseError:
         raise
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and error.filename:
+            raise kind(unreadable(error.filename, error)) from error
         raise kind(f"{problem}: {cause_of(error)}" + (f"; {remedy}" if remedy else "")) from error
+
+
+def unreadable(name: object, error: Exception) -> str:
+    """The sentence for a file that cannot be read; of a file that is missing everything says the same."""
+    if isinstance(error, FileNotFoundError):
+        return f"there is no file {name}"
+    return f"{name} cannot be read: {cause_of(error)}"
 
 
 def cause_of(error: Exception) -> str:

@@ -226,15 +226,9 @@ def _prototypes(
 ) -> dict[str, Any] | None:
     """A vector for each class name."""
     from obverse.data.features import read_features, read_named
+    from obverse.data.labelled import read_class_names
 
-    names = None
-    if classes is not None:
-        try:
-            names = [line.strip() for line in classes.read_text("utf-8").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"the class names in {classes} cannot be read: {error}") from error
-        if not names or len(set(names)) < len(names):
-            raise InputError(f"{classes} must hold a class name a line, each once")
+    names = read_class_names(classes) if classes is not None else None
     if path is None:
         if names is None:
             return None
