@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,6 +43,35 @@ LAYOUT = exif_of(
 
 def read(data: bytes, exact: bool = True) -> Photo:
     return read_photo(io.BytesIO(data), exact)
+
+
+SUFFIXES = {"JPEG 2000": "jp2", "TIFF": "tif"}
+
+
+def _kept_as_documented() -> list[tuple[str, list[str]]]:
+    """(format, the words of its row) of the table in docs/how-to/image-files.md."""
+    page = (Path(__file__).parents[2] / "docs/how-to/image-files.md").read_text("utf-8")
+    rows = page.split("| written as |")[1].split("\n\n")[0].splitlines()[2:]
+    found = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return [(name, words) for names, *words in found for name in names.split(", ")]
+
+
+@pytest.mark.parametrize(("name", "words"), _kept_as_documented())
+def test_a_format_keeps_what_the_page_says(name: str, words: list[str]) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    texts = {"Comment": "hello", "Author": "me"}
+    photo = Photo(COLOUR, icc=profile, exif=exif_of(), xmp=b"<x:xmpmeta/>", dpi=(300.0, 300.0), text=texts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = write_photo(photo, f"x.{SUFFIXES.get(name, name.lower())}")
+    with Image.open(io.BytesIO(data)) as image:
+        dpi = image.info.get("dpi", (0, 0))
+    back = read_photo(io.BytesIO(data))
+    kept = [
+        "yes" if value else "no" for value in (back.icc, back.exif, back.xmp, round(float(dpi[0])) == 300)
+    ]
+    told = {0: "no", 1: "the comment", 2: "all"}[len(back.text)]
+    assert [*kept, told] == words
 
 
 @pytest.mark.parametrize("suffix", EXACT + LOSSY)
