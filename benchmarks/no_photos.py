@@ -185,6 +185,8 @@ def draw(curves: dict[str, dict[str, list[Point]]], path: Path) -> None:
             sizes, values = [size / 1000 for _, size, _ in line], [min(value, 60) for *_, value in line]
             ax.plot(sizes, values, marker=".", label=codec)
         ax.set(title=name, xlabel="kB", ylabel="PSNR (dB, 60: exact)", xscale="log")
+        for axis_ticks in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+            axis_ticks(lambda kilobytes, _: f"{kilobytes:g}" if f"{kilobytes:e}"[0] in "125" else "")
         ax.grid(alpha=0.3)
     axes.flat[0].legend()
     figure.tight_layout()

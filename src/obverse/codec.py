@@ -21,8 +21,8 @@ from obverse.data.loading import limits_in, loading_within
 from obverse.data.source import as_source
 from obverse.errors import (
     CodecNameError,
-    InputError,
     ModelError,
+    OptionError,
     SideInformationError,
     UnknownCodecError,
     WrongModelError,
@@ -272,7 +272,8 @@ def decoded_file(
         background: colour that an image with alpha is put on, for files that have none.
 
     Raises:
-        InputError: for a name of a file that the codec's kind of data is not written to.
+        OutputError: for a name of a file that the codec's kind of data is not written to, or that does not hold it.
+        OptionError: for a background that is no colour, or of no use.
         DecodeError: for what cannot be decoded.
         LimitError: where decoding or writing takes more than the limits.
     """
@@ -291,7 +292,7 @@ def decoded_file(
         from obverse.data.images import Photo
 
         if not isinstance(decoded, Photo):
-            raise InputError(
+            raise OptionError(
                 f"codec {codec.id!r} has no alpha: a background (--background) has no use for it"
             )
         decoded = over_background(decoded, background)
@@ -337,7 +338,9 @@ def codec_of(container: Container, has_side_info: bool = False, model: str | Pat
 
 def _wrong_model(container: Container, codec: Codec, model: str | Path | None) -> str:
     """The sentence for a file and a codec that do not go together."""
-    here = codec.fingerprint.hex() if codec.fingerprint else "none"
+    here = f"codec {codec.id!r} here has " + (
+        f"model {codec.fingerprint.hex()}" if codec.fingerprint else "no model"
+    )
     if container.model is None and model is not None:
         return (
             f"the file was written by codec {container.codec!r} without a model, and brings what it is decoded with: "
@@ -346,7 +349,7 @@ def _wrong_model(container: Container, codec: Codec, model: str | Path | None) -
     if container.model is None:
         return f"the file names no model, as files of codec {container.codec!r} do: have it written again"
     return (
-        f"the file was written with model {container.model.hex()} of codec {container.codec!r}, here is model {here} "
-        f"of {codec.id!r}: name the model that wrote it (--model NAME, or its folder), or install the version of "
+        f"the file was written with model {container.model.hex()} of codec {container.codec!r}, but {here}: "
+        "name the model that wrote it (--model NAME, or its folder), or install the version of "
         "Obverse that did"
     )

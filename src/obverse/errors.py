@@ -22,7 +22,7 @@
     │   └── TableError               22  not a valid probability table, symbol or index
     ├── RateTargetError              23  no quality reaches the bytes or bpp asked for
     ├── VerificationError            24  what was written does not decode to what was given
-    ├── OutputError                  30  the result cannot be written (permission, disk full)
+    ├── OutputError                  30  the result cannot be written (permission, disk full, kind of file)
     │   └── OutputExistsError        31  it would overwrite a file
     ├── TrainingError                40  a training run cannot start or go on
     │   └── ExportError              41  a network cannot be proven exact, or a model cannot be exported
@@ -30,7 +30,8 @@
     └── DeclarationError             51  a package declares a codec wrongly
 
 A message says what was wrong and what to do. `exit_code` is what the command line ends with (2 is a
-wrong use of the command line itself, 130 an interruption, 141 a reader of the output that went away, 143 SIGTERM).
+wrong use of the command line itself, a value that an option can have for no file among it, so that 7 is left for
+what does not go with this file; 130 an interruption, 141 a reader of the output that went away, 143 SIGTERM).
 """
 
 from __future__ import annotations
@@ -211,7 +212,7 @@ class VerificationError(ObverseError):
 
 
 class OutputError(ObverseError):
-    """The result cannot be written."""
+    """The result cannot be written: to this place, or as this kind of file."""
 
     exit_code = 30
 

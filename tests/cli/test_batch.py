@@ -23,6 +23,7 @@ from obverse.cli.console import human
 from obverse.cli.plan import Job
 from obverse.container import read, write_atomically
 from obverse.errors import InputError, OutputError, OutputExistsError
+from obverse.interrupts import interrupt
 from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
@@ -81,7 +82,25 @@ def test_failures_in_workers_are_told_in_order(tmp_path: Path, capsys: Capture) 
     rows, code = Batch("working", jobs=2).run(jobs_of("a", "bad", "killed", "b", "killed", "c"), where)
     assert code == 3 and [row.get("exit_code", 0) for row in rows] == [0, 3, 1, 0, 1, 0]
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert [row["warnings"] for row in rows if "pid" in row] == [["odd"]] * 3  # also where it was told before
     assert errors[0] == "error: bad is bad" and "killed by SIGKILL" in errors[1] and len(errors) == 3
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_file_in_its_place_is_done_even_if_nobody_was_told(tmp_path: Path, signal_number: int) -> None:
+    """What is stopped between the rename and the row of a file counts; what was there before does not."""
+    work = [Job(Path(name), tmp_path / name) for name in "abcd"]
+    for job in work[1:]:
+        job.target.write_bytes(b"old")
+
+    def stopped_after(job: Job) -> dict[str, Any]:
+        write_atomically(job.target, b"new", overwrite=True)
+        if job.source.name == "b":
+            raise interrupt(signal_number)
+        return {"input": job.source.name}
+
+    with pytest.raises(interrupt(signal_number), match=r"^2 of 4 files done$"):
+        Batch("working", force=True, jobs=1).run(work, stopped_after)
 
 
 def test_few_or_small_files_do_not_pay_for_workers(photos: Path) -> None:
@@ -152,8 +171,8 @@ def test_a_folder_is_stopped_and_gone_on_with(photos: Path, number: signal.Signa
     _, said = process.communicate(timeout=60)
     word, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
     assert process.returncode == code
-    assert said.startswith(f"{word}: ") and " of 64 files done; " in said and said.count("\n") == 1
     left = names("out")
+    assert said.startswith(f"{word}: {len(left)} of 64 files done; ") and said.count("\n") == 1
     assert 3 <= len(left) < 64 and not [name for name in left if not name.endswith(".obv")]
     done = subprocess.run(
         [*MAIN, "compress", "in", "-o", "out", "--skip-existing"], capture_output=True, text=True
@@ -183,6 +202,27 @@ def test_ctrl_c_while_workers_start(photos: Path) -> None:
         130,
         "interrupted: 0 of 4 files done; nothing half-written was left behind\n",
     )
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_warnings_are_in_the_rows_of_their_files(photos: Path, capsys: Capture, jobs: str) -> None:
+    """Those of reading, of writing, of a file that failed and, in a list of none, of one without."""
+    for number in (1, 2):
+        Image.fromarray(np.full((30, 40), 257 * number, np.uint16)).save(f"in/{number}.png")
+    assert run(["compress", "in", "-o", "out", "--jobs", jobs, "--json"]) == 0
+    said = capsys.readouterr()
+    deep = [f"in/{number}.png has 16 bits a channel: coded with 8" for number in (1, 2)]
+    assert [row["warnings"] for row in json.loads(said.out)] == [[], [deep[0]], [deep[1]], []]
+    assert said.err == "".join(f"warning: {text}\n" for text in deep)
+    photo = Image.open("in/0.png")
+    photo.save("in/0.png", dpi=(72, 72))
+    assert run(["compress", "in/0.png", "-o", "out", "--force"]) == 0
+    capsys.readouterr()
+    assert run(["decompress", "out/0.obv", "out/3.obv", "-o", "back", "--json"]) == 0
+    assert [row["warnings"] for row in json.loads(capsys.readouterr().out)] == [[], []]
+    assert run(["decompress", "out/0.obv", "-o", "a.webp", "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["warnings"] == ["a.webp: WEBP holds no resolution: left out"]
 
 
 # -- what is no job -----------------------------------------------------------------------------------------------
@@ -318,6 +358,7 @@ def test_what_becomes_larger_is_said_with_the_remedy(photos: Path, capsys: Captu
     (row,) = json.loads(captured.out)
     assert row["bytes_out"] > row["bytes_in"] and "without --lossless" in row["larger"]
     assert captured.err.startswith("warning: noise.jpg: ") and row["larger"] in captured.err
+    assert captured.err == f"warning: {row['warnings'][0]}\n"
     assert run(["compress", "noise.jpg", "-q", "100", "-o", "all.obv"]) == 0
     assert "choose a lower --quality" in capsys.readouterr().err
     assert run(["compress", "in"]) == 0
@@ -340,7 +381,7 @@ def test_exit_codes_do_not_depend_on_how_it_is_asked(photos: Path, capsys: Captu
         3: [["compress", "bad/a.png"], ["compress", "bad"], ["compress", "bad", "--lossless"]]
         + [[command, place] for command in ("compress", "decompress", "info") for place in ("gone", "empty")],
         8: [["compress", "in", "--codec", "imag"], ["compress", "in/0.png", "--codec", "imag"]],
-        7: [["compress", "in", "-q", "101"], ["compress", "in/0.png", "-q", "101"]],
+        2: [["compress", "in", "-q", "101"], ["compress", "in/0.png", "-q", "101"]],
         11: [[command, place] for command in ("decompress", "info") for place in ("other/a.obv", "other")],
         13: [[command, place] for command in ("decompress", "info") for place in ("cut/a.obv", "cut")],
     }.items():

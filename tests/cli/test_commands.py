@@ -452,7 +452,8 @@ def test_human_sizes() -> None:
 def test_strict_json_and_printable_text() -> None:
     value = {1: b"\xff", "x": (float("inf"), 1.5, None, True), "p": Path("a")}
     assert json.loads(to_json(value)) == {"1": "ff", "x": [None, 1.5, None, True], "p": "a"}
-    assert printable("é\x07\u202e") == "é\\x07\\u202e"
+    assert printable("é\x07\u202e\n") == "é\\x07\\u202e\\n"
+    assert printable("a\u3000b\xa0c") == "a\u3000b\xa0c"  # spaces of names
 
 
 def test_a_name_that_is_no_text(folder: Path, capsys: Capture) -> None:

@@ -131,7 +131,7 @@ def test_sets_labels_and_probes(tmp_path: Path, capsys: Capture) -> None:
             "images of one size",
         ),
         (["photos", "--task", "T:brightness", "--codec", "zip"], 8, "zip"),
-        (["photos", "--task", "T:brightness", "--against", "zip"], 3, "unknown peer"),
+        (["photos", "--task", "T:brightness", "--against", "zip"], 8, "unknown peer"),
     ],
 )
 def test_what_is_wrong_is_told(words: list[str], code: int, sentence: str, capsys: Capture) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from obverse.cli import run
-from obverse.errors import InputError, OutputExistsError
+from obverse.errors import OutputError, OutputExistsError
 from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
@@ -31,7 +31,7 @@ def test_not_through_links(folder: Path, capsys: Capture) -> None:
         ["compress", "--lossless", "a.png", "-o", "elsewhere/a.png", "--force-suffix"],
         ["compress", "--lossless", "elsewhere/a.png", "-o", "a.png"],
     ):
-        assert run([*command, "--force"]) == InputError.exit_code
+        assert run([*command, "--force"]) == OutputError.exit_code
         assert "is an input and would be overwritten" in capsys.readouterr().err
     assert Path("a.png").read_bytes() == before
 
@@ -55,7 +55,7 @@ def test_not_features(folder: Path, capsys: Capture) -> None:
         (["f.npy", "shards"], "f.obv"),
         (["shards"], "shards/s.npy"),
     ):
-        assert run(["compress-features", *inputs, "-o", target, "--force"]) == InputError.exit_code
+        assert run(["compress-features", *inputs, "-o", target, "--force"]) == OutputError.exit_code
         assert "is an input and would be overwritten" in capsys.readouterr().err
     assert Path("f.npy").read_bytes() == before
     assert run(["compress-features", "f.npy", "-o", "x.webp"]) == 2
@@ -69,7 +69,12 @@ def test_what_exists_is_done_only_if_it_is_whole_and_of_the_same_codec(folder: P
     done = Path("a.obv").read_bytes()
     Path("a.obv").write_bytes(done[:-1] + bytes([done[-1] ^ 1]))
     assert run(command) == OutputExistsError.exit_code
-    assert "no whole .obv file" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no whole .obv file" in said
+    # --force would do all the others again, and goes with no --skip-existing
+    assert "remove it, and run the same command again" in said and "--force" not in said
+    Path("a.obv").unlink()
+    assert run(command) == 0 and Path("a.obv").read_bytes() == done
     assert run(["compress", "a.png", "--force"]) == 0
     assert run(command) == OutputExistsError.exit_code
-    assert "written by codec 'image', not 'image-lossless'" in capsys.readouterr().err
+    assert "written by codec 'image', not 'image-lossless'; remove it" in capsys.readouterr().err

@@ -214,7 +214,7 @@ def test_a_codec_is_run_for_real(folder: Path, capsys: Capture, monkeypatch: pyt
         (["--samples", "v.npy", "--side-info", "y.npy"], 4, "scalars"),
         (["--samples", "x.npy", "--codec", "no-such-codec"], 8, "no codec"),
         (["--samples", "x.npy", "--codec", "image"], 4, "dtype"),
-        (["--gaussian", "1", "--points", "none.csv"], 3, "cannot be read"),
+        (["--gaussian", "1", "--points", "none.csv"], 3, "there is no file none.csv"),
         (["--gaussian", "1", "--points", "bad.csv"], 3, "columns"),
         (["--gaussian", "1", "--points", "bad2.csv"], 3, "line 3"),
         (["--gaussian", "1", "--points", "bad3.csv"], 3, "no points"),

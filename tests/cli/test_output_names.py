@@ -139,7 +139,7 @@ def test_an_output_that_cannot_be_is_told_before_the_work(
 def test_alpha_needs_a_background_where_the_format_has_none(capsys: Capture) -> None:
     assert run(["compress", "--lossless", "a.png"]) == 0
     for name in ("b.jpg", "b.bmp", "b.ppm"):
-        assert run(["decompress", "a.obv", "-o", name]) == 3
+        assert run(["decompress", "a.obv", "-o", name]) == 30
         assert "name what to put it on with --background" in capsys.readouterr().err
         assert run(["decompress", "a.obv", "-o", name, "--background", "#ff8000"]) == 0
     share = ALPHA[:, :, None] / 255
@@ -153,11 +153,11 @@ def test_alpha_needs_a_background_where_the_format_has_none(capsys: Capture) -> 
 
 def test_backgrounds_that_are_none(capsys: Capture) -> None:
     assert run(["compress", "a.png"]) == 0
-    assert run(["decompress", "a.obv", "-o", "b.jpg", "--background", "whit"]) == 3
+    assert run(["decompress", "a.obv", "-o", "b.jpg", "--background", "whit"]) == 2
     assert "'whit' is no colour" in capsys.readouterr().err
     np.save("v.npy", np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32))
     assert run(["compress", "v.npy", "--codec", "features", "-o", "v.obv"]) == 0
-    assert run(["decompress", "v.obv", "-f", "--background", "white"]) == 3
+    assert run(["decompress", "v.obv", "-f", "--background", "white"]) == 7
     assert "'features' has no alpha" in capsys.readouterr().err
     assert run(["decompress", "v.obv", "--recover", "--background", "white"]) == 2
 
@@ -168,7 +168,7 @@ def test_a_name_without_suffix_says_no_kind_of_file(capfdbinary: pytest.CaptureF
     assert run(["compress", "--lossless", "b.png"]) == 0
     capfdbinary.readouterr()
     for more in ([], ["--recover"]):
-        assert run(["decompress", "b.obv", "-o", "out", *more]) == 3
+        assert run(["decompress", "b.obv", "-o", "out", *more]) == 30
         said = capfdbinary.readouterr().err.decode()
         assert (
             "out: a name without suffix does not say what kind of file it is: name it out.png, or out/"
@@ -192,7 +192,7 @@ def test_what_a_plugin_writes_names_it(
 ) -> None:
     assert run(["compress", "a.png"]) == 0
     monkeypatch.setitem(sys.modules, module, None)  # makes the import fail
-    assert run(["decompress", "a.obv", "-o", name]) == 3
+    assert run(["decompress", "a.obv", "-o", name]) == 30
     assert (
         f"{name}: {kind} is written with the plugin {package} only: pip install {package}"
         in capsys.readouterr().err
@@ -213,7 +213,7 @@ def test_16_bits_are_bits_a_channel(capsys: Capture) -> None:
     Image.fromarray(COLOUR[:, :, 0].astype(np.uint16) * 257).save("deep.png")
     assert run(["compress", "--lossless", "deep.png"]) == 0
     for name in ("deep.ppm", "deep.bmp"):
-        assert run(["decompress", "deep.obv", "-o", name]) == 3
+        assert run(["decompress", "deep.obv", "-o", name]) == 30
         assert "is not written with 16 bits a channel; use .png or .tif" in capsys.readouterr().err
 
 
@@ -233,15 +233,15 @@ def test_a_format_that_cannot_be_read_back_is_not_written(
 ) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     assert run(["compress", str(tmp_path / "a.png")]) == 0
-    assert run(["decompress", str(tmp_path / "a.obv"), "-o", str(tmp_path / "a.pdf")]) == 3
+    assert run(["decompress", str(tmp_path / "a.obv"), "-o", str(tmp_path / "a.pdf")]) == 30
     assert "no image format is written to .pdf" in capsys.readouterr().err
 
 
 def test_names_move_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    name = tmp_path / "\x1b[31mred.png"
+    name = tmp_path / "\x1b[31mred\u202e.png"
     Image.new("RGB", (4, 4)).save(name)
     assert run(["compress", str(name)]) == 0
     assert run(["compress", str(name)]) == 31
     said = capsys.readouterr()
-    assert "\x1b" not in said.out + said.err
-    assert "\\x1b[31mred.png" in said.out
+    assert not {"\x1b", "\u202e"} & set(said.out + said.err)
+    assert "\\x1b[31mred\\u202e.png" in said.out and said.out.endswith("\n")

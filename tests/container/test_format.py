@@ -438,7 +438,7 @@ def test_item_reader_refuses() -> None:
 
 def test_paths_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for read_it in (read, read_header, describe, ItemReader):
-        with pytest.raises(InputError, match="no such file"):
+        with pytest.raises(InputError, match="there is no file"):
             read_it(tmp_path / "gone")
         with pytest.raises(InputError, match="is a directory"):
             read_it(tmp_path)

@@ -31,7 +31,7 @@ from obverse.data.tiff16 import (
     STRIPS,
     retagged,
 )
-from obverse.errors import InputError, UnsupportedInputError
+from obverse.errors import InputError, OutputError, UnsupportedInputError
 
 ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 PNG_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
@@ -215,9 +215,9 @@ def test_tiff_files_are_written(channels: int) -> None:
 def test_formats_that_cannot_hold_them_are_refused() -> None:
     photo = photo_of(samples(4, 5, 3), exact=True)
     for target in ("a.jpg", "a.webp", "a.bmp", "a.ppm"):
-        with pytest.raises(InputError, match="16 bits"):
+        with pytest.raises(OutputError, match="16 bits"):
             write_photo(photo, target, exact=True)
-    with pytest.raises(InputError, match=r"gray with alpha; use \.png"):
+    with pytest.raises(OutputError, match=r"gray with alpha; use \.png"):
         write_photo(Photo(samples(4, 5, 1)[:, :, 0], samples(4, 5, 1)[:, :, 0]), "a.tif", exact=True)
 
 

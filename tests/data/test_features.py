@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from obverse.data.features import feature_bytes, read_features, read_named
-from obverse.errors import InputError, MissingExtraError, UnsupportedInputError
+from obverse.errors import InputError, MissingExtraError, OutputError, UnsupportedInputError
 
 X = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 
@@ -58,7 +58,7 @@ def test_files_that_hold_none(tmp_path):
             missing(tmp_path / "missing.npy")
         with pytest.raises(InputError, match="cannot be read"):
             missing(tmp_path)
-    with pytest.raises(InputError, match="written as"):
+    with pytest.raises(OutputError, match="written as"):
         feature_bytes(X, "x.csv")
 
 

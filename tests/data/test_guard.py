@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,12 @@ def test_any_error_becomes_an_input_error_with_its_cause(error: Exception, text:
     with pytest.raises(InputError) as told, guarded("x is damaged", "remove it"):
         raise error
     assert str(told.value) == text and told.value.__cause__ is error
+
+
+def test_a_missing_file_is_said_to_be_nothing_else() -> None:
+    with pytest.raises(InputError) as told, guarded("x is damaged", "remove it"):
+        Path("/none/x.png").read_bytes()
+    assert str(told.value) == "there is no file /none/x.png"
 
 
 def test_our_own_errors_and_interruptions_pass() -> None:

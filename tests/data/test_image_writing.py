@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from obverse.data import image_writing
 from obverse.data.conversion import ConversionWarning
 from obverse.data.image_writing import over_background, write_photo
 from obverse.data.images import Photo, read_photo
-from obverse.errors import InputError
+from obverse.errors import OptionError, OutputError
 from tests.conftest import smooth_photo
 
 COLOUR, GRAY = smooth_photo(24, 32), smooth_photo(24, 32, channels=1)
@@ -42,6 +43,35 @@ LAYOUT = exif_of(
 
 def read(data: bytes, exact: bool = True) -> Photo:
     return read_photo(io.BytesIO(data), exact)
+
+
+SUFFIXES = {"JPEG 2000": "jp2", "TIFF": "tif"}
+
+
+def _kept_as_documented() -> list[tuple[str, list[str]]]:
+    """(format, the words of its row) of the table in docs/how-to/image-files.md."""
+    page = (Path(__file__).parents[2] / "docs/how-to/image-files.md").read_text("utf-8")
+    rows = page.split("| written as |")[1].split("\n\n")[0].splitlines()[2:]
+    found = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return [(name, words) for names, *words in found for name in names.split(", ")]
+
+
+@pytest.mark.parametrize(("name", "words"), _kept_as_documented())
+def test_a_format_keeps_what_the_page_says(name: str, words: list[str]) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    texts = {"Comment": "hello", "Author": "me"}
+    photo = Photo(COLOUR, icc=profile, exif=exif_of(), xmp=b"<x:xmpmeta/>", dpi=(300.0, 300.0), text=texts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = write_photo(photo, f"x.{SUFFIXES.get(name, name.lower())}")
+    with Image.open(io.BytesIO(data)) as image:
+        dpi = image.info.get("dpi", (0, 0))
+    back = read_photo(io.BytesIO(data))
+    kept = [
+        "yes" if value else "no" for value in (back.icc, back.exif, back.xmp, round(float(dpi[0])) == 300)
+    ]
+    told = {0: "no", 1: "the comment", 2: "all"}[len(back.text)]
+    assert [*kept, told] == words
 
 
 @pytest.mark.parametrize("suffix", EXACT + LOSSY)
@@ -87,7 +117,7 @@ def test_every_exact_format_gives_back_what_it_is_given(suffix: str) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 data = write_photo(photo, f"x.{suffix}", exact=True)
-        except InputError as error:  # no alpha, or none with gray
+        except OutputError as error:  # no alpha, or none with gray
             assert photo.alpha is not None and "use .png" in str(error)
             continue
         again = read(data)
@@ -106,9 +136,9 @@ def test_a_writer_that_changes_pixels_is_found_out(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Image.Image, "save", wrong)
     for suffix in EXACT:
-        with pytest.raises(InputError, match=r"cannot be written as \w+: it would not come back as it is"):
+        with pytest.raises(OutputError, match=r"cannot be written as \w+: it would not come back as it is"):
             write_photo(Photo(COLOUR), f"x.{suffix}", exact=True)
-    with pytest.raises(InputError, match="not come back"):  # also where the codec was lossy
+    with pytest.raises(OutputError, match="not come back"):  # also where the codec was lossy
         write_photo(Photo(COLOUR), "x.tif")
 
 
@@ -166,7 +196,7 @@ def test_a_tiff_that_pillow_turns_is_compared_turned(turn: int) -> None:
 def test_too_many_pixels_for_a_format(suffix: str, side: int) -> None:
     """And one less is written."""
     for shape in ((1, side, 3), (side, 1, 3)):
-        with pytest.raises(InputError, match=rf"at most {side - 1:,} pixels a side.*use .png"):
+        with pytest.raises(OutputError, match=rf"at most {side - 1:,} pixels a side.*use .png"):
             write_photo(Photo(np.zeros(shape, np.uint8)), f"x.{suffix}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConversionWarning)
@@ -176,13 +206,13 @@ def test_too_many_pixels_for_a_format(suffix: str, side: int) -> None:
 
 def test_formats_that_make_other_sizes_are_refused() -> None:
     for suffix in ("ico", "icns"):
-        with pytest.raises(InputError, match=r"cannot be written as ICN?[OS]+: .* pixels of it; use .png"):
+        with pytest.raises(OutputError, match=r"cannot be written as ICN?[OS]+: .* pixels of it; use .png"):
             write_photo(Photo(COLOUR), f"x.{suffix}")
 
 
 def test_formats_that_cannot_write_at_all_say_so() -> None:
     for suffix, words in (("blp", "BLP"), ("xbm", "XBM"), ("grib", "save handler"), ("qoi", "mode")):
-        with pytest.raises(InputError, match=rf"x\.{suffix} cannot be written as .*{words}"):
+        with pytest.raises(OutputError, match=rf"x\.{suffix} cannot be written as .*{words}"):
             write_photo(Photo(GRAY), f"x.{suffix}")
 
 
@@ -294,5 +324,5 @@ def test_16_bits_of_alpha_are_put_on_16_bits() -> None:
 
 
 def test_no_colour() -> None:
-    with pytest.raises(InputError, match="'whit' is no colour"):
+    with pytest.raises(OptionError, match="'whit' is no colour"):
         over_background(Photo(COLOUR, ALPHA), "whit")

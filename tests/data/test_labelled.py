@@ -179,5 +179,5 @@ def test_class_names(tmp_path: Path) -> None:
         (tmp_path / "n.txt").write_text(text)
         with pytest.raises(InputError, match="a class name a line"):
             read_class_names(tmp_path / "n.txt")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="there is no file"):
         read_class_names(tmp_path / "gone.txt")

@@ -18,7 +18,7 @@ from obverse.cli import run
 from obverse.data.conversion import ConversionWarning
 from obverse.data.image_writing import write_photo
 from obverse.data.images import Photo, photo_of, read_photo
-from obverse.errors import InputError, UnsupportedInputError
+from obverse.errors import InputError, OutputError, UnsupportedInputError
 from tests.conftest import smooth_photo
 
 HEIGHT, WIDTH = 40, 48
@@ -275,6 +275,6 @@ def test_writing() -> None:
         ("x.xyz", "xyz"),
         ("x.ppm", "use .png"),
     ):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(OutputError, match=words):
             write_photo(Photo(GRAY, ALPHA), target)
     assert photo_of(full) is full

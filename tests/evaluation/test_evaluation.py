@@ -167,12 +167,12 @@ def test_options_of_peers_and_of_our_own(tmp_path):
     assert small.name == "avif:speed=8"
     assert small.encode(image, {"quality": 50}) != tuned.encode(image, {"quality": 50})
     with pytest.raises(
-        InputError, match="the peer avif has no option 'effort'; it has speed, subsampling, tune"
+        OptionError, match="the peer avif has no option 'effort'; it has speed, subsampling, tune"
     ):
         classical("avif:effort=3")
-    with pytest.raises(InputError, match="method of the peer webp is one of 0, 1, 2, 3, 4, 5, 6, not '7'"):
+    with pytest.raises(OptionError, match="method of the peer webp is one of 0, 1, 2, 3, 4, 5, 6, not '7'"):
         classical("webp:method=7")
-    with pytest.raises(InputError, match="'fast' is no option in 'avif:fast'"):
+    with pytest.raises(OptionError, match="'fast' is no option in 'avif:fast'"):
         classical("avif:fast")
     better = ours("image:effort=1", (30,))
     assert better.name == "image:effort=1"

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from obverse.cli.console import UsageError, explain, progress_bar, say, warnings_as_sentences
+from obverse.cli.console import UsageError, explain, noted_warnings, progress_bar, say, warnings_as_sentences
 from obverse.cli.plan import STDIN, Job
 from obverse.container.files import check_file, make_folder
 from obverse.container.within import check_within
-from obverse.errors import InputError, ObverseError, OutputExistsError
+from obverse.errors import ObverseError, OutputError, OutputExistsError
 from obverse.threads import available_cores
 
 Row = dict[str, Any]
@@ -50,7 +50,8 @@ class Batch:
         """Do all jobs; returns what each did, in order, and the exit code: that of the first failure, 0 without one.
 
         A job that failed has a row with its `error` and `exit_code` in place of its results. One that could be done
-        in part only says so itself, and gives its row the `exit_code`. One that was done before is `skipped`.
+        in part only says so itself, and gives its row the `exit_code`. One that was done before is `skipped`. All
+        others, and those that failed, have the sentences of their `warnings`.
 
         Raises:
             UsageError: a number of processes that cannot be.
@@ -60,14 +61,17 @@ class Batch:
         count = self._processes(jobs)
         attempt = Attempt(work, self.force, self.skip)
         done = _in_workers(jobs, attempt, count, self.modules) if count > 1 else _here(jobs, attempt)
-        with closing(done), progress_bar(self.title, len(jobs)) as advance:
-            try:
+        before = [_identity(job.target) for job in jobs]
+        try:
+            with closing(done), progress_bar(self.title, len(jobs)) as advance:
                 for row in done:
                     rows.append(row)
                     advance()
-            except KeyboardInterrupt as stop:
-                finished = sum(not row.get("exit_code") for row in rows)
-                raise type(stop)(f"{finished} of {len(jobs)} files done") from None
+        except KeyboardInterrupt as stop:  # workers have ended: what is in its place now is what is finished
+            told = [not row.get("exit_code") for row in rows]
+            made = [_identity(job.target) != was for job, was in zip(jobs, before, strict=True)]
+            finished = sum(told) + sum(made[len(told) :])
+            raise type(stop)(f"{finished} of {len(jobs)} files done") from None
         failed = [row["exit_code"] for row in rows if row.get("exit_code")]
         if failed and len(jobs) > 1:
             say(f"{len(jobs) - len(failed)} of {len(jobs)} files done, {len(failed)} failed")
@@ -93,9 +97,14 @@ class Attempt:
     skip: Callable[[Path], str] | None
 
     def __call__(self, job: Job) -> Row:
+        with noted_warnings() as told:
+            row = self._tried(job)
+        return row if "skipped" in row else row | {"warnings": told}
+
+    def _tried(self, job: Job) -> Row:
         try:
             if job.refused:
-                raise InputError(job.refused)
+                raise OutputError(job.refused)
             if job.folder is not None:
                 check_within(job.folder, job.target)
             if not self.force and job.target != STDIN and os.path.lexists(job.target):
@@ -161,6 +170,15 @@ class Captured:
         with redirect_stderr(io.StringIO()) as said, warnings_as_sentences():
             row = self.attempt(job)
         return row, said.getvalue().splitlines()
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Of the file in this place, by which it is told from another that is put there; None for no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _size(path: Path) -> int:

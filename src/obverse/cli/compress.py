@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from warnings import warn
 
 from cyclopts import Parameter
 
 import obverse
 from obverse.cli.batch import Batch, Row
-from obverse.cli.console import UsageError, human, noted_warnings, say
+from obverse.cli.console import UsageError, human
 from obverse.cli.files import existing_obv, read_stdin, report, row_of, write_output
 from obverse.cli.flags import NO_FLAGS, CodecFlags, given_options
 from obverse.cli.options import (
@@ -30,6 +31,7 @@ from obverse.cli.options import (
     SkipExisting,
     limits_of,
     pairs,
+    wrong_use,
 )
 from obverse.cli.output_names import check_obv_name
 from obverse.cli.plan import STDIN, Job, plan
@@ -109,7 +111,8 @@ def compress(
             raise UsageError(
                 f"codec {method.id!r} has no use for {'--unlimited' if unlimited else '--memory'}"
             )
-    options = method.options_class.of(method.id, given)
+    with wrong_use(takes):
+        options = method.options_class.of(method.id, given)
     verified = wants_verification(method, False if no_verify else verify)
     found = plan(inputs, output, method.kind.read, _obv_name, method.kind.folder, passed_over={".obv"})
     if not any(job.refused for job in found.jobs):
@@ -166,7 +169,7 @@ class Compression:
                 before = _bytes_under(job.source)
         size = getattr(data, "size", None)
         pixels = size[0] * size[1] if isinstance(size, tuple) and len(size) == 2 else None
-        with noted_warnings() as told, search_bar(shown=self.searches) as progress, threads_for(pixels):
+        with search_bar(shown=self.searches) as progress, threads_for(pixels):
             now = replace(self.options, progress=progress) if progress else self.options
             packed = write(self.codec.encode(data, now))
             if self.verified:
@@ -177,9 +180,7 @@ class Compression:
             row["bpp"] = len(packed) * 8 / pixels
         if len(packed) > before:
             row["larger"] = _remedy(self.codec.method)
-            say(f"warning: {job.source}: {human(before)} became {human(len(packed))}: {row['larger']}")
-        if told:
-            row["warnings"] = told
+            warn(f"{job.source}: {human(before)} became {human(len(packed))}: {row['larger']}", stacklevel=2)
         return row | {"seconds": round(time.perf_counter() - started, 3)}
 
 

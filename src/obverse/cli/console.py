@@ -14,6 +14,8 @@ from typing import Any, Protocol, TextIO
 
 from obverse.errors import InputError, ObverseError, OutputError
 
+LINES = "\n\t"  # what a sentence or a table of ours is laid out with
+
 
 class UsageError(Exception):
     """A wrong command line: what no file and no model can change. Ends with exit code 2."""
@@ -24,7 +26,7 @@ def say(message: str) -> None:
     if sys.stderr is None:
         return
     try:
-        sys.stderr.write(_harmless(message) + "\n")
+        sys.stderr.write(printable(message, LINES) + "\n")
         sys.stderr.flush()
     except OSError:
         _silence(sys.stderr)
@@ -37,7 +39,8 @@ def noted_warnings() -> Iterator[list[str]]:
     before = warnings.showwarning
 
     def note(message: Warning | str, *rest: Any, **more: Any) -> None:
-        told.append(str(message))
+        if str(message) not in told:
+            told.append(str(message))
         before(message, *rest, **more)
 
     warnings.showwarning = note
@@ -55,7 +58,7 @@ def out(text: str) -> None:
         BrokenPipeError: its reader went away.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    safe = _harmless(text).encode(encoding, "backslashreplace").decode(encoding)
+    safe = printable(text, LINES).encode(encoding, "backslashreplace").decode(encoding)
     _to_stdout(lambda stdout: stdout.write(safe + "\n"))
 
 
@@ -115,6 +118,8 @@ def explain(error: Exception) -> tuple[str, int]:
         return str(error), 2
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
         return "out of memory: the data is too large for this machine", ObverseError.exit_code
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"there is no file {error.filename}", InputError.exit_code
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'the system'}: {error.strerror}", InputError.exit_code
     if os.environ.get("OBVERSE_TRACEBACK"):
@@ -125,12 +130,20 @@ def explain(error: Exception) -> tuple[str, int]:
 
 @contextmanager
 def warnings_as_sentences() -> Iterator[None]:
-    """Warnings are told on stderr; those meant for programmers are not."""
+    """Warnings are told on stderr, each once; those meant for programmers are not."""
+    told: set[str] = set()
+
+    def tell(message: Warning | str, *rest: Any, **more: Any) -> None:
+        if str(message) not in told:
+            told.add(str(message))
+            say(f"warning: {message}")
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.simplefilter("default", UserWarning)
-        warnings.simplefilter("default", RuntimeWarning)
-        warnings.showwarning = lambda message, *rest, **more: say(f"warning: {message}")
+        # Python would tell a place of the program once, and `noted_warnings` would miss what is said of a second file
+        warnings.simplefilter("always", UserWarning)
+        warnings.simplefilter("always", RuntimeWarning)
+        warnings.showwarning = tell
         yield
 
 
@@ -151,17 +164,19 @@ def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def _harmless(message: str) -> str:
-    """Without control characters, which move a terminal: names of files and models are in what is said."""
+def printable(text: object, kept: str = "") -> str:
+    """Text that nobody vouches for, of files and of their names, without the characters that move a terminal.
+
+    Args:
+        text: what is shown.
+        kept: of such characters those that stay.
+    """
     return "".join(
-        c if c in "\n\t" or unicodedata.category(c) != "Cc" else c.encode("unicode_escape").decode()
-        for c in message
+        c
+        if c.isprintable() or c in kept or unicodedata.category(c) == "Zs"
+        else c.encode("unicode_escape").decode()
+        for c in str(text)
     )
-
-
-def printable(text: object) -> str:
-    """Text of a file that nobody vouches for, without the control characters that move a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 class Advance(Protocol):

@@ -7,13 +7,25 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
+from warnings import warn
 
 from cyclopts import Parameter
 
 from obverse.cli.batch import Batch, Row
-from obverse.cli.console import UsageError, say
+from obverse.cli.console import UsageError
 from obverse.cli.files import existing_file, length_of, read_stdin, report, row_of, write_output
-from obverse.cli.options import Big, Force, Inputs, Jobs, Json, Memory, Output, SkipExisting, limits_of
+from obverse.cli.options import (
+    Big,
+    Force,
+    Inputs,
+    Jobs,
+    Json,
+    Memory,
+    Output,
+    SkipExisting,
+    limits_of,
+    wrong_use,
+)
 from obverse.cli.plan import STDIN, Job, plan
 from obverse.cli.recovery import recovered
 from obverse.container import Limits, read, read_header
@@ -68,6 +80,11 @@ def decompress(
         raise UsageError("--recover is for codecs without side information: do not give --side-info")
     if recover and background is not None:
         raise UsageError("--recover has no use for --background: recover to .png")
+    if background is not None:
+        from obverse.data.image_writing import colour_of
+
+        with wrong_use(()):
+            colour_of(background)
     limits = limits_of(unlimited, memory)
     wait_passively()
 
@@ -123,7 +140,7 @@ class Decompression:
             unpacked, lost = recovered(source, job.target, self.model, self.limits)
             write_output(job.target, unpacked, self.force)
             for sentence in lost.get("missing", ()):
-                say(f"warning: {job.source}: {sentence}")
+                warn(f"{job.source}: {sentence}", stacklevel=2)
             return row_of(job, length_of(job.source, data), len(unpacked)) | lost
         container = read(source, self.limits)
         chosen = codec_of(container, self.side_info is not None, self.model)

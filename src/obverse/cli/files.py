@@ -65,11 +65,12 @@ def _check_obv(codecs: tuple[str, ...], path: Path) -> str:
         found = describe(path)["codec"]
     except ObverseError as error:
         raise OutputExistsError(
-            f"{path} exists and is no whole .obv file ({error}); use --force to overwrite it"
+            f"{path} exists and is no whole .obv file ({error}); remove it, and run the same command again"
         ) from error
     if found not in codecs:
         raise OutputExistsError(
-            f"{path} exists, but was written by codec {found!r}, not {codecs[0]!r}; use --force to overwrite it"
+            f"{path} exists, but was written by codec {found!r}, not {codecs[0]!r}; remove it and run the same "
+            "command again, or name another output"
         )
     return f"exists, with codec {found}"
 

@@ -14,6 +14,7 @@ from cyclopts import Group, Parameter
 from obverse.cli.console import UsageError, say, to_json
 from obverse.cli.limit_curves import LABELS, Limits, of_bernoulli, of_gaussian, of_laplace, of_samples
 from obverse.cli.options import Json
+from obverse.data.guard import unreadable
 from obverse.errors import InputError, UnsupportedInputError
 
 if TYPE_CHECKING:  # NumPy and matplotlib are loaded when the command runs
@@ -145,7 +146,7 @@ def _read_points(path: Path) -> list[Measured]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(unreadable(path, error)) from error
     reader = csv.DictReader(io.StringIO(text))
     columns = [name.strip() for name in reader.fieldnames or ()]
     if not {"distortion", "rate_bits"} <= set(columns):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -85,6 +87,24 @@ def pairs(texts: list[str] | None) -> dict[str, str] | None:
             raise UsageError(f"--metadata {text!r} is no text in UTF-8: give it in this encoding") from None
         found[key] = value
     return found or None
+
+
+@contextmanager
+def wrong_use(names: Collection[str]) -> Iterator[None]:
+    """Within, a value that an option cannot have, whatever the files hold, is a wrong command line.
+
+    Args:
+        names: of the options that have flags.
+
+    Raises:
+        UsageError: in place of OptionError, with the flag.
+    """
+    try:
+        yield
+    except OptionError as error:
+        name, space, rest = str(error).partition(" ")
+        flag = f"--{name.replace('_', '-')}" if name in names else name
+        raise UsageError(flag + space + rest) from None
 
 
 MAY_BE_EMPTY = "may be empty"

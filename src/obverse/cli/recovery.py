@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from obverse.cli.console import UsageError
 from obverse.cli.plan import STDIN
 from obverse.container import Container, Limits, read, read_header
 from obverse.data.loading import loading_within
-from obverse.errors import DamagedError, DecodeError, TruncatedError
+from obverse.errors import DamagedError, DecodeError, OptionError, TruncatedError
 
 
 def recovered(
@@ -17,14 +16,14 @@ def recovered(
 ) -> tuple[bytes, dict[str, Any]]:
     """The bytes of the output file, and what was lost: nothing, or `missing` (sentences) and `exit_code`.
 
-    Raises UsageError for codecs that recover nothing, DecodeError where nothing can be found.
+    Raises OptionError for codecs that recover nothing, DecodeError where nothing can be found.
     """
     from obverse.codec import Recovers, codec_of, decoded_file
 
     header = read_header(source, limits)
     codec = codec_of(Container(header.codec, header.config, header.shape, {}, header.model), False, model)
     if not isinstance(codec, Recovers):
-        raise UsageError(f"files of codec {codec.id!r} are whole or nothing: --recover has no use for them")
+        raise OptionError(f"files of codec {codec.id!r} are whole or nothing: --recover has no use for them")
     name = f"x{codec.method.suffix}" if target == STDIN else str(target)
     codec.kind.check(name)
     try:

@@ -291,9 +291,9 @@ def _check(kind: type[Fields], given: dict[str, Any]) -> None:
         if about.name not in given:
             continue
         flag = "--" + about.name.replace("_", "-")
-        if about.about.parse:
-            given[about.name] = about.about.parse(given[about.name])
         try:
+            if about.about.parse:
+                given[about.name] = about.about.parse(given[about.name])
             about.check(given[about.name])
         except InputError as error:
             raise UsageError(f"{flag}{str(error).removeprefix(about.name)}") from None

@@ -154,10 +154,10 @@ class ModelCodec(Codec):
     def check_written_here(self, header: Header) -> None:
         """For files that are read without `codec_of`. Raises WrongModelError for another codec's or model's."""
         if header.codec != self.id or header.model != self.fingerprint:
-            written = header.model.hex() if header.model else "none"
+            written = f"with model {header.model.hex()}" if header.model else "without a model"
             raise WrongModelError(
-                f"the file was written by codec {header.codec!r} with model {written}, here is model "
-                f"{self.fingerprint.hex()} of {self.id!r}: name the model that wrote it (--model FOLDER)"
+                f"the file was written by codec {header.codec!r} {written}, but this is model "
+                f"{self.fingerprint.hex()} of codec {self.id!r}: name the model that wrote it (--model FOLDER)"
             )
 
 

@@ -139,7 +139,7 @@ def open_file(source: SourceLike) -> tuple[BinaryIO, str, bool]:
         try:
             return open(path, "rb"), path, True
         except FileNotFoundError:
-            raise InputError(f"no such file: {path}") from None
+            raise InputError(f"there is no file {path}") from None
         except IsADirectoryError:
             raise InputError(f"{path} is a directory, not a file") from None
         except PermissionError:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from obverse.data.guard import guarded
 from obverse.data.loading import check_held
 from obverse.data.source import name_of, read_bytes
-from obverse.errors import InputError, UnsupportedInputError
+from obverse.errors import InputError, OutputError, UnsupportedInputError
 
 NUMPY_AT_ONCE = 2**24  # bytes
 NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"
@@ -119,10 +119,10 @@ def check_npy_name(target: str) -> None:
     """Check the name of a file that an array is written to.
 
     Raises:
-        InputError: for the name of another kind of file, in which an array would not be found again.
+        OutputError: for the name of another kind of file, in which an array would not be found again.
     """
     if Path(target).suffix.lower() != ".npy":
-        raise InputError(f"{target}: arrays are written as .npy files only; name the output so")
+        raise OutputError(f"{target}: arrays are written as .npy files only; name the output so")
 
 
 def read_named_arrays(

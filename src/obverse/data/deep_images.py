@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from obverse.errors import InputError, UnsupportedInputError
+from obverse.errors import InputError, OutputError, UnsupportedInputError
 
 Deep = npt.NDArray[np.uint16]
 
@@ -121,7 +121,7 @@ def savable(samples: npt.NDArray[Any], kind: str, target: str) -> Image.Image:
         target: the name of the file, for errors.
 
     Raises:
-        InputError: for samples that are not written in this format.
+        OutputError: for samples that are not written in this format.
     """
     if not _is_deep(samples):
         return Image.fromarray(samples)
@@ -132,7 +132,7 @@ def savable(samples: npt.NDArray[Any], kind: str, target: str) -> Image.Image:
 
         return pillow_rows(samples)
     what = "gray with alpha" if samples.shape[2] == 2 else "colour"
-    raise InputError(f"{target}: {kind} is not written with 16 bits a channel in {what}; use .png")
+    raise OutputError(f"{target}: {kind} is not written with 16 bits a channel in {what}; use .png")
 
 
 def finished(data: bytes, samples: npt.NDArray[Any], kind: str, level: int = 6) -> bytes:

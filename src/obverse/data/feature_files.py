@@ -32,6 +32,7 @@ from obverse.data.features import (
     not_finite,
     rows_of_table,
 )
+from obverse.data.guard import unreadable
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError, ItemIndexError, ObverseError, UnsupportedInputError
 
@@ -434,9 +435,7 @@ def naming(path: Path | str) -> Iterator[None]:
         if str(path) in str(error):
             raise
         raise type(error)(f"{path}: {error}") from error
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
     except GeneratorExit:
         raise
     except Exception as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(unreadable(path, error)) from error

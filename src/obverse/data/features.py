@@ -17,7 +17,7 @@ from obverse.data.arrays import NPY, as_array, npy_bytes, read_array
 from obverse.data.guard import guarded
 from obverse.data.loading import check_held
 from obverse.data.source import Contents, name_of, read_bytes
-from obverse.errors import InputError, MissingExtraError, UnsupportedInputError
+from obverse.errors import InputError, MissingExtraError, OutputError, UnsupportedInputError
 
 Array = npt.NDArray[Any]
 
@@ -121,10 +121,10 @@ def check_feature_name(target: str) -> None:
     """Check the name of a file that features are written to.
 
     Raises:
-        InputError: for the name of a kind of file that features are not written to.
+        OutputError: for the name of a kind of file that features are not written to.
     """
     if Path(target).suffix.lower() not in WRITTEN:
-        raise InputError(f"{target}: features are written as .npy or .safetensors; name the output so")
+        raise OutputError(f"{target}: features are written as .npy or .safetensors; name the output so")
 
 
 def feature_bytes(features: Array, target: str) -> bytes:

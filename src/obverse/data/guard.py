@@ -16,22 +16,32 @@ _SPEAKING = (ObverseError, OSError, ValueError, SyntaxError, RuntimeError)
 
 
 @contextmanager
-def guarded(problem: str, remedy: str = "") -> Iterator[None]:
-    """Any error of a library within becomes an InputError; those of Obverse pass.
+def guarded(problem: str, remedy: str = "", kind: type[ObverseError] = InputError) -> Iterator[None]:
+    """Any error of a library within becomes an InputError, or another kind; those of Obverse pass.
 
     Args:
         problem: what the error then says, before its cause ("photo.png is damaged").
         remedy: what to do, after it.
+        kind: of the error.
 
     Raises:
-        InputError: "problem: cause; remedy".
+        InputError: or the kind given: "problem: cause; remedy"; of a missing file only that it is.
     """
     try:
         yield
     except ObverseError:
         raise
     except Exception as error:
-        raise InputError(f"{problem}: {cause_of(error)}" + (f"; {remedy}" if remedy else "")) from error
+        if isinstance(error, FileNotFoundError) and error.filename:
+            raise kind(unreadable(error.filename, error)) from error
+        raise kind(f"{problem}: {cause_of(error)}" + (f"; {remedy}" if remedy else "")) from error
+
+
+def unreadable(name: object, error: Exception) -> str:
+    """The sentence for a file that cannot be read; of a file that is missing everything says the same."""
+    if isinstance(error, FileNotFoundError):
+        return f"there is no file {name}"
+    return f"{name} cannot be read: {cause_of(error)}"
 
 
 def cause_of(error: Exception) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from obverse.data.plugins import plugin_of_suffix
-from obverse.errors import InputError
+from obverse.errors import OutputError
 
 PARTS = {
     "icc": "colour profile",
@@ -94,17 +94,17 @@ def format_of(target: str) -> tuple[str, Format]:
     """The format that a file of this name is written in: what Pillow calls it, and what it holds.
 
     Raises:
-        InputError: for the name of a file that is not written.
+        OutputError: for the name of a file that is not written.
     """
     suffix = Path(target).suffix.lower()
     plugin = plugin_of_suffix(suffix)
     if plugin is not None and not plugin.use():
-        raise InputError(
+        raise OutputError(
             f"{target}: {plugin.kind} is written with the plugin {plugin.package} only: pip install {plugin.package}, "
             "or use .png"
         )
     kind = Image.registered_extensions().get(suffix)
     if kind is None or kind not in Image.SAVE or kind not in Image.OPEN:  # what is written is read back
         what = suffix or "a name without suffix"
-        raise InputError(f"{target}: no image format is written to {what}; use .png")
+        raise OutputError(f"{target}: no image format is written to {what}; use .png")
     return kind, _FORMATS.get(kind, Format())

@@ -30,7 +30,7 @@ from obverse.data.images import Photo, Samples, read_photo
 from obverse.data.loading import check_held, loading_within
 from obverse.data.metadata import COMMENT, XMP_CHUNK, metadata_bytes
 from obverse.data.png_colour import is_srgb, significant_bits
-from obverse.errors import InputError
+from obverse.errors import OptionError, OutputError
 
 Array = npt.NDArray[Any]
 
@@ -40,22 +40,34 @@ METADATA_COPIES = 6  # that there are of them while they are written and read ba
 _LONG_TEXT = 1000  # characters, from which on a PNG file has a text compressed
 
 
+def colour_of(text: str) -> tuple[int, ...]:
+    """Red, green and blue, 0 to 255.
+
+    Args:
+        text: a name ("white") or a number ("#ffcc00") as CSS has them.
+
+    Raises:
+        OptionError: for no colour.
+    """
+    try:
+        return ImageColor.getrgb(text)[:3]
+    except ValueError:
+        raise OptionError(
+            f"{text!r} is no colour: give a name as white, or red, green and blue as #ffcc00"
+        ) from None
+
+
 def over_background(photo: Photo, colour: str) -> Photo:
     """The photo without alpha, on a background.
 
     Args:
         photo: with or without alpha.
-        colour: a name ("white") or a number ("#ffcc00") as CSS has them.
+        colour: as `colour_of` reads it.
 
     Raises:
-        InputError: for no colour.
+        OptionError: for no colour.
     """
-    try:
-        ground = np.array(ImageColor.getrgb(colour)[:3], np.int64)
-    except ValueError:
-        raise InputError(
-            f"{colour!r} is no colour: give a name as white, or red, green and blue as #ffcc00"
-        ) from None
+    ground = np.array(colour_of(colour), np.int64)
     if photo.alpha is None:
         return photo
     most = int(np.iinfo(photo.pixels.dtype).max)
@@ -84,7 +96,7 @@ def write_photo(photo: Photo, target: str, exact: bool = False) -> bytes:
         exact: the pixels are to be kept.
 
     Raises:
-        InputError: where the format cannot hold the image, or does not give it back.
+        OutputError: where the format cannot hold the image, or does not give it back.
         LimitError: where there are limits on memory, and writing and reading back take more.
     """
     if Path(target).suffix.lower() == ".npy":
@@ -108,7 +120,7 @@ def _without_what_harms(writer: _Writer, kept: dict[str, Any]) -> bytes:
             return writer.written(kept)
         except Exception:  # is it the metadata? then each is tried
             pass
-    with guarded(f"{writer.target} cannot be written as {writer.kind}", "use .png"):
+    with guarded(f"{writer.target} cannot be written as {writer.kind}", "use .png", OutputError):
         data = writer.written({})
     good: dict[str, Any] = {}
     for name, value in kept.items():
@@ -123,20 +135,20 @@ def _without_what_harms(writer: _Writer, kept: dict[str, Any]) -> bytes:
 
 
 def _check_fits(photo: Photo, target: str, kind: str, form: Format) -> None:
-    """Raises InputError for what the format cannot hold."""
+    """Raises OutputError for what the format cannot hold."""
     height, width = photo.size
     if form.side is not None and max(height, width) > form.side:
-        raise InputError(
+        raise OutputError(
             f"{target}: {kind} files have at most {form.side:,} pixels a side, the image is {width:,} x {height:,}; "
             "use .png"
         )
     if photo.alpha is not None and not form.alpha:
-        raise InputError(
+        raise OutputError(
             f"{target}: {kind} has no alpha channel, the image has one; name what to put it on with --background "
             "(white, #ffcc00), or use .png"
         )
     if photo.pixels.dtype == np.uint16 and not form.deep:
-        raise InputError(f"{target}: {kind} is not written with 16 bits a channel; use .png or .tif")
+        raise OutputError(f"{target}: {kind} is not written with 16 bits a channel; use .png or .tif")
 
 
 def _held(photo: Photo, target: str, kind: str, form: Format) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from obverse.data.suffixes import IMAGE_SUFFIXES
-from obverse.errors import InputError, UnsupportedInputError
+from obverse.errors import InputError, OutputError, UnsupportedInputError
 
 Source = Path | BinaryIO
 
@@ -25,7 +25,8 @@ class Kind:
     Attributes:
         load: (source, what="data") -> what `encode` takes of a file; `what` is a word for it in errors, which are
             InputErrors.
-        save: (decoded, target) -> bytes of a file of what `decode` gives; `target` is its name, errors are InputErrors.
+        save: (decoded, target) -> bytes of a file of what `decode` gives; `target` is its name; errors are
+            OutputErrors.
         read: suffixes of the files that are taken from folders.
         written: suffixes of the files that are written; None for all that Pillow writes.
         how: the same in words.
@@ -45,12 +46,12 @@ class Kind:
         """Check the name of a file.
 
         Raises:
-            InputError: for the name of a file that this kind of data is not written to, or that says no kind.
+            OutputError: for the name of a file that this kind of data is not written to, or that says no kind.
         """
         if self.written is not None and Path(target).suffix.lower() not in self.written:
-            raise InputError(f"{target}: {self.how}; name it so")
+            raise OutputError(f"{target}: {self.how}; name it so")
         if self.written is None and not Path(target).suffix:
-            raise InputError(
+            raise OutputError(
                 f"{target}: a name without suffix does not say what kind of file it is: name it {target}.png, or "
                 f"{target}/ for a folder"
             )

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from obverse.data.arrays import NPY, read_array
 from obverse.data.features import check_features, read_features
-from obverse.data.guard import guarded
+from obverse.data.guard import guarded, unreadable
 from obverse.data.image_sets import GZIP, IDX_UINT8, check_image_set, read_image_set
 from obverse.data.images import read_photo
 from obverse.data.source import read_bytes
@@ -140,7 +140,7 @@ def read_class_names(path: Path) -> list[str]:
     try:
         names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the class names in {path} cannot be read: {error}") from error
+        raise InputError(f"class names: {unreadable(path, error)}") from error
     if not names or len(set(names)) < len(names):
         raise InputError(f"{path} must hold a class name a line, each once")
     return names
@@ -187,10 +187,8 @@ def _array(source: Path) -> Array:
     try:
         with source.open("rb") as file:
             npy = file.read(len(NPY)) == NPY
-    except FileNotFoundError:
-        raise InputError(f"there is no file {source}") from None
     except OSError as error:
-        raise InputError(f"{source} cannot be read: {error.strerror}") from error
+        raise InputError(unreadable(source, error)) from error
     array = read_array(source) if npy else read_image_set(source)
     if array.dtype.kind == "f" and array.ndim == 2:
         return check_features(array)

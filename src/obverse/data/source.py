@@ -49,13 +49,8 @@ def read_bytes(source: Path | BinaryIO) -> bytes:
         InputError: for a file that is not there or cannot be read.
     """
     name = name_of(source)
-    try:
-        with guarded(f"{name} cannot be read"):
-            data: object = source.read_bytes() if isinstance(source, Path) else source.read()
-    except InputError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise InputError(f"there is no file {name}") from None
-        raise
+    with guarded(f"{name} cannot be read"):
+        data: object = source.read_bytes() if isinstance(source, Path) else source.read()
     if not isinstance(data, bytes | bytearray | memoryview):
         raise InputError(f"{name} is open for text, not for bytes: open it with mode 'rb'")
     return bytes(data)

@@ -22,7 +22,7 @@ from obverse.codec import Codec, Predicts
 from obverse.container import read, write
 from obverse.data.deep_images import finished, savable
 from obverse.data.images import read_photo
-from obverse.errors import InputError, MissingExtraError
+from obverse.errors import CodecNameError, InputError, MissingExtraError, OptionError
 from obverse.fields import check_names
 from obverse.registry import open_codec
 
@@ -122,14 +122,15 @@ def classical(name: str, lossless: bool = False) -> Coder:
         lossless: whether every pixel comes back.
 
     Raises:
-        InputError: an unknown name or option.
+        CodecNameError: an unknown name.
+        OptionError: an option that the peer lacks, or a value that it cannot have.
         MissingExtraError: the library of a format is not installed.
     """
     known = LOSSLESS if lossless else LOSSY
     base, given = split_options(name)
     if base not in known:
         kind = "lossless peer" if lossless else "peer codec"
-        raise InputError(f"unknown {kind} {base!r}; known are {', '.join(known)}")
+        raise CodecNameError(f"unknown {kind} {base!r}; known are {', '.join(known)}")
     check_library(base)
     suffix, form, qualities, options = known[base]
     options = options | peer_options(base, given)
@@ -192,7 +193,7 @@ def split_options(text: str) -> tuple[str, dict[str, str]]:
     """ "name:option=value:option=value" as the name and the options; what has a slash is a folder, and all of it name.
 
     Raises:
-        InputError: a part that is no option.
+        OptionError: a part that is no option.
     """
     if "/" in text:
         return text, {}
@@ -201,7 +202,7 @@ def split_options(text: str) -> tuple[str, dict[str, str]]:
     for part in parts:
         option, equals, value = part.partition("=")
         if not (option and equals and value):
-            raise InputError(f"{part!r} is no option in {text!r}: write name:option=value")
+            raise OptionError(f"{part!r} is no option in {text!r}: write name:option=value")
         options[option] = value
     return name, options
 
@@ -210,16 +211,16 @@ def peer_options(name: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Options of a peer as Pillow takes them; the dots of 4:4:4 are left out in texts: 444.
 
     Raises:
-        InputError: for one that it lacks, or a value that it cannot have.
+        OptionError: for one that it lacks, or a value that it cannot have.
     """
     options: dict[str, Any] = {}
     for option, text in given.items():
         known = PEER_OPTIONS[name]
         if option not in known:
-            raise InputError(f"the peer {name} has no option {option!r}; it has {', '.join(known)}")
+            raise OptionError(f"the peer {name} has no option {option!r}; it has {', '.join(known)}")
         values = {str(value).lower().replace(":", ""): value for value in known[option]}
         if text not in values:
-            raise InputError(f"{option} of the peer {name} is one of {', '.join(values)}, not {text!r}")
+            raise OptionError(f"{option} of the peer {name} is one of {', '.join(values)}, not {text!r}")
         if option == "tune":
             options["advanced"] = {"tune": values[text]}
         else:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.data.arrays import as_array
+from obverse.data.guard import unreadable
 from obverse.errors import InputError, ObverseError
 from obverse.integrations.image_input import InputFormat
 
@@ -116,7 +117,7 @@ def file_fingerprint(files: Iterable[Path]) -> bytes:
         try:
             digest.update(f"{path.name} {path.stat().st_size};".encode())
         except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}") from error
+            raise InputError(unreadable(path, error)) from error
         take_in(digest, path)
     return digest.digest()
 
@@ -132,7 +133,7 @@ def take_in(digest: hashlib._Hash, path: Path) -> None:
             while piece := file.read(_PIECE):
                 digest.update(piece)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise InputError(unreadable(path, error)) from error
 
 
 def explained(run: Function, path: Path) -> Function:

@@ -32,3 +32,37 @@ GOLDEN = (
     example("standardised", X.astype(np.float32), {"bits": 110.0, "standardise": True}),
     example("constant", np.full((3, 2), 0.5, np.float32), {}),
 )
+
+DAMAGES = 8
+
+
+def damaged(
+    state: dict[str, np.ndarray], name: str, kind: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """The arrays of a model, one of them changed in one of DAMAGES ways, or left out."""
+    changed = dict(state)
+    array = state[name]
+    with np.errstate(all="ignore"):
+        if kind == 0:
+            changed[name] = array[: len(array) // 2]
+        elif kind == 1:
+            changed[name] = np.concatenate([array, array])
+        elif kind == 2:
+            changed[name] = np.frombuffer(rng.bytes(array.nbytes), array.dtype).reshape(array.shape)
+        elif kind == 3:
+            changed[name] = array.astype(np.float32) * np.float32(rng.choice([np.nan, np.inf, -1.0, 1e30]))
+        elif kind == 4:
+            changed[name] = array.astype(
+                rng.choice([np.int64, np.uint8, np.float16, np.float64, np.complex64])
+            )
+        elif kind == 5:
+            changed[name] = array.ravel()
+        elif kind == 6:
+            one = array.copy()
+            if one.size:
+                value = rng.choice([0, -1, 1, 100, -128, 127])
+                one.flat[rng.integers(one.size)] = value % 256 if one.dtype == np.uint8 else value
+            changed[name] = one
+        else:
+            del changed[name]
+    return changed

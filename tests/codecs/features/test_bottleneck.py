@@ -11,6 +11,7 @@ from obverse.codecs.features.bottleneck import FIELDS, FeatureBottleneck
 from obverse.codecs.features.fit import Target, fit
 from obverse.errors import DamagedError
 from obverse.quantization.entropy_constrained import SHIFT_UNIT
+from tests.codecs.features.cases import DAMAGES, damaged
 
 
 def correlated(n: int, d: int = 12, seed: int = 0) -> np.ndarray:
@@ -105,32 +106,11 @@ def test_a_coarse_basis_is_still_inverted():
 STATE = fit(correlated(200, 4), Target(loss=0.2)).state()
 
 
-@given(st.sampled_from(sorted(FIELDS)), st.integers(0, 2**32), st.integers(0, 5))
+@given(st.sampled_from(sorted(FIELDS)), st.integers(0, 2**32), st.integers(0, DAMAGES - 1))
 @settings(deadline=None, max_examples=150)
 def test_no_arrays_are_trusted(name, seed, kind):
     """Whatever one array becomes: a model that works, or DamagedError."""
-    state = dict(STATE)
-    rng = np.random.default_rng(seed)
-    array = state[name]
-    with np.errstate(all="ignore"):
-        if kind == 0:
-            state[name] = array[: len(array) // 2]
-        elif kind == 1:
-            state[name] = np.concatenate([array, array])
-        elif kind == 2 and array.size:
-            changed = array.copy()
-            changed.flat[rng.integers(array.size)] = (
-                rng.choice([0, -1, 1, 100, -128, 127]) % 256
-                if array.dtype == np.uint8
-                else rng.choice([0, -1, 1, 100, -128, 127])
-            )
-            state[name] = changed
-        elif kind == 3:
-            state[name] = array.astype(np.float32) * np.float32(rng.choice([np.nan, np.inf, -1.0, 1e30]))
-        elif kind == 4:
-            state[name] = array.astype(rng.choice([np.int64, np.uint8, np.float64, np.complex64]))
-        else:
-            del state[name]
+    state = damaged(STATE, name, kind, np.random.default_rng(seed))
     try:
         model = FeatureBottleneck.from_state(state)
     except DamagedError:

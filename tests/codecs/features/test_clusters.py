@@ -16,6 +16,7 @@ from obverse.codecs.features.fit import Target, fit
 from obverse.codecs.features.view import FeatureView
 from obverse.container import read, read_header, write
 from obverse.errors import DamagedError
+from tests.codecs.features.cases import DAMAGES, damaged
 
 
 def kinds(n: int, count: int = 20, d: int = 24, seed: int = 0) -> np.ndarray:
@@ -130,25 +131,11 @@ def test_clusters_that_there_are_not():
 STATE = fit(kinds(400), Target(bits=16.0)).state()
 
 
-@given(st.sampled_from(sorted(CLUSTER_FIELDS)), st.integers(0, 2**32), st.integers(0, 5))
+@given(st.sampled_from(sorted(CLUSTER_FIELDS)), st.integers(0, 2**32), st.integers(0, DAMAGES - 1))
 @settings(deadline=None, max_examples=100)
 def test_no_arrays_are_trusted(name, seed, kind):
     """Whatever one array becomes: a model that works, or DamagedError."""
-    state, rng = dict(STATE), np.random.default_rng(seed)
-    array = state[name]
-    with np.errstate(all="ignore"):
-        if kind == 0:
-            state[name] = array[: len(array) // 2]
-        elif kind == 1:
-            state[name] = np.concatenate([array, array])
-        elif kind == 2:
-            state[name] = np.frombuffer(rng.bytes(array.nbytes), array.dtype).reshape(array.shape)
-        elif kind == 3:
-            state[name] = array.astype(np.float16)
-        elif kind == 4:
-            state[name] = array.ravel()
-        else:
-            del state[name]
+    state = damaged(STATE, name, kind, np.random.default_rng(seed))
     try:
         model = model_from(state)
     except DamagedError:

@@ -22,6 +22,7 @@ from obverse.errors import (
     LimitError,
     ModelError,
     ObverseError,
+    OutputError,
     SideInformationError,
     TruncatedError,
     UnsupportedInputError,
@@ -132,7 +133,7 @@ def test_folder_of_pngs_and_zip(small, tmp_path):
     unpacked = [np.asarray(Image.open(archive.open(name))) for name in sorted(archive.namelist())]
     assert np.array_equal(np.stack(unpacked), images)
     assert np.array_equal(np.load(io.BytesIO(decoded_file(small, container, "out.npy"))), images)
-    with pytest.raises(InputError, match="name it so"):
+    with pytest.raises(OutputError, match="name it so"):
         decoded_file(small, container, "out.png")
 
 

@@ -7,9 +7,15 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
+from obverse.container import read
 from obverse.data.images import Photo
 from obverse.testing import Example
 from tests.conftest import REPOSITORY, smooth_photo
+
+
+def method_of(data: bytes) -> int:
+    """What coded the first stripe of a file."""
+    return read(data).sections["x"][0]
 
 
 def drawing(colours: int) -> np.ndarray:

@@ -29,6 +29,7 @@ from obverse.errors import (
     UnsupportedInputError,
     WrongModelError,
 )
+from tests.codecs.image_lossless.cases import method_of
 from tests.conftest import REPOSITORY, smooth_photo
 
 NAME = "image-lossless"
@@ -48,10 +49,6 @@ def there_and_back(array: np.ndarray) -> bytes:
     assert again.dtype == array.dtype and again.shape == array.shape
     assert np.array_equal(again, array)
     return data
-
-
-def method_of(data: bytes) -> int:
-    return read(data).sections["x"][0]
 
 
 def drawing(height: int = 120, width: int = 160) -> np.ndarray:

@@ -22,7 +22,7 @@ from obverse.container.varint import encode_varint
 from obverse.data.image_writing import write_photo
 from obverse.data.images import Photo
 from obverse.errors import DamagedError, LimitError, ObverseError
-from tests.codecs.image_lossless.cases import deep_colour, drawing, twelve_bits
+from tests.codecs.image_lossless.cases import deep_colour, drawing, method_of, twelve_bits
 from tests.conftest import smooth_photo
 
 NAME = "image-lossless"
@@ -41,10 +41,6 @@ def there_and_back(array: np.ndarray) -> bytes:
     assert decoded.dtype == np.uint16 and np.array_equal(decoded, array)
     assert read(data).config[0] == KIND[array.shape[2]] and read(data).version == 2
     return data
-
-
-def method_of(data: bytes) -> int:
-    return read(data).sections["x"][0]
 
 
 # -- pixels -----------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from PIL import Image
 from obverse.data.conversion import ConversionWarning
 from obverse.data.image_writing import write_photo
 from obverse.data.images import Photo, _bits_a_sample, photo_of, read_photo
-from obverse.errors import InputError, UnsupportedInputError
+from obverse.errors import OutputError, UnsupportedInputError
 from tests.conftest import smooth_photo
 
 COLOUR = smooth_photo(40, 48)
@@ -176,7 +176,7 @@ def test_alpha_is_never_dropped_without_a_word() -> None:
     alpha = smooth_photo(40, 48, channels=1, seed=3)
     for photo in (Photo(COLOUR, alpha), Photo(GRAY, alpha)):
         for target in ("a.bmp", "a.ppm", "a.pgm", "a.jpg"):
-            with pytest.raises(InputError, match=r"no alpha channel, .* use .png"):
+            with pytest.raises(OutputError, match=r"no alpha channel, .* use .png"):
                 write_photo(photo, target, exact=True)
         for target in ("a.png", "a.tif", "a.tga", "a.webp"):
             again = read_photo(io.BytesIO(write_photo(photo, target, exact=True)), exact=True)
@@ -188,5 +188,5 @@ def test_16_bits_are_written_where_they_can_be() -> None:
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(write_photo(Photo(DEEP), target)))), DEEP)
     assert np.array_equal(np.load(io.BytesIO(write_photo(Photo(DEEP), "a.npy"))), DEEP)
     for target in ("a.jpg", "a.webp", "a.bmp"):
-        with pytest.raises(InputError, match="16 bits a channel"):
+        with pytest.raises(OutputError, match="16 bits a channel"):
             write_photo(Photo(DEEP), target)

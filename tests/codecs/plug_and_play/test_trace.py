@@ -1,5 +1,8 @@
 """From modules to graphs: what they do is what the module does, for every size; what a graph cannot hold is named."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +140,24 @@ def test_what_a_graph_cannot_hold_is_named(function, words):
     module = Part(function, w=torch.ones(1, dtype=torch.bfloat16))
     with pytest.raises(ExportError, match=words):
         traced(module, "decode", torch.rand(2, 3, 8, 8))
+
+
+def test_torch_says_nothing_beside_our_sentence(tmp_path):
+    """In a process of its own, whose handlers of logs have its stderr."""
+    (tmp_path / "m.py").write_text(
+        "import torch\n"
+        "class M(torch.nn.Module):\n"
+        "    def encode(self, x): return x[:, :1] if x.sum() > 0 else -x[:, :1], x[:, :1] * 0 + 1\n"
+        "    def decode(self, z): return z.expand(-1, 3, -1, -1)\n"
+        "load = M\n"
+    )
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32))
+    words = ["plug-and-play", "fit", "m:load", "--data", "x.npy", "--out", "out"]
+    command = [sys.executable, "-c", "from obverse.cli import main; main()", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == ExportError.exit_code, done.stderr
+    assert done.stderr.startswith("error: torch.export cannot write the model's encode: ")
+    assert done.stderr.count("\n") == 1 and done.stdout == ""
 
 
 def test_sizes_that_go_another_way_through_the_module_are_refused():

@@ -128,7 +128,7 @@ def test_a_flipped_bit_of_a_weight_is_noticed(halves):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="there is no file"):
         load_device(tmp_path / "none")
     with pytest.raises(ModelError, match="cannot be read"):
         load_server(tmp_path)

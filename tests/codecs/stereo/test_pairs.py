@@ -123,6 +123,7 @@ def test_scenes_survive_saving(tmp_path):
         assert before.synthetic == after.synthetic and list(before.decoded) == list(after.decoded)
         for q in before.decoded:
             assert np.array_equal(after.decoded[q], decode(after.right, q))
+    assert load_scenes(tmp_path / "scenes.npz", "of others") is None
     (tmp_path / "scenes.npz").write_bytes(b"PK")
     with pytest.raises(InputError, match="damaged"):
         load_scenes(tmp_path / "scenes.npz")

@@ -1,6 +1,9 @@
 """Training, resuming and exporting the stereo codec's network, on made pairs, small enough for seconds."""
 
 import json
+import os
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from obverse.codecs.stereo.export import export_stereo, load_checkpoint, match_s
 from obverse.codecs.stereo.fusion import StereoFusion
 from obverse.codecs.stereo.pairs import shift_rows, synthetic_pair
 from obverse.codecs.stereo.recipe import StereoConfig, StereoRecipe
-from obverse.codecs.stereo.train import loss_of, matching_cost, to_unit, train, validate
+from obverse.codecs.stereo.train import loss_of, matching_cost, prepare, to_unit, train, validate
 from obverse.errors import ExportError, InputError, TrainingError
 from obverse.zoo import load_model_from
 from tests.conftest import smooth_photo
@@ -178,6 +181,30 @@ def test_validation_sees_the_codec_and_the_network(folder, tmp_path):
     rows = validate(StereoFusion(SMALL), pair_files([folder])[:1], decode, torch.device("cpu"))
     assert all(row["before"] == pytest.approx(row["after"], abs=1e-4) for row in rows)
     assert [row["before"] for row in rows] == sorted(row["before"] for row in rows)
+
+
+def test_scenes_are_made_again_where_the_data_are_others(folder, tmp_path):
+    """Kept for the same files; not for files that were added, changed or taken away, nor for another recipe."""
+    calls = []
+
+    def counted(view, quality):
+        calls.append(quality)
+        return view
+
+    def coded(recipe=RECIPE):
+        calls.clear()
+        prepare([folder], tmp_path, recipe, counted)
+        return bool(calls)
+
+    assert coded() and not coded()
+    assert coded(replace(RECIPE, synthetic=1)) and coded() and not coded()
+    os.utime(folder / "0_left.png", ns=(1, 1))
+    assert coded() and not coded()
+    for side in ("left", "right"):
+        shutil.copy(folder / f"0_{side}.png", folder / f"4_{side}.png")
+    assert coded() and not coded()
+    (folder / "photo.png").unlink()
+    assert coded() and not coded()
 
 
 def test_what_cannot_be_trained_is_refused(folder, tmp_path):

@@ -23,10 +23,10 @@ def test_the_command_trains_and_exports(tmp_path, monkeypatch, capsys):
     np.save(path, images_of(TWO_LAYERS, 5))
     calls = []
 
-    def train(data, out, recipe, config, device):
+    def train(data, out, recipe, config, device, images):
         calls.append((data, out, recipe, config, device))
 
-    def export(checkpoint, data, out):
+    def export(checkpoint, data, out, images):
         calls.append((checkpoint, data, out))
         return {"fingerprint": "0123", "net rate": 1.5}
 

@@ -11,8 +11,9 @@ import torch
 import obverse.codecs.vae.train as training
 from obverse.codecs.vae.codec import VaeCodec
 from obverse.codecs.vae.export import export_vae, load_checkpoint
+from obverse.codecs.vae.images import read_gray_sets
 from obverse.codecs.vae.recipe import AS_IS, STOCHASTIC, VaeConfig, VaeRecipe
-from obverse.codecs.vae.train import binarise, draw, kl_weights, learning_rate, read_gray_sets, split, train
+from obverse.codecs.vae.train import binarise, draw, kl_weights, learning_rate, split, train
 from obverse.errors import ExportError, InputError, OutputError, TrainingError, UnsupportedInputError
 from obverse.zoo import load_model_from
 from tests.codecs.vae.models import BINARY, SIZES, TWO_LAYERS, images_of

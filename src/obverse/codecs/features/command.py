@@ -11,9 +11,9 @@ from cyclopts import Group, Parameter
 
 from obverse.cli.console import UsageError, human, noted_warnings, out_bytes, progress_bar, say, to_json
 from obverse.cli.console import out as show
-from obverse.cli.options import Force, Json, Metadata, Trust, pairs
+from obverse.cli.options import Force, Json, Metadata, Trust, pairs, wrong_use
 from obverse.cli.plan import STDIN
-from obverse.errors import InputError, OutputExistsError
+from obverse.errors import InputError, OutputError, OutputExistsError
 
 rates = Group("How much is kept (one of)", sort_key=1)
 encoders = Group("Encoder", sort_key=2)
@@ -145,10 +145,12 @@ def compress_features(
     if encoder is None and (size, mean, std) != (None, None, None):
         raise UsageError("--size, --mean and --std are for images: give --encoder")
     frozen = open_encoder(encoder, size, mean, std, trust)
-    options = codec.options(
-        loss=loss, bits=bits, lmbda=lmbda, distortion=distortion, standardise=standardise, chunk=chunk, encoder=frozen,
-        prototypes=_prototypes(prototypes, classes, encoder, template), metadata=pairs(metadata),
-    )  # fmt: skip
+    vectors = _prototypes(prototypes, classes, encoder, template)
+    with wrong_use(("loss", "bits", "lmbda", "distortion", "chunk")):
+        options = codec.options(
+            loss=loss, bits=bits, lmbda=lmbda, distortion=distortion, standardise=standardise, chunk=chunk,
+            encoder=frozen, prototypes=vectors, metadata=pairs(metadata),
+        )  # fmt: skip
     folder = None if to_stdout or not target.parent.is_dir() else str(target.parent)
     with (
         noted_warnings() as told,
@@ -171,8 +173,8 @@ def compress_features(
         "bits_per_vector": 8 * after / count, "variance_lost": encoded.lost,
         "model": container.model.hex() if container.model else "in the file" if container.config[2] else None,
         "encoder": frozen.fingerprint.hex() if frozen and frozen.fingerprint else None,
-        "seconds": round(time.perf_counter() - started, 3),
-    } | ({"warnings": told} if told else {})  # fmt: skip
+        "seconds": round(time.perf_counter() - started, 3), "warnings": told,
+    }  # fmt: skip
     text = (
         f"{name} -> {target}: {human(before)} -> {human(after)}, {count} vectors of {dimensions}, "
         f"{row['bits_per_vector']:.1f} bits a vector, {encoded.lost:.2%} of the variance lost"
@@ -185,7 +187,7 @@ def _check_target(sources: list[Path], target: Path) -> None:
     """Check what is written to, links followed.
 
     Raises:
-        InputError: it is among the files that are read.
+        OutputError: it is among the files that are read.
         UsageError: its name is that of another kind of file.
     """
     from obverse.cli.output_names import check_obv_name
@@ -194,7 +196,7 @@ def _check_target(sources: list[Path], target: Path) -> None:
     for source in sources:
         read = os.path.realpath(source)
         if place == read or (os.path.isdir(read) and os.path.dirname(place) == read and _is_read(place)):
-            raise InputError(f"{source}: {target} is an input and would be overwritten: name another output")
+            raise OutputError(f"{source}: {target} is an input and would be overwritten: name another output")
     check_obv_name(str(target), None)
 
 
@@ -224,15 +226,9 @@ def _prototypes(
 ) -> dict[str, Any] | None:
     """A vector for each class name."""
     from obverse.data.features import read_features, read_named
+    from obverse.data.labelled import read_class_names
 
-    names = None
-    if classes is not None:
-        try:
-            names = [line.strip() for line in classes.read_text("utf-8").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"the class names in {classes} cannot be read: {error}") from error
-        if not names or len(set(names)) < len(names):
-            raise InputError(f"{classes} must hold a class name a line, each once")
+    names = read_class_names(classes) if classes is not None else None
     if path is None:
         if names is None:
             return None

@@ -87,11 +87,13 @@ def measure(model: RasterModel, files: Sequence[Path]) -> dict[str, float]:
     return {name: 8 * total / (values / 3 if name == "gray" else values) for name, total in sums.items()}
 
 
-def export_image_lossless(checkpoint: Path, data: Sequence[Path], out: Path) -> StoredModel:
-    """Write the model folder `out`. data: the folders that were trained on, for their validation photos."""
+def export_image_lossless(
+    checkpoint: Path, data: Sequence[Path], out: Path, held_out: list[Path] | None = None
+) -> StoredModel:
+    """Write the model folder `out`. data: the folders that were trained on, for their validation photos, `held_out`."""
     networks, state = read_checkpoint(checkpoint)
     model = RasterModel(exact_networks(networks))
-    _, held_out = split_files(image_files(data))
+    held_out = split_files(image_files(data))[1] if held_out is None else held_out
     bits = measure(model, held_out)
     if not all(math.isfinite(b) for b in bits.values()):
         raise TrainingError("there are no photos to measure the model on")
@@ -123,4 +125,5 @@ def export_image_lossless(checkpoint: Path, data: Sequence[Path], out: Path) -> 
 
 def export(inputs: LosslessInputs, checkpoint: Path, out: Path) -> dict[str, object]:
     """What `obverse export image-lossless` does."""
-    return {"fingerprint": export_image_lossless(checkpoint, inputs.data, out).fingerprint.hex()}
+    model = export_image_lossless(checkpoint, inputs.data, out, inputs.files[1])
+    return {"fingerprint": model.fingerprint.hex()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from obverse.errors import TrainingError
@@ -16,10 +17,15 @@ class LosslessInputs(Inputs):
 
     data: list[Path] = option(MISSING, "Folders of photos; repeat for several.")
 
-    def check(self) -> None:
+    @cached_property
+    def files(self) -> tuple[list[Path], list[Path]]:
+        """Those to train on and those to validate on, looked for once: the export measures what was kept out."""
         from obverse.data.patches import image_files, split_files
 
-        split_files(image_files(self.data))
+        return split_files(image_files(self.data))
+
+    def check(self) -> None:
+        _ = self.files
 
 
 @dataclass(frozen=True)

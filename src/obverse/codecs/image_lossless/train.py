@@ -191,14 +191,20 @@ def validate(networks: nn.ModuleDict, samples: Sequence[Samples], device: torch.
     return result
 
 
-def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: str) -> Path:
+def train(
+    data: Sequence[Path],
+    out: Path,
+    recipe: RasterRecipe,
+    device_name: str,
+    files: tuple[list[Path], list[Path]] | None = None,
+) -> Path:
     """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
 
-    data: folders of photos; every 40th file is kept for validation. Raises InputError without photos,
-    TrainingError for what cannot be run, OutputError where it cannot be written.
+    data: folders of photos; every 40th file is kept for validation. files: these two lists, where they are known.
+    Raises InputError without photos, TrainingError for what cannot be run, OutputError where it cannot be written.
     """
     device = check_device(device_name)
-    files, held_out = split_files(image_files(data))
+    learned, held_out = files or split_files(image_files(data))
     make_folder(out)
     torch.manual_seed(recipe.seed)
     networks, average = make_networks(recipe).to(device), make_networks(recipe).to(device)
@@ -209,9 +215,9 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
     run = Run(out, device, recipe, parts, facts=facts)
     step = run.resume()
     names = [Path(folder).resolve().name for folder in data]
-    record_phase(out / "recipe.json", recipe, None, names, step, photos=len(files))
+    record_phase(out / "recipe.json", recipe, None, names, step, photos=len(learned))
     validation = collect_files(held_out, recipe, "validation")
-    training = collect_files(files, recipe, "training")
+    training = collect_files(learned, recipe, "training")
     if min(map(len, training)) == 0 or min(map(len, validation)) == 0:
         raise TrainingError("the photos are too small to train on: add larger ones")
     rng = np.random.default_rng([recipe.seed, step])
@@ -234,4 +240,4 @@ def train(data: Sequence[Path], out: Path, recipe: RasterRecipe, device_name: st
 
 def run(inputs: LosslessInputs, out: Path, recipe: RasterRecipe, sizes: dict[str, Any], device: str) -> None:
     """What `obverse train image-lossless` does before it exports."""
-    train(inputs.data, out, recipe, device)
+    train(inputs.data, out, recipe, device, inputs.files)

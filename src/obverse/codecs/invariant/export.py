@@ -13,7 +13,7 @@ from safetensors.torch import save as save_safetensors
 from obverse.codecs.invariant.codec import state_of
 from obverse.codecs.invariant.networks import InvariantNetworks
 from obverse.codecs.invariant.recipe import InvariantConfig, InvariantInputs, InvariantRecipe
-from obverse.codecs.invariant.sources import Source, read_sources
+from obverse.codecs.invariant.sources import Source, sources_of
 from obverse.codecs.invariant.train import validate
 from obverse.errors import InputError
 from obverse.training.checkpoint import reading, steps_of
@@ -87,6 +87,6 @@ def export_invariant(checkpoint: Path, held_out: Source, out: Path, largest: int
 
 def export(inputs: InvariantInputs, checkpoint: Path, out: Path) -> dict[str, object]:
     """What `obverse export invariant` does."""
-    _, held_out = read_sources(inputs.data, inputs.affine, inputs.upright)
+    _, held_out = sources_of(inputs.items, inputs.affine, inputs.upright)
     model = export_invariant(checkpoint, held_out, out)
     return {"fingerprint": model.fingerprint.hex(), "summary": f"{model.config['rate_bits']} bits an item"}

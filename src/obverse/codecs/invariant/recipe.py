@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,15 @@ class InvariantInputs(Affine, Inputs):
         """How images are changed."""
         return Affine(**{field.name: getattr(self, field.name) for field in fields(Affine)})
 
-    def check(self) -> None:
+    @cached_property
+    def items(self) -> Any:
+        """The images or points, read once: by the check, the training and the export."""
         from obverse.codecs.invariant.items import read_items
 
-        read_items(self.data)
+        return read_items(self.data)
+
+    def check(self) -> None:
+        _ = self.items
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,11 @@ def read_sources(data: Sequence[Path], affine: Affine, upright: bool = False) ->
     data: as `read_items` takes them. upright: see `TransformedImages`. Raises InputError, UnsupportedInputError,
     TrainingError for too few items.
     """
-    items = read_items(data)
+    return sources_of(read_items(data), affine, upright)
+
+
+def sources_of(items: npt.NDArray[Any], affine: Affine, upright: bool = False) -> tuple[Source, Source]:
+    """The same of items that have been read. Raises TrainingError for too few."""
     held = min(5000, len(items) // 20)
     if items.ndim == 2:
         return RotatedPoints(items[:-held]), RotatedPoints(items[-held:])

@@ -28,7 +28,7 @@ import torch
 from obverse.codecs.invariant.networks import InvariantNetworks
 from obverse.codecs.invariant.objectives import objective_of
 from obverse.codecs.invariant.recipe import InvariantConfig, InvariantInputs, InvariantRecipe
-from obverse.codecs.invariant.sources import Source, read_sources
+from obverse.codecs.invariant.sources import Source, sources_of
 from obverse.container.files import make_folder
 from obverse.errors import TrainingError
 from obverse.quantization.rounding import straight_through, with_noise
@@ -146,6 +146,6 @@ def run(
     inputs: InvariantInputs, out: Path, recipe: InvariantRecipe, sizes: dict[str, Any], device: str
 ) -> None:
     """What `obverse train invariant` does before it exports."""
-    source, held_out = read_sources(inputs.data, inputs.affine, inputs.upright)
+    source, held_out = sources_of(inputs.items, inputs.affine, inputs.upright)
     decodes = objective_of(recipe.objective).decodes
     train(source, held_out, out, recipe, InvariantConfig(source.shape, decodes=decodes, **sizes), device)

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from obverse.cli.console import UsageError, human, progress_bar, say, to_json
 from obverse.cli.console import out as show
-from obverse.cli.options import Force, Json, Trust, set_threads
+from obverse.cli.options import Force, Json, Trust, set_threads, wrong_use
 from obverse.container.files import check_folder
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
@@ -235,8 +235,9 @@ def evaluate(
     set_threads(threads)
     check_folder(out)
     lmbdas = list(lmbda or LMBDAS)
-    for value in lmbdas:
-        check_lmbda(value)
+    with wrong_use(("lmbda",)):
+        for value in lmbdas:
+            check_lmbda(value)
     methods: list[str] = [*method] if method else [BEST, *METHODS]
     models: dict[str, Any] = {}
     options: dict[str, dict[str, Any]] = {}

@@ -31,7 +31,7 @@ from obverse.codecs.plug_and_play.point_grid import (
     symbol_of_rising,
 )
 from obverse.codecs.plug_and_play.posterior import Posterior
-from obverse.errors import InputError
+from obverse.errors import InputError, OptionError
 from obverse.jit import njit
 
 DEPTH = 12
@@ -114,15 +114,15 @@ def choose(
 
 
 def check_lmbda(lmbda: float) -> None:
-    """Raises InputError."""
+    """Raises OptionError."""
     if isinstance(lmbda, bool) or not isinstance(lmbda, int | float | np.number):
-        raise InputError(f"lmbda must be a number, not {lmbda!r}")
+        raise OptionError(f"lmbda must be a number, not {lmbda!r}")
     if not 0 < float(lmbda) < math.inf:
-        raise InputError(
+        raise OptionError(
             f"lmbda must be a number above 0, not {lmbda}: small for quality, large for few bits"
         )
     if not 1e-12 <= float(lmbda) <= 1e12:
-        raise InputError(f"lmbda must lie within 1e-12 and 1e12, not {lmbda}")
+        raise OptionError(f"lmbda must lie within 1e-12 and 1e12, not {lmbda}")
 
 
 @compiled

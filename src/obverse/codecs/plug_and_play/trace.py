@@ -9,8 +9,12 @@ error. Asserts, and copies that change nothing, are left out.
 from __future__ import annotations
 
 import copy
+import io
+import logging
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,8 +73,7 @@ def traced(module: Any, name: str, example: Any) -> tuple[Graph, dict[str, Array
 
     free = {axis: torch.export.Dim.AUTO for axis in (0, *range(2, example.ndim))}
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with _silence(), torch.no_grad():
             program = torch.export.export(Part().eval(), (example,), dynamic_shapes=({**free},))
     except Exception as error:  # of torch.export, of many kinds
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -78,6 +81,22 @@ def traced(module: Any, name: str, example: Any) -> tuple[Graph, dict[str, Array
             f"torch.export cannot write the model's {name}: {why}; keep data-dependent Python out of it"
         ) from error
     return of_program(program, name, "model.")
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without what torch.export tells programmers: warnings, its log, and the graph that it could not finish.
+
+    What is wrong is in what it raises.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def of_program(program: Any, name: str, prefix: str = "") -> tuple[Graph, dict[str, Array]]:

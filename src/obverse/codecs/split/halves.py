@@ -34,6 +34,7 @@ from obverse.codecs.split.sizes import SplitConfig
 from obverse.coding import Message
 from obverse.container import Limits, write_atomically
 from obverse.data.arrays import as_array
+from obverse.data.guard import unreadable
 from obverse.data.image_sets import check_image_set
 from obverse.errors import (
     CodingError,
@@ -302,7 +303,7 @@ def _read_half(path: Path, kind: str) -> tuple[SplitConfig, dict[str, Tensor], b
             raise ModelError(f"{path} is larger than any half of a split model")
         data = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+        raise ModelError(unreadable(path, error)) from error
     length = int.from_bytes(data[:8], "little")
     try:
         if length > min(LARGEST_HEADER, len(data)):

@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from obverse.codecs.split.recipe import SplitInputs
 from obverse.data.image_sets import check_image_set
-from obverse.data.labelled import read_labelled
 from obverse.errors import InputError, TrainingError, UnsupportedInputError
 
 
@@ -120,7 +119,4 @@ def split_off(data: LabelledImages, share: float = 0.05) -> tuple[LabelledImages
 
 def read_images(inputs: SplitInputs) -> tuple[LabelledImages, LabelledImages]:
     """What to train on, and what is held out. Raises InputError."""
-    found = read_labelled(inputs.data, inputs.labels)
-    if found.labels is None:
-        raise InputError(f"{inputs.data} does not say the classes of its images")
-    return split_off(LabelledImages(found.whole(), found.labels))
+    return split_off(LabelledImages(*inputs.labelled))

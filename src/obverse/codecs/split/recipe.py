@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from obverse.errors import InputError
 from obverse.fields import option
@@ -32,15 +34,22 @@ class SplitInputs(Inputs):
         """Of the run to begin with."""
         return self.start / "checkpoint.pt" if self.start is not None and self.start.is_dir() else self.start
 
-    def check(self) -> None:
+    @cached_property
+    def labelled(self) -> tuple[Any, Any]:
+        """Images and their classes, read once: by the check, the training and the export."""
         from obverse.data.labelled import read_labelled
 
-        if self.start_checkpoint is not None and not self.start_checkpoint.is_file():
-            raise InputError(f"there is no checkpoint {self.start_checkpoint} to start from")
-        if read_labelled(self.data, self.labels).labels is None:
+        found = read_labelled(self.data, self.labels)
+        if found.labels is None:
             raise InputError(
                 f"{self.data} does not say the classes of its images: give --labels, or a folder for each class"
             )
+        return found.whole(), found.labels
+
+    def check(self) -> None:
+        if self.start_checkpoint is not None and not self.start_checkpoint.is_file():
+            raise InputError(f"there is no checkpoint {self.start_checkpoint} to start from")
+        _ = self.labelled
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from obverse.codecs.stereo.pairs import PairFiles, other_camera, read_pair, synthetic_pair
+from obverse.data.guard import unreadable
 from obverse.data.patches import open_rgb
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
@@ -85,8 +87,23 @@ def synthetic_scenes(
     return scenes
 
 
-def save_scenes(scenes: Sequence[Scene], path: Path) -> None:
-    """Keep them, so that a resumed run has the same: one .npz file."""
+def key_of(files: Sequence[Path], *settings: object) -> str:
+    """Of what scenes are made of: names, sizes and times of the files, and what else decides them.
+
+    Raises InputError for a file that is not there.
+    """
+    digest = hashlib.sha256(repr(settings).encode())
+    for path in files:
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise InputError(unreadable(path, error)) from error
+        digest.update(repr((str(path.resolve()), found.st_size, found.st_mtime_ns)).encode())
+    return digest.hexdigest()
+
+
+def save_scenes(scenes: Sequence[Scene], path: Path, key: str = "") -> None:
+    """Keep them, so that a resumed run has the same: one .npz file. key: see `key_of`."""
     arrays: dict[str, Bytes] = {}
     index = []
     for i, scene in enumerate(scenes):
@@ -94,16 +111,19 @@ def save_scenes(scenes: Sequence[Scene], path: Path) -> None:
         arrays[f"{i}.right"], arrays[f"{i}.left"] = scene.right, scene.left
         for k, decoded in enumerate(scene.decoded.values()):
             arrays[f"{i}.{k}"] = decoded
+    arrays["key"] = np.frombuffer(key.encode(), np.uint8)
     arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
     temporary = path.with_suffix(".tmp.npz")
     np.savez(temporary, **arrays)
     temporary.replace(path)
 
 
-def load_scenes(path: Path) -> list[Scene]:
-    """The inverse of `save_scenes`. Raises InputError for a damaged file."""
+def load_scenes(path: Path, key: str = "") -> list[Scene] | None:
+    """The inverse of `save_scenes`; None for scenes of another key. Raises InputError for a damaged file."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            if "key" not in arrays or arrays["key"].tobytes() != key.encode():
+                return None
             return [
                 Scene(
                     arrays[f"{i}.right"],

@@ -23,6 +23,7 @@ from obverse.codecs.stereo.crops import (
     Crops,
     CropSampler,
     Decode,
+    key_of,
     load_scenes,
     photo_files,
     real_scenes,
@@ -96,7 +97,8 @@ def prepare(
 ) -> tuple[CropSampler, list[PairFiles]]:
     """The sampler, and the pair kept for validation: the last one that may be trained on.
 
-    Coding the right views takes a few minutes; `out`/scenes.npz keeps them for a resumed run.
+    Coding the right views takes a few minutes; `out`/scenes.npz keeps them for a resumed run. They are made anew where
+    the files of the data, or what is made of them, are others.
     """
     pairs = []
     for folder in data:
@@ -108,16 +110,17 @@ def prepare(
     if len(pairs) < 2:
         raise InputError("training needs at least two stereo pairs: one of them is kept for validation")
     cache = out / "scenes.npz"
-    if cache.exists():
-        scenes = load_scenes(cache)
-    else:
+    photos = photo_files(data) if recipe.synthetic else []
+    views = [view for files in pairs[:-1] for view in (files.left, files.right)]
+    key = key_of([*views, *photos], len(views), QUALITIES, recipe.synthetic, recipe.seed)
+    scenes = load_scenes(cache, key) if cache.exists() else None
+    if scenes is None:
         scenes = real_scenes(pairs[:-1], QUALITIES, decode)
         log(f"{len(pairs) - 1} pairs coded")
-        photos = photo_files(data)
-        if photos and recipe.synthetic:
+        if photos:
             rng = np.random.default_rng(recipe.seed)
             scenes += synthetic_scenes(photos, recipe.synthetic, QUALITIES, decode, rng)
-        save_scenes(scenes, cache)
+        save_scenes(scenes, cache, key)
     log(f"{sum(not s.synthetic for s in scenes)} scenes, {sum(s.synthetic for s in scenes)} synthetic ones")
     return CropSampler(scenes, recipe.height, recipe.width, recipe.margin, recipe.seed), pairs[-1:]
 

@@ -16,11 +16,11 @@ from safetensors.torch import save as save_safetensors
 
 from obverse.codecs.vae.codec import VaeCodec
 from obverse.codecs.vae.exact_networks import quantise_vae
+from obverse.codecs.vae.images import read_gray_sets
 from obverse.codecs.vae.networks import VaeNetworks
 from obverse.codecs.vae.recipe import STOCHASTIC, VaeConfig, VaeInputs, VaeRecipe
 from obverse.codecs.vae.train import (
     binarise,
-    read_gray_sets,
     split,
     to_tensor,
     validate,
@@ -46,9 +46,9 @@ def load_checkpoint(path: Path) -> tuple[VaeNetworks, int]:
     return model.eval().requires_grad_(False), steps
 
 
-def prepared(data: Sequence[Path], recipe: VaeRecipe) -> tuple[Bytes, Bytes]:
+def prepared(images: Bytes, recipe: VaeRecipe) -> tuple[Bytes, Bytes]:
     """Training and validation images as the run saw them, the former with one drawing of their binarisation."""
-    training, validation = split(read_gray_sets(data))
+    training, validation = split(images)
     if recipe.binarise == STOCHASTIC:
         rng = np.random.default_rng(0)
         return binarise(training[:CALIBRATION], rng), binarise(validation, np.random.default_rng(0))
@@ -56,11 +56,16 @@ def prepared(data: Sequence[Path], recipe: VaeRecipe) -> tuple[Bytes, Bytes]:
 
 
 def export_vae(
-    checkpoint: Path, data: Sequence[Path], out: Path, largest: int = MAX_BYTES
+    checkpoint: Path,
+    data: Sequence[Path],
+    out: Path,
+    largest: int = MAX_BYTES,
+    images: Bytes | None = None,
 ) -> dict[str, object]:
     """Write the model's three files into `out`; returns its fingerprint and what its card says.
 
-    data: the sets trained on. Raises ExportError when a layer cannot be proven exact or the model is larger than
+    data: the sets trained on. images: of the data, where they have been read.
+    Raises ExportError when a layer cannot be proven exact or the model is larger than
     `largest` bytes, InputError without a checkpoint.
     """
     networks, steps = load_checkpoint(checkpoint)
@@ -69,7 +74,7 @@ def export_vae(
         recipe = VaeRecipe(**phases[-1]["recipe"])
     except (KeyError, TypeError, IndexError) as error:
         raise InputError(f"recipe.json beside {checkpoint} is not the recipe of this run: {error}") from error
-    calibration, validation = prepared(data, recipe)
+    calibration, validation = prepared(read_gray_sets(data) if images is None else images, recipe)
     if validation.shape[1:] != (networks.config.height, networks.config.width):
         raise InputError(
             f"the images have shape {validation.shape[1:]}, those of the run had another: give its data"
@@ -113,5 +118,5 @@ def export_vae(
 
 def export(inputs: VaeInputs, checkpoint: Path, out: Path) -> dict[str, object]:
     """What `obverse export vae` does."""
-    facts = export_vae(checkpoint, inputs.data, out)
+    facts = export_vae(checkpoint, inputs.data, out, images=inputs.images)
     return facts | {"summary": f"{facts['net rate']} bits a pixel"}

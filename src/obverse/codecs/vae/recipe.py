@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ class VaeInputs(Inputs):
         "Sets of gray images of one size: a .npy array (n, H, W), an IDX file, or a folder; repeat for several.",
     )
 
-    def check(self) -> None:
-        from obverse.data.image_sets import read_image_set
+    @cached_property
+    def images(self) -> Any:
+        """The images, read once: by the check, the training and the export."""
+        from obverse.codecs.vae.images import read_gray_sets
 
-        for path in self.data:
-            read_image_set(path)
+        return read_gray_sets(self.data)
+
+    def check(self) -> None:
+        _ = self.images
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from obverse.codecs.vae.images import read_gray_sets
 from obverse.codecs.vae.networks import VaeNetworks
 from obverse.codecs.vae.recipe import AS_IS, STOCHASTIC, VaeConfig, VaeInputs, VaeRecipe
 from obverse.container.files import make_folder
-from obverse.data.image_sets import Bytes, read_image_set
+from obverse.data.image_sets import Bytes
 from obverse.errors import TrainingError, UnsupportedInputError
 from obverse.training.log import log
 from obverse.training.phases import record_phase
@@ -48,17 +49,6 @@ def kl_weights(recipe: VaeRecipe, step: int, layers: int) -> Tensor:
 def binarise(images: Bytes, rng: np.random.Generator) -> Bytes:
     """Each pixel 1 with the probability pixel / 255, else 0: how the binarised MNIST of the literature is made."""
     return (rng.random(images.shape) < images.astype(np.float64) / 255).astype(np.uint8)
-
-
-def read_gray_sets(data: Sequence[Path]) -> Bytes:
-    """All images of the sets, (n, H, W). Raises InputError; UnsupportedInputError for colour or mixed sizes."""
-    sets = [read_image_set(Path(path)) for path in data]
-    for path, images in zip(data, sets, strict=True):
-        if images.ndim != 3 or images.shape[1:] != sets[0].shape[1:]:
-            raise UnsupportedInputError(
-                f"{path} holds images of shape {images.shape[1:]}: this codec learns gray images of one size"
-            )
-    return np.concatenate(sets)
 
 
 def split(images: Bytes) -> tuple[Bytes, Bytes]:
@@ -118,12 +108,20 @@ def check(recipe: VaeRecipe, config: VaeConfig, images: Bytes) -> None:
         )
 
 
-def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig, device_name: str) -> Path:
+def train(
+    data: Sequence[Path],
+    out: Path,
+    recipe: VaeRecipe,
+    config: VaeConfig,
+    device_name: str,
+    images: Bytes | None = None,
+) -> Path:
     """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
 
-    device_name: "cpu" or "cuda". Raises InputError for the data, TrainingError for what cannot be run.
+    device_name: "cpu" or "cuda". images: of the data, where they have been read.
+    Raises InputError for the data, TrainingError for what cannot be run.
     """
-    images = read_gray_sets(data)
+    images = read_gray_sets(data) if images is None else images
     check(recipe, config, images)
     device = check_device(device_name)
     make_folder(out)
@@ -167,9 +165,9 @@ def train(data: Sequence[Path], out: Path, recipe: VaeRecipe, config: VaeConfig,
 
 def run(inputs: VaeInputs, out: Path, recipe: VaeRecipe, sizes: dict[str, Any], device: str) -> None:
     """What `obverse train vae` does before it exports: binary images have one bit a pixel."""
-    height, width = read_gray_sets(inputs.data).shape[1:]
+    height, width = inputs.images.shape[1:]
     if recipe.binarise == STOCHASTIC:
         sizes = {"levels": 2} | sizes
     if sizes.get("levels") == 2:
         sizes = {"components": 1} | sizes
-    train(inputs.data, out, recipe, VaeConfig(height, width, **sizes), device)
+    train(inputs.data, out, recipe, VaeConfig(height, width, **sizes), device, inputs.images)
