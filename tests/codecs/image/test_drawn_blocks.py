@@ -12,10 +12,15 @@ import obverse
 from obverse.codecs.image import alternatives, drawn_blocks
 from obverse.codecs.image.codec import ImageCodec
 from obverse.codecs.image.drawn_blocks import SIDE, blocks_of, put_back, side_by_side, smooth_where
+from obverse.codecs.image_lossless.looks import repeats
 from obverse.container import Limits, read, write
 from obverse.errors import DamagedError, DecodeError, LimitError
 from obverse.metrics.distortion import psnr
 from tests.codecs.image.cases import photo_on_a_page
+
+
+def blocks_drawn(pixels):
+    return drawn_blocks.drawn_blocks(*repeats(pixels))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,7 @@ def test_a_photo_on_a_page_is_coded_as_both(page, container, monkeypatch):
 
 
 def test_the_letters_are_sharp(page, container):
-    drawn = drawn_blocks.drawn_blocks(page)
+    drawn = blocks_drawn(page)
     decoded = obverse.decompress(write(container))
     error = np.abs(blocks_of(decoded).astype(int) - blocks_of(page))[drawn]
     assert np.square(error).mean() < 10
@@ -60,9 +65,9 @@ def psnr_of(a, b):
 
 
 def test_photos_have_no_drawn_blocks(photo):
-    assert not drawn_blocks.worth_mixing(drawn_blocks.drawn_blocks(photo))
+    assert not drawn_blocks.worth_mixing(blocks_drawn(photo))
     bright = np.minimum(photo.astype(int) + 120, 255).astype(np.uint8)  # a sky without detail is no drawing
-    assert not drawn_blocks.drawn_blocks(bright).all()
+    assert not blocks_drawn(bright).all()
 
 
 def test_a_size_is_met_and_the_rate_is_that_of_the_file(page):

@@ -22,7 +22,7 @@ from obverse.codecs.image.drawn_blocks import drawn_blocks, side_by_side, smooth
 from obverse.codecs.image.quality import FINE, FINEST_STEP, LMBDA_MIN, step_of, worth_of
 from obverse.codecs.image_lossless import METHOD as LOSSLESS
 from obverse.codecs.image_lossless import near
-from obverse.codecs.image_lossless.looks import LOOKS_DRAWN, drawn_share, planar_error
+from obverse.codecs.image_lossless.looks import LOOKS_DRAWN, planar_error, repeats, share_of
 from obverse.container import Container, write
 from obverse.data.images import Photo
 from obverse.fields import LimitedOptions
@@ -79,14 +79,15 @@ def cheapest(
         options: of the codec `image`: its limits and metadata.
     """
     worth = worth_of(quality) * (1 if photo.pixels.ndim == 3 else 3)  # a gray sample stands for three
-    drawn = drawn_share(planes_of(photo.pixels)) >= LOOKS_DRAWN
+    left, above = repeats(planes_of(photo.pixels))
+    drawn = share_of(left, above) >= LOOKS_DRAWN
     container, decode = photographic(photo, None)
     error = planar_error(photo.pixels)
     noise = (
         error > PHOTOGRAPHIC[1] or sum(map(len, container.sections.values())) >= MUCH * photo.pixels.nbytes
     )
     computed = drawn or noise or error < PHOTOGRAPHIC[0]
-    blocks = drawn_blocks(photo.pixels)
+    blocks = drawn_blocks(left, above)
     mixed = worth_mixing(blocks)
     if not (computed or mixed or quality > FINE):
         return container

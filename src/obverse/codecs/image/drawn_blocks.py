@@ -27,22 +27,20 @@ LEAST = 0.03  # of blocks: fewer drawn ones, or fewer others, are not worth a se
 MOST_SIDE = 4096  # blocks that lie side by side
 
 
-def drawn_blocks(pixels: np.ndarray) -> np.ndarray:
+def drawn_blocks(left: np.ndarray, above: np.ndarray) -> np.ndarray:
     """Which blocks look drawn.
 
     Args:
-        pixels: (H, W) or (H, W, C), uint8.
+        left: (H, W) bool, which pixels are equal to the one to the left.
+        above: likewise to the one above.
 
     Returns:
         (rows, columns) bool, of blocks; those at the ends may be cut.
     """
-    planes = pixels if pixels.ndim == 3 else pixels[:, :, None]
-    left, above = np.zeros(planes.shape[:2], bool), np.zeros(planes.shape[:2], bool)
-    left[:, 1:] = (planes[:, 1:] == planes[:, :-1]).all(axis=2)
-    above[1:] = (planes[1:] == planes[:-1]).all(axis=2)
-    left[:, :1], above[:1] = above[:, :1], left[:1]  # at the borders the other one decides
-    flat = blocks_of(left & above).mean(axis=(2, 3)) >= FLAT
-    drawn = (blocks_of(left | above).mean(axis=(2, 3)) >= DRAWN) & ~flat
+    any_, both = left | above, left & above
+    both[:, 0], both[0] = above[:, 0], left[0]  # at the borders one neighbour decides
+    flat = _shares(both) >= FLAT
+    drawn = (_shares(any_) >= DRAWN) & ~flat
     for _ in range(int(np.ceil(np.hypot(*drawn.shape)))):  # flat blocks go with the drawing that they touch
         grown = np.pad(drawn, 1)
         touched = grown[:-2, 1:-1] | grown[2:, 1:-1] | grown[1:-1, :-2] | grown[1:-1, 2:]
@@ -51,6 +49,15 @@ def drawn_blocks(pixels: np.ndarray) -> np.ndarray:
             break
         drawn |= more
     return drawn
+
+
+def _shares(chosen: np.ndarray) -> np.ndarray:
+    """(H, W) bool -> (rows, columns): the share of the pixels of each block."""
+    rows, columns = (np.arange(0, length, SIDE) for length in chosen.shape)
+    counts = np.add.reduceat(chosen, rows, axis=0, dtype=np.uint8)  # SIDE at most
+    found = np.add.reduceat(counts, columns, axis=1, dtype=np.int32)
+    sizes = (np.diff([*starts, length]) for starts, length in zip((rows, columns), chosen.shape, strict=True))
+    return np.asarray(found / np.multiply.outer(*sizes))
 
 
 def worth_mixing(drawn: np.ndarray) -> bool:

@@ -11,13 +11,39 @@ import numpy as np
 LOOKS_DRAWN = 0.3  # from this share of pixels equal to a neighbour on, what drawings are coded with is tried
 
 
+def repeats(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which pixels are equal, in all channels, to the one to the left, and to the one above.
+
+    Args:
+        pixels: (H, W, C).
+
+    Returns:
+        Two arrays (H, W) bool; False where there is no such neighbour.
+    """
+
+    def equal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        same = a == b
+        whole = same[..., 0]
+        for channel in range(1, same.shape[2]):  # far faster than `all` over so short an axis
+            whole = whole & same[..., channel]
+        return whole
+
+    left, above = np.zeros(pixels.shape[:2], bool), np.zeros(pixels.shape[:2], bool)
+    left[:, 1:] = equal(pixels[:, 1:], pixels[:, :-1])
+    above[1:] = equal(pixels[1:], pixels[:-1])
+    return left, above
+
+
 def drawn_share(pixels: np.ndarray) -> float:
     """The share of pixels that are equal, in all channels, to the one to the left or the one above."""
-    if pixels.shape[0] < 2 or pixels.shape[1] < 2:
+    return share_of(*repeats(pixels))
+
+
+def share_of(left: np.ndarray, above: np.ndarray) -> float:
+    """`drawn_share`, of what `repeats` returns."""
+    if min(left.shape) < 2:
         return 1.0
-    left = (pixels[1:, 1:] == pixels[1:, :-1]).all(axis=2)
-    above = (pixels[1:, 1:] == pixels[:-1, 1:]).all(axis=2)
-    return float((left | above).mean())
+    return float((left | above)[1:, 1:].mean())
 
 
 def planar_error(pixels: np.ndarray) -> float:
