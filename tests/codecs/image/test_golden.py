@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import obverse
+from obverse.codec import codec_of
 from obverse.codecs.image.codec import ALIGN
 from obverse.coding import Message
 from obverse.container import read
@@ -23,7 +23,7 @@ FILES = sorted(HERE.glob("*.obv"))
 def digest_of(path: Path) -> str:
     """SHA-256 of what is parsed: z and the four slices, each with its table indices."""
     container = read(path)
-    networks = obverse.open_codec("image").networks
+    networks = codec_of(container).networks
     level, (height, width) = container.config[0], container.shape
     message = Message.from_bytes(container.sections["y"])
     shape = (networks.prior.hyper, -(-height // ALIGN), -(-width // ALIGN))
