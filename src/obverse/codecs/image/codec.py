@@ -33,6 +33,7 @@ from obverse.codecs.image.options import TUNES, ImageOptions, TransformOptions
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.quality import effective
 from obverse.codecs.image.rate_control import highest_level, highest_refined_level
+from obverse.codecs.image.region import LOWER, over, region_of
 from obverse.codecs.image_lossless import METHOD as LOSSLESS
 from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.photo_sections import names_of, pack_metadata, unpack_metadata, version_of
@@ -137,11 +138,21 @@ class ImageCodec(ModelCodec):
     def encode_at(self, photo: Photo, quality: float, options: TransformOptions) -> Container:
         """The file of a quality, which is one of `image-lossless` where that costs less."""
         level = level_of(min(100.0, effective(quality)))
+        if isinstance(options, ImageOptions) and options.roi is not None:
+            photo = self._with_plain_background(photo, quality, options)
 
         def photographic(photo: Photo, over: Blocks | None) -> tuple[Container, Decode]:
             return self.encode_photographic(photo, level, options, over)
 
         return cheapest(photo, quality, photographic, options)
+
+    def _with_plain_background(self, photo: Photo, quality: float, options: ImageOptions) -> Photo:
+        """The photo as it is to be coded at a quality: outside the region what a lower one leaves."""
+        inside = region_of(options.roi, *photo.size)
+        lower = max(1.0, quality - LOWER) if options.roi_background is None else options.roi_background
+        level = level_of(min(100.0, effective(min(lower, quality))))
+        _, decode = self.encode_photographic(photo, level, replace(options, effort=0))
+        return replace(photo, pixels=over(inside, photo.pixels, decode()))
 
     def encode_photographic(
         self, photo: Photo, level: int, options: TransformOptions, over: Blocks | None = None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
+from obverse.errors import OptionError
 from obverse.fields import LimitedOptions, option, parse_bytes
 
 TUNES = ("psnr", "ssim", "eye")
@@ -54,9 +56,26 @@ class ImageOptions(TransformOptions):
         "What the model was trained for: psnr (the default), ssim or eye.",
         choices=TUNES,
     )
+    roi: Any = option(
+        None,
+        "Image file of the same size, white where the quality is meant; the rest is coded at --roi-background.",
+        parse=Path,
+    )
+    roi_background: float | None = option(
+        None, "Quality outside --roi, 1 to 100, default 40 less than inside, 1 at least.", low=1, high=100
+    )
     max_error: int | None = option(
         None,
         "By how much a decoded sample may differ from the image, in grey levels; 0: not at all.",
         low=0,
         high=127,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.roi is None and self.roi_background is not None:
+            raise OptionError("roi_background is the quality outside a region: give --roi too")
+        if self.roi is not None and self.max_error is not None:
+            raise OptionError("give one of roi and max_error: an error that is kept is kept everywhere")
+        if not (self.roi is None or isinstance(self.roi, str | Path) or hasattr(self.roi, "shape")):
+            raise OptionError(f"roi is an image file or an array (H, W), not {self.roi!r}")
