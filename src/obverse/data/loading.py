@@ -13,7 +13,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from obverse.container.limits import Limits
-from obverse.data.deep_images import is_deep_file
 
 if TYPE_CHECKING:  # imported by those who call
     from PIL import Image
@@ -58,6 +57,8 @@ def check_header(image: Image.Image) -> None:
     """
     if (limits := _LIMITS.get()) is None:
         return
+    from obverse.data.deep_images import is_deep_file  # this file is light to import
+
     pixels = image.width * image.height
     limits.check_pixels(pixels)
     # of 16 bits in colour, which Pillow cuts to 8, all are read beside what it keeps
