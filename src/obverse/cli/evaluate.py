@@ -55,6 +55,9 @@ def evaluate(
         MAY_BE_EMPTY,
     ] = None,
     out: Annotated[Path, Parameter(help="Folder for the CSV files and the plot.")] = Path("report"),
+    qualities: Annotated[
+        str | None, Parameter(help="Of our codecs, comma-separated; by default 10,20,...,90.")
+    ] = None,
     metrics: Annotated[
         str, Parameter(help="Comma-separated: psnr, ms-ssim, ssimulacra2, lpips. PSNR is always measured.")
     ] = "psnr,ms-ssim",
@@ -78,9 +81,6 @@ def evaluate(
     probe: Annotated[
         str | None,
         Parameter(group=tasks, help="Classifier of a codec's codes, for codecs that give nothing else back."),
-    ] = None,
-    qualities: Annotated[
-        str | None, Parameter(group=tasks, help="Of our codecs, comma-separated; by default 10,20,...,90.")
     ] = None,
     size: Annotated[
         int | None, Parameter(group=tasks, help="Resize images to this height and width.")
@@ -127,11 +127,13 @@ def evaluate(
             trust,
         )
         return 0
-    if trust or any(v is not None for v in (labels, classes, probe, qualities, size, mean, std, batch)):
+    if trust or any(v is not None for v in (labels, classes, probe, size, mean, std, batch)):
         raise UsageError(
-            "--labels, --classes, --probe, --qualities, --size, --mean, --std, --batch and --trust are for a task: "
+            "--labels, --classes, --probe, --size, --mean, --std, --batch and --trust are for a task: "
             "give --task"
         )
+    if lossless and qualities is not None:
+        raise UsageError("--lossless knows no quality: leave out --qualities")
     codec = codec or default_codec("exact image" if lossless else "image")
     obverse.open_codec(
         codec.partition(":")[0] if "/" not in codec else codec
@@ -153,13 +155,14 @@ def evaluate(
     if lossless:
         _lossless(files, codec, peers, out, json, failures)
     else:
-        _lossy(files, codec, peers, out, _listed(metrics), json, failures)
+        _lossy(files, codec, _qualities(qualities), peers, out, _listed(metrics), json, failures)
     return InputError.exit_code if failures else 0
 
 
 def _lossy(
     files: list[Path],
     codec: str,
+    qualities: list[float] | None,
     peers: tuple[str, ...],
     out: Path,
     metrics: list[str],
@@ -172,7 +175,7 @@ def _lossy(
     from obverse.evaluation import bd_rates, markdown_table, summarise, write_report
     from obverse.evaluation import evaluate as measure
 
-    rows = measure(files, codec, against=peers, metrics=metrics, progress=_progress(), failures=failures)
+    rows = measure(files, codec, qualities, peers, metrics, _progress(), failures)
     _tell(failures)
     paths = write_report(rows, out)
     rates = [rate for rate in bd_rates(rows) if rate.test == codec]
