@@ -218,9 +218,9 @@ def test_wrong_use(tmp_path, capsys):
         (["photos", "--encoder", "mine:colours", "--mean", "0.5", "--std", "0"], 3, "deviations"),
         (["gone.npy"], 3, "there is no file"),
         (["mine.py"], 3, "holds no features"),
-        (["x.npy", "--bits", "0"], 7, "bits"),
-        (["x.npy", "--loss", "nan"], 7, "loss"),
-        (["x.npy", "--chunk", "0"], 7, "chunk must be a whole number from 1 to 65536"),
+        (["x.npy", "--bits", "0"], 2, "bits"),
+        (["x.npy", "--loss", "nan"], 2, "loss"),
+        (["x.npy", "--chunk", "0"], 2, "chunk must be a whole number from 1 to 65536"),
     ],
 )
 def test_bad_input_is_a_sentence_and_an_exit_code(tmp_path, words, code, sentence, capsys):

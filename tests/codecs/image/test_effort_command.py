@@ -31,9 +31,9 @@ def test_the_option_reaches_the_codec(folder, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("effort", "code"), [("-1", 7), ("10", 7), ("x", 2)])
-def test_efforts_that_there_are_not(folder, effort, code, capsys):
-    assert run(["compress", "a.png", "--effort", effort]) == code
+@pytest.mark.parametrize("effort", ["-1", "10", "x"])
+def test_efforts_that_there_are_not(folder, effort, capsys):
+    assert run(["compress", "a.png", "--effort", effort]) == 2
     assert "effort" in capsys.readouterr().err
     assert not (folder / "a.obv").exists()
 

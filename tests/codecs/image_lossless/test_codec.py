@@ -25,6 +25,7 @@ from obverse.errors import (
     LimitError,
     ObverseError,
     OptionError,
+    OutputError,
     TruncatedError,
     UnsupportedInputError,
     WrongModelError,
@@ -338,7 +339,7 @@ def test_16_bit_files(codec):
         saved = decoded_file(codec, container, target)
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(saved))).astype(np.uint16), deep)
         assert np.array_equal(codec.decode(codec.encode(codec.kind.load(io.BytesIO(saved)))), deep)
-    with pytest.raises(InputError, match="16 bits"):
+    with pytest.raises(OutputError, match="16 bits"):
         decoded_file(codec, container, "b.webp")
 
 
