@@ -70,5 +70,5 @@ def test_files_of_other_models(capsys: Capture) -> None:
     for cut, code in ((data[:-3], 13), (data[:-3] + b"abc", 14), (b"", 11)):
         Path("cut.obv").write_bytes(cut)
         assert run(["decompress", "cut.obv", "--model", "points", "-o", "y.npy"]) == code
-    assert run(["decompress", "x.obv", "--model", "points", "-o", "y.zip"]) == 3  # points are no images
+    assert run(["decompress", "x.obv", "--model", "points", "-o", "y.zip"]) == 30  # points are no images
     assert not Path("y.npy").exists() and not Path("y.zip").exists()

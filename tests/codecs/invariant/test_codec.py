@@ -26,6 +26,7 @@ from obverse.errors import (
     InputError,
     LimitError,
     ModelError,
+    OutputError,
     TruncatedError,
     UnsupportedInputError,
 )
@@ -306,7 +307,7 @@ def test_files_to_load_and_save(tmp_path):
     codes = np.load(io.BytesIO(decoded_file(CODEC, PLAIN, "codes.npy")))
     np.testing.assert_array_equal(codes, CODEC.decode(PLAIN))
     for name in ("codes.png", "codes", "codes.zip"):
-        with pytest.raises(InputError, match="npy"):
+        with pytest.raises(OutputError, match="npy"):
             decoded_file(CODEC, PLAIN, name)
 
 

@@ -30,6 +30,7 @@ from obverse.errors import (
     LimitError,
     ModelError,
     ObverseError,
+    OutputError,
     UnsupportedInputError,
 )
 from obverse.zoo import StoredModel, load_model_from
@@ -128,7 +129,7 @@ def test_files_of_the_command_line():
     container = ALONE.encode(loaded)
     saved = np.load(io.BytesIO(decoded_file(ALONE, container, "z.npy")))
     np.testing.assert_array_equal(saved, ALONE.decode(container))
-    with pytest.raises(InputError, match=r"\.npy"):
+    with pytest.raises(OutputError, match=r"\.npy"):
         decoded_file(ALONE, container, "z.png")
 
 

@@ -194,7 +194,7 @@ def test_fit_refuses(here, model, options, error, words):
 @pytest.mark.parametrize("lmbda", [0.0, -1.0, float("nan"), float("inf")])
 def test_evaluate_refuses_a_lmbda_that_is_no_price(here, lmbda):
     np.savez("p.npz", **posteriors(10))
-    with pytest.raises(InputError, match="lmbda"):
+    with pytest.raises(UsageError, match="lmbda"):
         evaluate(data=[here / "p.npz"], lmbda=[1.0, lmbda], out=here / "report")
     assert not (here / "report").exists()
 

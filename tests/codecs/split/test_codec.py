@@ -27,6 +27,7 @@ from obverse.errors import (
     InputError,
     LimitError,
     ModelError,
+    OutputError,
     TruncatedError,
     UnsupportedInputError,
 )
@@ -272,7 +273,7 @@ def test_files_to_save():
         first = np.asarray(Image.open(archive.open("00000.png")))
     np.testing.assert_array_equal(first, codec.reconstruct(container)[0])
     for name in ("classes.png", "classes"):
-        with pytest.raises(InputError, match="csv"):
+        with pytest.raises(OutputError, match="csv"):
             decoded_file(codec, container, name)
     with pytest.raises(InputError, match="no synthesis"):
         decoded_file(CODEC, PLAIN, "all.zip")

@@ -26,6 +26,7 @@ from obverse.errors import (
     LimitError,
     ModelError,
     ObverseError,
+    OutputError,
     TruncatedError,
     UnsupportedInputError,
     WrongModelError,
@@ -297,7 +298,7 @@ def test_folders_and_archives(tmp_path):
     np.testing.assert_array_equal(np.load(io.BytesIO(decoded_file(CODEC, container, "out.npy"))), images)
     zipfile.ZipFile(io.BytesIO(decoded_file(CODEC, container, "out.ZIP"))).extractall(tmp_path / "again")
     np.testing.assert_array_equal(read_image_set(tmp_path / "again"), images)
-    with pytest.raises(InputError, match="png"):
+    with pytest.raises(OutputError, match="png"):
         decoded_file(CODEC, container, "out.png")
 
 

@@ -139,7 +139,7 @@ def test_arrays_are_not_written_under_the_name_of_another_kind(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", np.zeros(100))
     assert run(["compress", "x.npy", "--codec", "wyner-ziv-trellis"]) == 0
-    assert run(["decompress", "x.obv", "--side-info", "x.npy", "-o", "again.csv"]) == 3
+    assert run(["decompress", "x.obv", "--side-info", "x.npy", "-o", "again.csv"]) == 30
     assert ".npy" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npy", "x.obv"]
 
