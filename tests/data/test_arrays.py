@@ -11,7 +11,7 @@ import scipy.sparse
 import torch
 
 from obverse.data.arrays import as_array, check_npy_name, npy_bytes, read_array, read_pairs
-from obverse.errors import InputError
+from obverse.errors import InputError, OutputError
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -111,7 +111,7 @@ def test_damaged_archives(tmp_path):
 def test_arrays_go_into_npy_files_only():
     check_npy_name("a.NPY")
     for name in ("a.png", "a.csv", "a"):
-        with pytest.raises(InputError, match=r"\.npy"):
+        with pytest.raises(OutputError, match=r"\.npy"):
             check_npy_name(name)
 
 

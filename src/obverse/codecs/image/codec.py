@@ -138,6 +138,8 @@ class ImageCodec(ModelCodec):
     def encode_at(self, photo: Photo, quality: float, options: TransformOptions) -> Container:
         """The file of a quality, which is one of `image-lossless` where that costs less."""
         level = level_of(min(100.0, effective(quality)))
+        if isinstance(options, ImageOptions) and options.roi is None and options.roi_background is not None:
+            raise OptionError("roi_background is the quality outside a region: give --roi too")
         if isinstance(options, ImageOptions) and options.roi is not None:
             photo = self._with_plain_background(photo, quality, options)
 

@@ -73,8 +73,6 @@ class ImageOptions(TransformOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.roi is None and self.roi_background is not None:
-            raise OptionError("roi_background is the quality outside a region: give --roi too")
         if self.roi is not None and self.max_error is not None:
             raise OptionError("give one of roi and max_error: an error that is kept is kept everywhere")
         if not (self.roi is None or isinstance(self.roi, str | Path) or hasattr(self.roi, "shape")):
