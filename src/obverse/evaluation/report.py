@@ -91,13 +91,14 @@ def summarise(rows: Iterable[Row]) -> list[Summary]:
 def bd_rates(rows: Iterable[Row]) -> list[BdRate]:
     """BD-rate of each codec against each other one, for each metric that was measured, up to 2 bpp."""
     rows = list(rows)
+    by_image: dict[str, list[Row]] = {}
+    for row in rows:
+        by_image.setdefault(row.image, []).append(row)
+    means, of_images = summarise(rows), {image: summarise(some) for image, some in by_image.items()}
     result = []
     for metric in measured_metrics(rows):
-        whole = _curves(summarise(rows), metric)
-        by_image: dict[str, list[Row]] = {}
-        for row in rows:
-            by_image.setdefault(row.image, []).append(row)
-        each = {image: _curves(summarise(some), metric) for image, some in by_image.items()}
+        whole = _curves(means, metric)
+        each = {image: _curves(points, metric) for image, points in of_images.items()}
         for anchor in whole:
             for test in whole:
                 if test != anchor:

@@ -159,3 +159,13 @@ def test_letters_on_a_photo_are_left_to_the_transform():
     ImageDraw.Draw(image).text((8, 8), "letters", font=ImageFont.load_default(20), fill=(255, 255, 255))
     file = read(obverse.compress(np.asarray(image), quality=30))
     assert "blocks" not in file.sections
+
+
+def test_a_large_photo_with_a_small_drawing():
+    """Too little is drawn for `image-lossless` to be tried for the whole, and enough for blocks."""
+    large = np.random.default_rng(1).normal(128, 12, (544, 512, 3)).clip(0, 255).astype(np.uint8)
+    large[:96, :256] = photo_on_a_page()[:96, :256]
+    large[:96, :256] = np.where(large[:96, :256] > 128, 250, 40)
+    drawn = blocks_drawn(large)
+    assert drawn_blocks.worth_mixing(drawn) and drawn.mean() < 0.2
+    assert obverse.decompress(obverse.compress(large, quality=20)).shape == large.shape

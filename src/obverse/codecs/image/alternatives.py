@@ -107,7 +107,7 @@ def cheapest(
         halves = {1, 2, half} if drawn else {half, max(1, 2 * half // 3)} if noise else {half}
         ways += [Way(photo.pixels, error) for error in sorted(halves)]
     if photo.size[0] * photo.size[1] > SAMPLE or photo.alpha is not None:
-        ways = [_promising(photo, ways, worth)]
+        ways = _promising(photo, ways, worth)
     candidates = (*lossy, *(_lossless(photo, way, options) for way in ways))
     return min(candidates, key=lambda candidate: candidate.cost(worth)).container
 
@@ -132,16 +132,16 @@ def _cheapest_blocks(pixels: np.ndarray, drawn: np.ndarray, worth: float, option
     plain = LimitedOptions(limits=options.limits)
     ways = [Way(together.pixels), *_fewer_colours(together.pixels, worth)]
     if together.size[0] * together.size[1] > SAMPLE:
-        ways = [_promising(together, ways, worth)]
+        ways = _promising(together, ways, worth)
     found = [(way, _lossless(together, way, plain)) for way in ways]
     way, best = min(found, key=lambda one: one[1].cost(worth))
     return drawn, best.container, way.pixels
 
 
-def _promising(photo: Photo, ways: list[Way], worth: float) -> Way:
-    """The way that costs least without alpha; of a large image, by rows here and there."""
-    if len(ways) == 1:
-        return ways[0]
+def _promising(photo: Photo, ways: list[Way], worth: float) -> list[Way]:
+    """The way that costs least without alpha, if there is any; of a large image, by rows here and there."""
+    if len(ways) < 2:
+        return ways
     height, width = photo.size
     every = min(-(-height * width // SAMPLE), max(1, height // BAND))
     rows = np.flatnonzero(np.arange(height) // BAND % every == every // 2)
@@ -151,7 +151,7 @@ def _promising(photo: Photo, ways: list[Way], worth: float) -> Way:
             Photo(photo.pixels[rows], None), Way(way.pixels[rows], way.max_error), LimitedOptions()
         )
         costs.append(candidate.cost(worth))
-    return ways[int(np.argmin(costs))]
+    return [ways[int(np.argmin(costs))]]
 
 
 def _lossless(photo: Photo, way: Way, options: LimitedOptions) -> Candidate:
