@@ -13,6 +13,7 @@ from obverse.codecs.image.export import export_image
 from obverse.codecs.image.judges import distortion
 from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageRecipe
 from obverse.codecs.image.train import run, train
+from obverse.codecs.image.warm_start import stored_state
 from obverse.container import read
 from obverse.errors import InputError, MissingExtraError, ModelError, OptionError, TrainingError
 from obverse.metrics import lpips
@@ -110,8 +111,25 @@ def test_what_cannot_be_tuned(zoo, tmp_path):
         run(inputs, tmp_path / "b", RECIPE, {"latents": 64}, "cpu")
     with pytest.raises(InputError, match="is not one of the image codec"):
         run(replace(inputs, tune_of="vae-mnist"), tmp_path / "c", RECIPE, {}, "cpu")
-    with pytest.raises(InputError, match="give --tune-of or --warm-start"):
-        ImageInputs(data=[zoo / "data"], tune_of="image", warm_start="image").check()
+    with pytest.raises(
+        TrainingError, match="'image' is no tune of 'image': begin with one, or with the model"
+    ):
+        run(replace(inputs, warm_start=inputs.tune_of), tmp_path / "d", RECIPE, {}, "cpu")
+
+
+def test_a_tune_goes_on_from_an_earlier_one(zoo, installed, tmp_path):
+    """With no step of its own yet it is the tune that it begins with, not the model."""
+    inputs = ImageInputs(
+        data=[zoo / "data"], tune_of=str(installed / "image"), warm_start=str(installed / "image-ssim")
+    )
+    run(inputs, tmp_path, replace(RECIPE, steps=1, lr=1e-12), {}, "cpu")
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["average"]
+    earlier = stored_state(load_model_from(installed / "image-ssim"))
+    base = stored_state(load_model_from(installed / "image"))
+    name = next(n for n in state if n.startswith("synthesis.") and not torch.equal(earlier[n], base[n]))
+    assert torch.allclose(state[name], earlier[name], atol=1e-4)
+    shared = [n for n in state if n.startswith("prior.") and not n.startswith("prior.analysis")]
+    assert len(shared) > 10 and all(torch.equal(state[n], base[n]) for n in shared)
 
 
 @pytest.mark.parametrize("judge", ["psnr", "ssim", "eye"])

@@ -22,12 +22,11 @@ class ImageInputs(Inputs):
     warm_start: str | None = option(None, "Begin with the weights of this model, a name or a folder.")
 
     tune_of: str | None = option(
-        None, "Begin with this model, keep its prior and tables, and become one of its tunes."
+        None,
+        "Keep this model's prior and tables, and become one of its tunes; begin with it, or with --warm-start.",
     )
 
     def check(self) -> None:
-        if self.tune_of is not None and self.warm_start is not None:
-            raise InputError("a tune begins with the model that it is of: give --tune-of or --warm-start")
         from obverse.data.patches import image_files
 
         for folders in (self.data, self.validation or []):

@@ -166,8 +166,9 @@ def train(
     """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
 
     device_name: "cpu" or "cuda". validation: folders of which some images are kept, as `split_sets` says. start: the
-    model whose weights a new run begins with; tune_of: likewise, and its prior is kept. Raises InputError without
-    images, TrainingError for what cannot be run.
+    model whose weights a new run begins with; tune_of: likewise, without start, and its prior is kept.
+
+    Raises InputError without images, TrainingError for what cannot be run.
     """
     device = check_device(device_name)
     if recipe.tune == "ssim" and recipe.patch <= MS_SSIM_MIN_SIDE:
@@ -242,6 +243,10 @@ def run(inputs: ImageInputs, out: Path, recipe: ImageRecipe, sizes: dict[str, An
         own = sizes_of(base)
         if config not in (own, ImageModelConfig()):
             raise TrainingError(f"a tune has the sizes of its model {base.name!r}: leave them out")
+        if start is not None and start.config.get("base") != base.fingerprint.hex():
+            raise TrainingError(
+                f"{start.name!r} is no tune of {base.name!r}: begin with one, or with the model itself"
+            )
         config = own
     train(inputs.data, out, recipe, config, device, inputs.validation or [], start, base)
 
