@@ -301,6 +301,15 @@ def test_a_profile_of_gray_stays_with_gray() -> None:
 # -- backgrounds -----------------------------------------------------------------------------------------------------
 
 
+def test_a_gif_of_what_is_half_seen_is_not_written() -> None:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    seen = np.array([[0, 255, 255, 0]] * 4, np.uint8)
+    again = read_photo(io.BytesIO(write_photo(Photo(pixels, seen), "x.gif")))
+    assert again.alpha is not None and np.array_equal(again.alpha, seen)
+    with pytest.raises(OutputError, match="half seen; name what to put it on with --background"):
+        write_photo(Photo(pixels, seen // 2), "x.gif")
+
+
 def test_alpha_is_put_on_a_background() -> None:
     pixels = np.array([[[200, 100, 0]] * 3], np.uint8)
     alpha = np.array([[255, 0, 51]], np.uint8)

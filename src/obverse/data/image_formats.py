@@ -29,6 +29,7 @@ class Format:
         side: the largest width and height in pixels; None where files of any size are written.
         exact: gray and RGB of 8 bits come back as they are.
         alpha: whether it has an alpha channel; some writers leave it out without a word.
+        translucent: whether its alpha may be anything between; else a pixel is seen or not.
         gray: whether gray images are gray in it; else they are RGB of equal channels.
         deep: whether it is written with 16 bits.
         holds: of PARTS.
@@ -41,6 +42,7 @@ class Format:
     side: int | None = None
     exact: bool = False
     alpha: bool = True
+    translucent: bool = True
     gray: bool = True
     deep: bool = False
     holds: frozenset[str] = frozenset()
@@ -83,7 +85,7 @@ _FORMATS = {
     "QOI": Format(copies=5, exact=True),
     "SGI": Format(copies=5, side=65535, exact=True),
     "PCX": Format(copies=4, side=65534, exact=True, alpha=False),
-    "GIF": Format(side=65535, holds=frozenset({"text"})),
+    "GIF": Format(side=65535, translucent=False, holds=frozenset({"text"})),
     "EPS": Format(copies=4, alpha=False),
     "ICO": Format(side=256),
 }

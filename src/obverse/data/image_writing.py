@@ -147,6 +147,14 @@ def _check_fits(photo: Photo, target: str, kind: str, form: Format) -> None:
             f"{target}: {kind} has no alpha channel, the image has one; name what to put it on with --background "
             "(white, #ffcc00), or use .png"
         )
+    full = np.iinfo(photo.pixels.dtype).max
+    if photo.alpha is not None and not (
+        form.translucent or ((photo.alpha == 0) | (photo.alpha == full)).all()
+    ):
+        raise OutputError(
+            f"{target}: in {kind} a pixel is seen or not, some of the image are half seen; name what to put it on with "
+            "--background (white, #ffcc00), or use .png"
+        )
     if photo.pixels.dtype == np.uint16 and not form.deep:
         raise OutputError(f"{target}: {kind} is not written with 16 bits a channel; use .png or .tif")
 

@@ -19,6 +19,7 @@ from obverse.codecs.image.quality import FINE, FINEST_STEP, STEP_WORTH, effectiv
 from obverse.container import read
 from obverse.data.images import Photo
 from obverse.errors import OptionError
+from obverse.metrics.distortion import mse
 from tests.conftest import REPOSITORY, smooth_photo
 
 QUALITIES = (1, 10, 30, 50, 70, 90, 93, 96, 100)
@@ -138,6 +139,21 @@ def test_a_budget_is_used() -> None:
     above = len(obverse.compress(photo, quality=95))
     found = obverse.compress(photo, max_bytes=above)
     assert 0.9 * above <= len(found) <= above
+
+
+def test_a_budget_between_two_ways_of_coding_is_used() -> None:
+    """What is found is no worse than the best of the near-lossless files that fit."""
+    photo = parrot()[:96, :128]
+    sizes = {quality: len(obverse.compress(photo, quality=quality)) for quality in (90, 93, 95, 97)}
+    for below in sizes.values():
+        budget = below * 5 // 4
+        found = obverse.compress(photo, max_bytes=budget)
+        near = [
+            file for file in (obverse.compress(photo, max_error=error) for error in (1, 2, 3, 4, 6, 8))
+            if len(file) <= budget
+        ]  # fmt: skip
+        least = min((mse(photo, obverse.decompress(file)) for file in near), default=np.inf)
+        assert len(found) <= budget and mse(photo, obverse.decompress(found)) <= least
 
 
 def test_alpha_and_metadata_come_along() -> None:

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import obverse
-from obverse.errors import InputError, OptionError
+from obverse import Limits
+from obverse.errors import InputError, LimitError, OptionError
 from obverse.metrics.distortion import mse
 from tests.conftest import REPOSITORY
 
@@ -74,10 +76,16 @@ def test_masks_that_do_not_go_with_the_image(photo, inside, tmp_path):
             OptionError,
             "has 100 x 50 pixels, the image 256 x 192: give one of its size",
         ),
-        (tmp_path / "words.png", InputError, "cannot be read as an image"),
+        (tmp_path / "words.png", InputError, r"the mask of --roi: .* is not an image of a known format"),
         (tmp_path / "absent.png", InputError, "absent.png"),
         (np.zeros((192, 256), np.uint8), OptionError, "nothing inside"),
         (5, OptionError, "roi is an image file or an array"),
+        (np.ones((192, 256, 3), np.uint8), OptionError, r"3 dimensions: give two, \(height, width\)"),
+        (np.full((192, 256), np.nan), OptionError, "NaN"),
+        (np.full((192, 256), "x"), OptionError, "dtype <U1: give numbers"),
+        (np.zeros((192, 256), "M8[s]"), OptionError, "give numbers"),
+        (np.ma.masked_array(np.ones((192, 256))), InputError, "masked array"),
+        (np.float32(50), OptionError, "0 dimensions"),
     ):
         with pytest.raises(error, match=sentence):
             obverse.compress(photo, roi=roi)
@@ -85,3 +93,23 @@ def test_masks_that_do_not_go_with_the_image(photo, inside, tmp_path):
         obverse.compress(photo, roi_background=20)
     with pytest.raises(OptionError, match="one of roi and max_error"):
         obverse.compress(photo, roi=inside, max_error=2)
+    with pytest.raises(OptionError, match="give --roi too"):
+        obverse.compress(photo, roi_background=20, max_error=3)
+    for given in ({"quality": 60}, {}):
+        with pytest.raises(OptionError, match=r"above the quality .0 of the region"):
+            obverse.compress(photo, roi=inside, roi_background=90, **given)
+
+
+def test_what_is_transparent_in_a_mask_is_outside(photo, inside, tmp_path):
+    white = np.full((192, 256, 4), 255, np.uint8)
+    white[:, :, 3] = inside * 255
+    Image.fromarray(white).save(tmp_path / "shape.png")
+    wanted = obverse.compress(photo, quality=40, roi=inside)
+    assert obverse.compress(photo, quality=40, roi=tmp_path / "shape.png") == wanted
+    assert obverse.compress(photo, quality=40, roi=torch.from_numpy(inside)) == wanted
+
+
+def test_a_mask_is_held_to_the_limits(photo, tmp_path):
+    Image.new("L", (4000, 4000), 255).save(tmp_path / "huge.png")
+    with pytest.raises(LimitError, match=r"the mask of --roi: .*huge\.png"):
+        obverse.compress(photo, roi=tmp_path / "huge.png", limits=Limits(pixels=10**6))

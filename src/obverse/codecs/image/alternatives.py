@@ -20,6 +20,7 @@ import numpy as np
 
 from obverse.codecs.image.drawn_blocks import drawn_blocks, side_by_side, smooth_where, worth_mixing
 from obverse.codecs.image.quality import FINE, FINEST_STEP, LMBDA_MIN, step_of, worth_of
+from obverse.codecs.image.rate_control import CLOSE
 from obverse.codecs.image_lossless import METHOD as LOSSLESS
 from obverse.codecs.image_lossless import near
 from obverse.codecs.image_lossless.looks import LOOKS_DRAWN, planar_error, repeats, share_of
@@ -36,6 +37,7 @@ PHOTOGRAPHIC = (
 )  # mean errors of a planar prediction, in grey levels: below are ramps, above is noise
 MUCH = 0.25  # of raw: a file of the transform as large as this is of something that it cannot code
 CAREFUL = (1, 4, 16)  # a drawing is tried with as few colours as errors are worth, and with more
+WITHIN = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)  # grey levels, that a budget may leave
 SAMPLE = 2**18  # pixels that decide
 BAND = 32  # rows of it that lie together
 
@@ -164,12 +166,42 @@ def _lossless(photo: Photo, way: Way, options: LimitedOptions) -> Candidate:
     return Candidate(container, squared_error(decoded, photo.pixels))
 
 
-def all_that_fits(photo: Photo, best: Container, max_bytes: int, options: LimitedOptions) -> Container:
-    """The image without loss where that fits too, else what was found."""
-    if best.codec == LOSSLESS.id and len(write(best)) <= max_bytes:
-        exact = within(photo, 0, options)
-        return exact if len(write(exact)) <= max_bytes else best
-    return best
+def all_that_fits(
+    photo: Photo,
+    best: Container,
+    decode: Callable[[Container], Photo],
+    max_bytes: int,
+    options: LimitedOptions,
+) -> Container:
+    """What is nearest to the image among the files that fit: what a search over qualities found, or a near-lossless
+    one. Sizes jump from quality to quality where one way of coding takes over from another.
+
+    Args:
+        photo: what is coded.
+        best: what was found.
+        decode: makes the photo of it.
+        max_bytes: what fits.
+        options: of the codec `image`.
+    """
+    roomy = len(write(best)) < CLOSE * max_bytes
+    if best.codec != LOSSLESS.id and not roomy:
+        return best
+    exact = within(photo, 0, options)
+    if len(write(exact)) <= max_bytes:
+        return exact
+    if not roomy:
+        return best
+    low, high, fitting = 0, len(WITHIN), None  # what is within WITHIN[low] does not fit
+    while high - low > 1:
+        middle = (low + high) // 2
+        candidate = _lossless(photo, Way(photo.pixels, WITHIN[middle]), options)
+        if len(write(candidate.container)) <= max_bytes:
+            high, fitting = middle, candidate
+        else:
+            low = middle
+    if fitting is None or fitting.error >= squared_error(decode(best).pixels, photo.pixels):
+        return best
+    return fitting.container
 
 
 def lossless_codec() -> ImageLosslessCodec:

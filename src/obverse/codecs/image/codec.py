@@ -29,7 +29,7 @@ from obverse.codecs.image.alternatives import Blocks, Decode, all_that_fits, che
 from obverse.codecs.image.drawn_blocks import put_back
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX
 from obverse.codecs.image.networks import ImageNetworks, base_of
-from obverse.codecs.image.options import TUNES, ImageOptions, TransformOptions
+from obverse.codecs.image.options import DEFAULT_QUALITY, TUNES, ImageOptions, TransformOptions
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.quality import effective
 from obverse.codecs.image.rate_control import highest_level, highest_refined_level
@@ -90,13 +90,14 @@ class ImageCodec(ModelCodec):
             return self.encode_at(photo, quality_of_level(level), replace(options, effort=effort))
 
         if max_bytes is None:
-            return self.encode_at(photo, 50.0 if options.quality is None else options.quality, options)
+            quality = DEFAULT_QUALITY if options.quality is None else options.quality
+            return self.encode_at(photo, quality, options)
         try:
             if options.effort == 0:
                 best = highest_level(at, max_bytes, LEVELS)
             else:
                 best = highest_refined_level(lambda level: at(level, 0), at, max_bytes, LEVELS)
-            return all_that_fits(photo, best, max_bytes, options)
+            return all_that_fits(photo, best, self.decode_photo, max_bytes, options)
         except RateTargetError:
             if version_of(lossless_sections(photo)) == 1:
                 raise
@@ -138,8 +139,6 @@ class ImageCodec(ModelCodec):
     def encode_at(self, photo: Photo, quality: float, options: TransformOptions) -> Container:
         """The file of a quality, which is one of `image-lossless` where that costs less."""
         level = level_of(min(100.0, effective(quality)))
-        if isinstance(options, ImageOptions) and options.roi is None and options.roi_background is not None:
-            raise OptionError("roi_background is the quality outside a region: give --roi too")
         if isinstance(options, ImageOptions) and options.roi is not None:
             photo = self._with_plain_background(photo, quality, options)
 
@@ -150,7 +149,7 @@ class ImageCodec(ModelCodec):
 
     def _with_plain_background(self, photo: Photo, quality: float, options: ImageOptions) -> Photo:
         """The photo as it is to be coded at a quality: outside the region what a lower one leaves."""
-        inside = region_of(options.roi, *photo.size)
+        inside = region_of(options.roi, *photo.size, options.limits or Limits())
         lower = max(1.0, quality - LOWER) if options.roi_background is None else options.roi_background
         level = level_of(min(100.0, effective(min(lower, quality))))
         _, decode = self.encode_photographic(photo, level, replace(options, effort=0))

@@ -11,6 +11,7 @@ from obverse.errors import OptionError
 from obverse.fields import LimitedOptions, option, parse_bytes
 
 TUNES = ("psnr", "ssim", "eye")
+DEFAULT_QUALITY = 50.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class ImageOptions(TransformOptions):
     )
     roi: Any = option(
         None,
-        "Image file of the same size, white where the quality is meant; the rest is coded at --roi-background.",
+        "Image file of the same size, bright where the quality is meant; the rest is coded at --roi-background.",
         parse=Path,
     )
     roi_background: float | None = option(
@@ -77,3 +78,13 @@ class ImageOptions(TransformOptions):
             raise OptionError("give one of roi and max_error: an error that is kept is kept everywhere")
         if not (self.roi is None or isinstance(self.roi, str | Path) or hasattr(self.roi, "shape")):
             raise OptionError(f"roi is an image file or an array (H, W), not {self.roi!r}")
+        if self.roi_background is None:
+            return
+        if self.roi is None:
+            raise OptionError("roi_background is the quality outside a region: give --roi too")
+        quality = self.quality if self.bpp is None and self.max_bytes is None else 100.0
+        quality = DEFAULT_QUALITY if quality is None else quality
+        if self.roi_background > quality:
+            raise OptionError(
+                f"roi_background {self.roi_background:g} is above the quality {quality:g} of the region: give less"
+            )
