@@ -127,7 +127,7 @@ class ImageCodec(ModelCodec):
             model = find_tune(self.id, self.fingerprint, tune)
             if model is None:
                 raise OptionError(
-                    f"the model {self.model.name!r} has no tune {tune!r}: leave it out, or use another model"
+                    f"the model {self.model.name!r} has no tune {tune!r} here: leave it out, or train one (--tune-of)"
                 )
             self._tunes[tune] = type(self)(model)
         return self._tunes[tune]

@@ -54,7 +54,7 @@ class ImageOptions(TransformOptions):
 
     tune: str | None = option(
         None,
-        "What the model was trained for: psnr (the default), ssim or eye.",
+        "What the model was trained for: psnr (the default); ssim or eye where such tunes are installed.",
         choices=TUNES,
     )
     roi: Any = option(
