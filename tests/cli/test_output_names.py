@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from obverse.cli import run
+from obverse.codecs.image_lossless.codec import ImageLosslessCodec
 from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
@@ -229,10 +230,12 @@ def test_a_file_that_is_none_of_ours_is_said_to_be(
 
 
 def test_a_format_that_cannot_be_read_back_is_not_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Which is said before the file is decoded."""
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    assert run(["compress", str(tmp_path / "a.png")]) == 0
+    assert run(["compress", "--lossless", str(tmp_path / "a.png")]) == 0
+    monkeypatch.delattr(ImageLosslessCodec, "decode_photo")
     assert run(["decompress", str(tmp_path / "a.obv"), "-o", str(tmp_path / "a.pdf")]) == 30
     assert "no image format is written to .pdf" in capsys.readouterr().err
 

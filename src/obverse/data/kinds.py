@@ -50,11 +50,16 @@ class Kind:
         """
         if self.written is not None and Path(target).suffix.lower() not in self.written:
             raise OutputError(f"{target}: {self.how}; name it so")
-        if self.written is None and not Path(target).suffix:
+        suffix = Path(target).suffix.lower()
+        if self.written is None and not suffix:
             raise OutputError(
                 f"{target}: a name without suffix does not say what kind of file it is: name it {target}.png, or "
                 f"{target}/ for a folder"
             )
+        if self.written is None and suffix != ".npy":
+            from obverse.data.image_formats import format_of
+
+            format_of(target)
 
 
 def _no_image(load: Callable[..., Any]) -> Callable[..., Any]:
