@@ -77,7 +77,11 @@ def given_options(flags: Any, method: Method) -> dict[str, Any]:
         if value is None:
             continue
         if name not in has:
-            raise UsageError(f"codec {method.id!r} has no use for --{name.replace('_', '-')}")
+            others = dict.fromkeys(codec for codec, _, _ in _flags()[name])
+            raise UsageError(
+                f"codec {method.id!r} has no use for --{name.replace('_', '-')}, which is of {', '.join(others)}: leave "
+                "it out, or choose one of these (--codec)"
+            )
         parse = has[name].about.parse
         try:
             options[name] = parse(value) if parse else value

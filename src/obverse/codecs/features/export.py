@@ -116,7 +116,7 @@ def fit_to(inputs: FeatureInputs, out: Path, recipe: FeatureRecipe) -> dict[str,
         encoder=frozen.fingerprint if frozen else None,
         encoder_name=frozen.name if frozen else "",
     )
-    told = f"{facts['bits']:.1f} bits a vector, {facts['loss']:.2%} of the spread lost"
+    told = f"{facts['bits']:.1f} bits a vector, {facts['loss']:.2%} of the variance lost"
     return facts | {"summary": told}
 
 
