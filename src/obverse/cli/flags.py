@@ -79,8 +79,8 @@ def given_options(flags: Any, method: Method) -> dict[str, Any]:
         if name not in has:
             others = dict.fromkeys(codec for codec, _, _ in _flags()[name])
             raise UsageError(
-                f"codec {method.id!r} has no use for --{name.replace('_', '-')}, which is of {', '.join(others)}: leave "
-                "it out, or choose one of these (--codec)"
+                f"codec {method.id!r} has no use for --{name.replace('_', '-')}, which is of {', '.join(others)}: "
+                "leave it out, or choose one of these (--codec)"
             )
         parse = has[name].about.parse
         try:
