@@ -141,7 +141,7 @@ def open_codec(name: str | Path) -> Codec:
 
     if is_folder(name):
         folder = Path(name)
-        if folder.is_dir() and not (folder / CONFIG).is_file():
+        if folder.is_dir() and not (folder / CONFIG).exists():
             raise CodecNameError(
                 f"the folder {name} holds no model (there is no {CONFIG} in it): name another one"
             )

@@ -107,22 +107,47 @@ def load_model_from(folder: Path) -> StoredModel:
     Raises:
         ModelError: when it is not there or damaged.
     """
-    name = folder.resolve().name
-    try:
-        weights = (folder / WEIGHTS).read_bytes()
-        with (folder / CONFIG).open("rb") as file:
-            config_bytes = file.read(LARGEST_CONFIG + 1)
-    except OSError as error:
-        raise ModelError(_not_there(folder, error)) from error
-    damaged = f"the model {name!r} in {folder} is damaged; make or install it again"
+    weights, config_bytes = _file(folder, WEIGHTS, LARGEST), _file(folder, CONFIG, LARGEST_CONFIG)
     try:
         raw = unpack(weights)
-        config = json.loads(config_bytes)
+    except ValueError as error:
+        raise ModelError(_damaged(folder)) from error
+    return StoredModel(
+        folder.resolve().name, raw, _config(folder, config_bytes), fingerprint(raw, config_bytes)
+    )
+
+
+def _file(folder: Path, name: str, most: int) -> bytes:
+    """One file of a model. What is no file, a fifo among it, is not opened: that would wait for ever.
+
+    Raises:
+        ModelError: for what is not there, cannot be read, is no ordinary file, or is larger than `most` bytes.
+    """
+    path = folder / name
+    try:
+        if path.exists() and not path.is_file():
+            raise ModelError(f"{path} is not an ordinary file; make or install the model again")
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > most:
+                raise ModelError(_damaged(folder))
+            return file.read()
+    except OSError as error:
+        raise ModelError(_not_there(folder, error)) from error
+
+
+def _config(folder: Path, data: bytes | None = None) -> dict[str, Any]:
+    """What the configuration in a folder says; `data` is what is in its file. Raises ModelError."""
+    try:
+        config = json.loads(_file(folder, CONFIG, LARGEST_CONFIG) if data is None else data)
     except (ValueError, RecursionError) as error:
-        raise ModelError(damaged) from error
-    if not isinstance(config, dict) or len(config_bytes) > LARGEST_CONFIG:
-        raise ModelError(damaged)
-    return StoredModel(name, raw, config, fingerprint(raw, config_bytes))
+        raise ModelError(_damaged(folder)) from error
+    if not isinstance(config, dict):
+        raise ModelError(_damaged(folder))
+    return config
+
+
+def _damaged(folder: Path) -> str:
+    return f"the model {folder.resolve().name!r} in {folder} is damaged; make or install it again"
 
 
 def _not_there(folder: Path, error: OSError) -> str:
@@ -147,7 +172,7 @@ def stored_model(name_or_folder: str | Path) -> StoredModel:
     """
     if not is_folder(name_or_folder) and str(name_or_folder) in model_names():
         return load_model(str(name_or_folder))
-    if is_folder(name_or_folder) or (Path(name_or_folder) / CONFIG).is_file():
+    if is_folder(name_or_folder) or (Path(name_or_folder) / CONFIG).exists():
         return load_model_from(Path(name_or_folder))
     name = str(name_or_folder)
     model_folder(name)  # whether it can be one
@@ -170,7 +195,7 @@ def find_model(codec: str, wanted: bytes) -> StoredModel | None:
                     return model
                 if wanted in model.replaces:
                     converted = converted or model
-        except (ModelError, OSError, ValueError):
+        except ModelError:
             continue  # a broken model beside the one looked for is not this file's concern
     return converted
 
@@ -179,10 +204,10 @@ def find_tune(codec: str, base: bytes, tune: str) -> StoredModel | None:
     """The model of this codec that is this tune of the model of this fingerprint, or None."""
     for folder in _model_folders():
         try:
-            config = json.loads((folder / CONFIG).read_bytes())
+            config = _config(folder)
             if (config.get("codec"), config.get("base"), config.get("tune")) == (codec, base.hex(), tune):
                 return load_model_from(folder)
-        except (ModelError, OSError, ValueError, AttributeError):
+        except ModelError:
             continue  # a broken model beside the one looked for is not this one's concern
     return None
 
@@ -193,7 +218,7 @@ def own_models() -> dict[str, str]:
     for folder in _model_folders(shipped=False):
         try:
             found[folder.name] = _codec_of(folder)
-        except (OSError, ValueError):
+        except ModelError:
             continue
     return found
 
@@ -210,8 +235,7 @@ def _model_folders(shipped: bool = True) -> Iterator[Path]:
 
 
 def _codec_of(folder: Path) -> str:
-    config = json.loads((folder / CONFIG).read_bytes())
-    return str(config.get("codec", folder.name)) if isinstance(config, dict) else folder.name
+    return str(_config(folder).get("codec", folder.name))
 
 
 def check_new_model(folder: Path, force: bool = False) -> None:
