@@ -68,6 +68,16 @@ def models_home() -> Path:
     return Path(data if os.path.isabs(data) else os.devnull) / "obverse" / "models"
 
 
+def missing_home() -> str:
+    """What to add where a model is not found, and OBVERSE_ZOO names no folder to find it in; "" where it does."""
+    override = os.environ.get("OBVERSE_ZOO")
+    return (
+        f"; OBVERSE_ZOO names {override}, which is no folder"
+        if override and not Path(override).is_dir()
+        else ""
+    )
+
+
 def is_folder(name_or_folder: str | Path) -> bool:
     """Whether it is meant as a folder, not as a name: a path, or a text with a slash."""
     if isinstance(name_or_folder, Path):
@@ -179,7 +189,7 @@ def stored_model(name_or_folder: str | Path) -> StoredModel:
     close = difflib.get_close_matches(name, model_names(), 1)
     more = f"did you mean {close[0]!r}?" if close else "name one of these, or the folder of one (./model)"
     raise CodecNameError(
-        f"there is no model {name!r} here (there are: {', '.join(sorted(model_names()))}); {more}"
+        f"there is no model {name!r} here (there are: {', '.join(sorted(model_names()))}); {more}{missing_home()}"
     )
 
 
