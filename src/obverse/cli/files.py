@@ -10,16 +10,16 @@ from pathlib import Path
 from obverse.cli.batch import Row
 from obverse.cli.console import UsageError, human, is_terminal, out, out_bytes, say, to_json
 from obverse.cli.plan import STDIN, Job, Plan
-from obverse.container import describe, write_atomically
-from obverse.errors import InputError, ObverseError, OutputError, OutputExistsError
+from obverse.container import Limits, describe, write_atomically
+from obverse.data.loading import loading_within
+from obverse.data.source import read_bytes, standard_input
+from obverse.errors import ObverseError, OutputError, OutputExistsError
 
 
-def read_stdin() -> bytes:
-    """All of it. Raises InputError."""
-    try:
-        return sys.stdin.buffer.read()
-    except (OSError, AttributeError) as error:  # sys.stdin is None where it is closed
-        raise InputError(f"standard input cannot be read: {error}") from error
+def read_stdin(limits: Limits | None) -> bytes:
+    """All of it, where that is within the limits. Raises InputError, LimitError."""
+    with loading_within(limits):
+        return read_bytes(standard_input())
 
 
 def write_output(target: Path, data: bytes, force: bool) -> None:

@@ -65,7 +65,9 @@ def _is_folder(path: Path) -> bool:
 
 
 def _facts(limits: Limits, job: Job) -> Row:
-    return row_of(str(job.source), describe(read_stdin() if job.source == STDIN else job.source, limits))
+    return row_of(
+        str(job.source), describe(read_stdin(limits) if job.source == STDIN else job.source, limits)
+    )
 
 
 def row_of(name: str, facts: dict[str, Any]) -> Row:

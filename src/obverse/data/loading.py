@@ -36,6 +36,11 @@ def limits_in(options: Any) -> Limits | None:
     return (options.limits or Limits()) if hasattr(options, "limits") else None
 
 
+def is_limited() -> bool:
+    """Whether limits are known here."""
+    return _LIMITS.get() is not None
+
+
 def check_held(count: int) -> None:
     """Check a number of bytes that reading or writing a file is to hold.
 
