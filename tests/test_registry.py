@@ -518,3 +518,10 @@ def test_a_folder_of_models_that_is_none_is_said(
     with pytest.raises(CodecNameError) as told:
         registry.open_codec("mine")
     assert "OBVERSE_ZOO" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", [None, float("nan"), 5j, True, b"5", ["image"]])
+def test_what_is_no_name_at_all(name: object) -> None:
+    for ask in (registry.open_codec, registry.open_model):
+        with pytest.raises(CodecNameError, match="are named by a text, or a folder as a Path, not "):
+            ask(name)  # type: ignore[arg-type]

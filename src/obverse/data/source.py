@@ -58,7 +58,7 @@ def as_source(given: Any) -> Path | BinaryIO | None:
     if isinstance(given, bytes | bytearray):
         return io.BytesIO(given)
     if isinstance(given, memoryview) and given.ndim == 1 and given.format == "B":
-        return io.BytesIO(given)
+        return io.BytesIO(given.tobytes())
     return given if callable(getattr(given, "read", None)) else None
 
 

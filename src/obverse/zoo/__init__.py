@@ -79,9 +79,17 @@ def missing_home() -> str:
 
 
 def is_folder(name_or_folder: str | Path) -> bool:
-    """Whether it is meant as a folder, not as a name: a path, or a text with a slash."""
+    """Whether it is meant as a folder, not as a name: a path, or a text with a slash.
+
+    Raises:
+        CodecNameError: for what is neither.
+    """
     if isinstance(name_or_folder, Path):
         return True
+    if not isinstance(name_or_folder, str):
+        raise CodecNameError(
+            f"codecs and models are named by a text, or a folder as a Path, not {name_or_folder!r}"
+        )
     return any(mark in name_or_folder for mark in {"/", os.sep, os.altsep or os.sep})
 
 
