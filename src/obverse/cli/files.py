@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from obverse.cli.batch import Row
-from obverse.cli.console import UsageError, human, is_terminal, out, out_bytes, say, to_json
+from obverse.cli.console import UsageError, human, is_terminal, out, out_bytes, printable, say, to_json
 from obverse.cli.plan import STDIN, Job, Plan
 from obverse.container import Limits, describe, write_atomically
 from obverse.data.loading import loading_within
@@ -90,7 +90,8 @@ def report(found: Plan, rows: list[Row], as_json: bool) -> None:
         return
     done = [row for row in rows if "bytes_out" in row]
     for row in done:
-        text = f"{row['input']} -> {row['output']}: {human(row['bytes_in'])} -> {human(row['bytes_out'])}"
+        source, target = printable(row["input"]), printable(row["output"])
+        text = f"{source} -> {target}: {human(row['bytes_in'])} -> {human(row['bytes_out'])}"
         show(text + (f", {row['bpp']:.3f} bpp" if "bpp" in row else ""))
     if len(done) > 1:
         before, after = (sum(row[key] for row in done) for key in ("bytes_in", "bytes_out"))

@@ -87,7 +87,7 @@ def show_facts(facts: dict[str, Any]) -> None:
     """Those of a row."""
     size, shape = facts["file_bytes"], facts["shape"]
     model = f", model {facts['model']}" if facts["model"] else ""
-    out(f"{facts['input']}: {size} bytes, format version {facts['version']}, checksums hold")
+    out(f"{printable(facts['input'])}: {size} bytes, format version {facts['version']}, checksums hold")
     out(f"  codec     {printable(facts['codec'])}{model}")
     out(f"  shape     {' x '.join(map(str, shape))}")
     for name, text in (facts["facts"] or {"config": facts["config"]}).items():
