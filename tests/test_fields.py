@@ -99,3 +99,20 @@ def test_every_option_is_a_flag(tmp_path, capsys: pytest.CaptureFixture[str]) ->
     assert "loss must be a number above 0 and below 1, not 2.0" in capsys.readouterr().err
     assert run(["compress", where, "-f", "--codec", "features", "--quality", "2"]) == 2
     assert run(["compress", where, "-f", "--codec", "features", "--losss", "2"]) == 2
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("bpp", 10**400),
+        ("quality", -(10**400)),
+        ("progress", 5),
+        ("limits", 0),
+        ("limits", "50"),
+        ("limits", np.zeros(3)),
+        ("metadata", 5),
+    ],
+)
+def test_values_of_another_kind_are_told(name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"{name} must be a? ?.*, not "):
+        ImageOptions(**{name: value})

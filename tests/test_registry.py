@@ -477,5 +477,51 @@ def test_what_a_file_or_a_model_names_is_never_a_folder(other_digits: Path) -> N
     model = load_model("vae-mnist")
     for codec_id in ("../vae-mnist", "./mymodel", "mymodel", 7):
         store_model(other_digits / "bad", model.weights, model.config | {"codec": codec_id}, "")
-        with pytest.raises(CodecNameError):
+        with pytest.raises(ModelError, match=r"'bad' is of the codec .*which is not here"):
             registry.open_codec("./bad")
+
+
+@pytest.mark.parametrize("codec", [None, float("nan"), [None], {}, ""])
+def test_a_model_that_names_no_codec_is_damaged(own_model: Path, codec: object) -> None:
+    """Its own name is not what its reader may have meant."""
+    config = json.loads((own_model / zoo.CONFIG).read_text())
+    (own_model / zoo.CONFIG).write_text(json.dumps(config | {"codec": codec}))
+    for name in ("mine", own_model):
+        with pytest.raises(ModelError, match="'mine' is of the codec"):
+            registry.open_codec(name)
+    del config["codec"]
+    (own_model / zoo.CONFIG).write_text(json.dumps(config))
+    for name in ("mine", own_model):
+        with pytest.raises(ModelError, match="'mine' does not say which codec it is of"):
+            registry.open_codec(name)
+
+
+def test_a_model_without_its_sizes_is_told_what_to_do_once(tmp_path: Path) -> None:
+    shipped = load_model("vae-mnist")
+    store_model(tmp_path / "mine", shipped.weights, {"codec": "vae"}, "")
+    with pytest.raises(ModelError, match="does not say how large it is; make or install it again") as told:
+        compress(np.zeros((2, 28, 28), np.uint8), codec=tmp_path / "mine")
+    assert str(told.value).count("make or install it again") == 1
+
+
+@pytest.mark.parametrize("place", ["gone", "file"])
+def test_a_folder_of_models_that_is_none_is_said(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a name is not found, which may be in it."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("OBVERSE_ZOO", str(tmp_path / place))
+    for ask in (registry.open_codec, registry.open_model):
+        with pytest.raises(CodecNameError, match=f"OBVERSE_ZOO names {tmp_path / place}, which is no folder"):
+            ask("mine")
+    monkeypatch.setenv("OBVERSE_ZOO", str(tmp_path))
+    with pytest.raises(CodecNameError) as told:
+        registry.open_codec("mine")
+    assert "OBVERSE_ZOO" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", [None, float("nan"), 5j, True, b"5", ["image"]])
+def test_what_is_no_name_at_all(name: object) -> None:
+    for ask in (registry.open_codec, registry.open_model):
+        with pytest.raises(CodecNameError, match="are named by a text, or a folder as a Path, not "):
+            ask(name)  # type: ignore[arg-type]

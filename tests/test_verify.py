@@ -96,7 +96,7 @@ def test_files_without_fault_pass(name: str) -> None:
 
 def test_what_cannot_be_asked_for() -> None:
     image = np.zeros((8, 8, 3), np.uint8)
-    for wrong in ("yes", 3, "no"):
+    for wrong in ("yes", 3, "no", np.array([1, 2]), torch.ones(2), [True]):
         with pytest.raises(OptionError, match="certain"):
             obverse.compress(image, verify=wrong)  # type: ignore[call-overload]
     with pytest.raises(UnsupportedInputError, match="side information"):

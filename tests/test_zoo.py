@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
@@ -22,8 +23,11 @@ from obverse.zoo import (
     CONFIG,
     WEIGHTS,
     StoredModel,
+    find_model,
+    find_tune,
     load_model,
     load_model_from,
+    own_models,
     pack,
     store_model,
     unpack,
@@ -71,6 +75,42 @@ def test_other_damage(tmp_path: Path, weights: bytes) -> None:
 def test_configurations_that_are_none(tmp_path: Path, config: bytes) -> None:
     with pytest.raises(ModelError, match="damaged"):
         load_model_from(folder_of(tmp_path, pack(save({})), config))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no fifos here")
+@pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
+def test_a_fifo_in_the_folder_of_a_model_is_not_waited_for(tmp_path: Path, file: str) -> None:
+    folder = tmp_path / "mine"
+    store_model(folder, save({}), {"codec": "vae"}, "")
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    environment = os.environ | {"OBVERSE_ZOO": str(tmp_path)}
+    np.save(tmp_path / "x.npy", np.zeros((2, 28, 28), np.uint8))
+    for words, code in (
+        (["list"], 0),
+        (["compress", "x.npy", "--codec", "mine"], 9),
+        (["compress", "x.npy", "--codec", "./mine"], 9),
+        (["decompress", "x.npy", "--model", "mine"], 11),
+    ):
+        command = [sys.executable, "-m", "obverse", *words]
+        ended = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert ended.returncode == code, ended.stderr
+        assert code != 9 or f"{file} is not an ordinary file" in ended.stderr
+
+
+def test_large_configurations_are_read_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "mine"
+    store_model(folder, save({}), {"codec": "vae"}, "")
+    (folder / CONFIG).write_bytes(b" " * 40 * MEGABYTE + b"{}")
+    monkeypatch.setenv("OBVERSE_ZOO", str(tmp_path))
+    tracemalloc.start()
+    try:
+        assert own_models() == {} and find_model("mine", b"") is find_tune("mine", b"", "eye") is None
+        assert tracemalloc.get_traced_memory()[1] < 20 * MEGABYTE
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("widths", [{"widths": [2048, 2048], "codes": 2048}, {"teacher": 2048}])
@@ -124,8 +164,6 @@ def test_tensors_that_no_part_of_a_model_has_are_refused(name: str) -> None:
 
 
 def test_memory_is_limited_for_flat_pictures_too() -> None:
-    import numpy as np
-
     file = obverse.compress(np.zeros((4096, 4096), np.uint8), codec="image-lossless")
     with pytest.raises(obverse.errors.LimitError, match="--memory"):
         obverse.decompress(file, limits=obverse.Limits(memory=2**24))

@@ -21,6 +21,7 @@ from obverse.data.loading import limits_in, loading_within
 from obverse.data.source import as_source
 from obverse.errors import (
     CodecNameError,
+    LimitError,
     ModelError,
     OptionError,
     SideInformationError,
@@ -208,6 +209,7 @@ def compress(data: Any, codec: str | Path = "image", *, verify: Verify = None, *
     Raises:
         InputError: for data that the codec does not code; OptionError among them names an option that it does not
             have.
+        LimitError: for data that are larger than the limits, or than memory.
         VerificationError: where the file does not decode to the data.
     """
     from obverse.registry import open_codec
@@ -219,7 +221,10 @@ def compress(data: Any, codec: str | Path = "image", *, verify: Verify = None, *
     with loading_within(limits_in(checked)):
         if source is not None:
             data = chosen.kind.load(source)
-        file = write(chosen.encode(data, checked))
+        try:
+            file = write(chosen.encode(data, checked))
+        except MemoryError as error:
+            raise LimitError("coding this takes more memory than there is: give less at once") from error
     if verified:
         verify_file(chosen, file, verify == "certain")
     return file
@@ -245,7 +250,7 @@ def decompress(
         SideInformationError: when side information is missing or not wanted.
         WrongModelError: when another model wrote the file.
     """
-    limits = limits or Limits()
+    limits = Limits.of(limits)
     container = read(source, limits)
     codec = codec_of(container, side_info is not None, model)
     return codec.decode(container, limits, **side_of(codec, side_info))
@@ -296,7 +301,7 @@ def decoded_file(
                 f"codec {codec.id!r} has no alpha: a background (--background) has no use for it"
             )
         decoded = over_background(decoded, background)
-    with loading_within(limits or Limits()):
+    with loading_within(Limits.of(limits)):
         return codec.kind.save(decoded, target)
 
 

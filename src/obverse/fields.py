@@ -14,8 +14,8 @@ obverse compress --codec flow --segment 5  the same field, as a flag
 from __future__ import annotations
 
 import difflib
-import math
 import numbers
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -78,6 +78,7 @@ class OptionField:
         kind: int, float, str, bool or Path, or None for what is not checked.
         several: whether it is a tuple or a list of these.
         count: of a tuple of so many.
+        form: a class that values are of, where that is all that is checked: Limits, a mapping, a function.
     """
 
     name: str
@@ -87,6 +88,7 @@ class OptionField:
     hint: Any = None
     several: bool = False
     count: int | None = None
+    form: type | None = None
 
     @property
     def required(self) -> bool:
@@ -103,12 +105,14 @@ class OptionField:
         Raises:
             OptionError: or the error given, for a value of another kind, or out of range.
         """
-        if self.kind is None or (value is None and self.default is None):
+        if (self.kind is self.form is None) or (value is None and self.default is None):
             return
         if not self._fits(value):
             raise error(f"{self.name} must be {self.expected}, not {value!r}")
 
     def _fits(self, value: Any) -> bool:
+        if self.form is not None:
+            return isinstance(value, self.form)
         if not self.several:
             return self._fits_one(value)
         fits = isinstance(value, list | tuple) and self.count in (None, len(value))
@@ -129,7 +133,7 @@ class OptionField:
         if self.kind is int and abs(size) >= MOST:
             return False
         return (
-            abs(size) < math.inf
+            abs(size) <= sys.float_info.max  # whole numbers above it are no floats
             and (about.low is None or size >= about.low)
             and (about.high is None or size <= about.high)
             and (about.above is None or size > about.above)
@@ -157,6 +161,10 @@ class OptionField:
     def expected(self) -> str:
         """What a value must be, in words."""
         about = self.about
+        if self.form is not None:
+            return {Callable: "a function", Mapping: "values under names"}.get(
+                self.form, f"a {self.form.__name__}"
+            )
         if self.several:
             one = replace(self, several=False).expected
             return f"{self.count or 'a list'}{' of' * (self.count is None)} values, each {one}"
@@ -218,11 +226,6 @@ class Options(Fields):
     """
 
     metadata: Mapping[str, Any] | None = option(None, "KEY=TEXT to store in the file.", flag=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not (self.metadata is None or isinstance(self.metadata, Mapping)):
-            raise OptionError(f"metadata must be values under names, not {self.metadata!r}")
 
     @property
     def kept(self) -> dict[str, Any]:
@@ -292,7 +295,10 @@ def _fields(options: type[Fields]) -> Iterator[OptionField]:
             open_ended = typing.get_origin(one) is list or elements[-1] is Ellipsis
             one, count = elements[0], None if open_ended else len(elements)
         kind = one if one in (int, float, str, bool, Path) else None
-        yield OptionField(entry.name, kind, entry.default, about, hint, several and kind is not None, count)
+        form = None if kind or several else typing.get_origin(one) or one
+        form = form if isinstance(form, type) and form is not Any else None
+        several = several and kind is not None
+        yield OptionField(entry.name, kind, entry.default, about, hint, several, count, form)
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

@@ -137,11 +137,11 @@ def open_codec(name: str | Path) -> Codec:
         ModelError: for a damaged model.
         DeclarationError: for a package that is not right.
     """
-    from obverse.zoo import CONFIG, is_folder, load_model, load_model_from, model_names
+    from obverse.zoo import CONFIG, is_folder, load_model, load_model_from, missing_home, model_names
 
     if is_folder(name):
         folder = Path(name)
-        if folder.is_dir() and not (folder / CONFIG).is_file():
+        if folder.is_dir() and not (folder / CONFIG).exists():
             raise CodecNameError(
                 f"the folder {name} holds no model (there is no {CONFIG} in it): name another one"
             )
@@ -155,12 +155,12 @@ def open_codec(name: str | Path) -> Codec:
         return codec_with(load_model(name))
     try:
         return codec_of_id(name)
-    except CodecNameError:
+    except CodecNameError as error:
         if name and "\0" not in name and (Path(name) / CONFIG).is_file():
             raise CodecNameError(
                 f"there is no codec or model {name}, but a folder with a model: name it with a slash, ./{name}"
             ) from None
-        raise
+        raise CodecNameError(f"{error}{missing_home()}") from None
 
 
 def open_model(name_or_folder: str | Path) -> Codec:
@@ -187,9 +187,21 @@ def codec_with(model: StoredModel) -> Codec:
     """The codec of a model, with it.
 
     Raises:
-        CodecNameError: where the model is of a codec that is not installed.
+        ModelError: where the model is of a codec that is not installed, or says of none.
+        DeclarationError: for a package that is not right.
     """
-    return type(codec_of_id(model.codec))(model)
+    try:
+        codec = codec_of_id(model.codec)
+    except CodecNameError as error:
+        if "codec" not in model.config:
+            problem = "does not say which codec it is of: make or install it again"
+        else:
+            problem = (
+                f"is of the codec {model.codec[:80]!r}, which is not here: install the package that brings it, or make "
+                "the model again"
+            )
+        raise ModelError(f"the model {model.name!r} {problem}") from error
+    return type(codec)(model)
 
 
 @cache

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from obverse.method import Method
 
 Verify: TypeAlias = bool | Literal["quick", "certain"] | None
+_HOW = ("quick", "certain")
 
 
 def wants_verification(method: Method, verify: Verify) -> bool:
@@ -26,7 +27,7 @@ def wants_verification(method: Method, verify: Verify) -> bool:
         OptionError: for what `verify` cannot be.
         UnsupportedInputError: where it was asked for, and the codec decodes with side information only.
     """
-    if verify not in (None, True, False, "quick", "certain"):
+    if not (verify is None or isinstance(verify, bool) or (isinstance(verify, str) and verify in _HOW)):
         raise OptionError(f"verify is 'quick' (or True), 'certain', or False, not {verify!r}")
     if verify is None:
         return method.lossless and not method.side_info

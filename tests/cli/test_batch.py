@@ -300,6 +300,21 @@ def test_skip_existing_does_what_is_missing(photos: Path, capsys: Capture) -> No
     assert "4 of 4 files were there before" in capsys.readouterr().out
 
 
+def test_skip_existing_does_not_take_a_newer_input_for_done(photos: Path, capsys: Capture) -> None:
+    assert run(["compress", "in/1.png", "in/2.png", "-o", "out/"]) == 0
+    Path("in/1.png").unlink()
+    Image.fromarray(smooth_photo(30, 40, seed=99)).save("in/1.jpg")  # which would be out/1.obv too
+    later = Path("out/1.obv").stat().st_mtime_ns + 10**9
+    os.utime("in/1.jpg", ns=(later, later))
+    capsys.readouterr()
+    words = ["compress", "in/1.jpg", "in/2.png", "-o", "out/", "--skip-existing"]
+    assert run(words) == OutputExistsError.exit_code
+    said = capsys.readouterr()
+    assert "out/1.obv exists, but in/1.jpg is newer" in said.err and "1 of 2 files were there" in said.out
+    Path("out/1.obv").unlink()
+    assert run(words) == 0 and read("out/1.obv").shape[:2] == (30, 40)
+
+
 def test_a_drawing_that_was_coded_without_the_transform_was_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

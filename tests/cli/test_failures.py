@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import builtins
 import errno
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -591,8 +594,55 @@ def test_data_to_a_full_stdout(folder: Path, monkeypatch: pytest.MonkeyPatch, ca
 
 def test_a_closed_stdin(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    assert run(["compress", "-"]) == 3
-    assert "standard input cannot be read" in sentence(capsys)
+    for words in (["compress", "-", "-o", "y.obv"], ["decompress", "-", "-o", "y.png"], ["info", "-"]):
+        assert run(words) == 3
+        assert "standard input is closed: " in sentence(capsys)
+
+
+class Endless(io.RawIOBase):
+    """/dev/zero, of which no test takes much."""
+
+    taken = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        self.taken += size
+        assert size > 0 and self.taken < 20_000_000
+        return bytes(size)
+
+
+def test_standard_input_without_an_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    for words in (["compress", "-", "-o", "y.obv"], ["decompress", "-", "-o", "y.png"], ["info", "-"]):
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Endless()))
+        assert run([*words, "--memory", "5M"]) == 17
+        assert sentence(capsys).startswith("error: standard input: this takes ")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
+def test_a_device_is_no_input(folder: Path, capsys: Capture) -> None:
+    for words in (["compress"], ["compress", "--codec", "vae-mnist"], ["compress", "--lossless"]):
+        assert run([*words, "/dev/zero", "-o", "y.obv"]) == 3
+        assert "/dev/zero is a device, not a file" in sentence(capsys)
+
+
+def test_large_files_are_looked_at_before_they_are_read(folder: Path, capsys: Capture) -> None:
+    """Their beginning, and how large they are."""
+    front = Path("good.png").read_bytes()
+    for name, start, code in (("none.png", b"", 3), ("long.png", front, 17), ("set.npy", b"\x93NUMPY", 17)):
+        Path(name).write_bytes(start)
+        os.truncate(name, 8_000_000)
+        tracemalloc.start()
+        try:
+            assert run(["compress", name, "-o", "y.obv", "--memory", "5M"]) == code
+            assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        finally:
+            tracemalloc.stop()
+        told = sentence(capsys)
+        assert name in told and ("not an image of a known format" if code == 3 else "--memory") in told
 
 
 # -- the codes --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from PIL import Image
 
 from obverse.cli import run
 from obverse.codecs.image_lossless.codec import ImageLosslessCodec
+from obverse.data.image_writing import colour_of
 from tests.conftest import smooth_photo
 
 Capture = pytest.CaptureFixture[str]
@@ -248,3 +249,22 @@ def test_names_move_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr()
     assert not {"\x1b", "\u202e"} & set(said.out + said.err)
     assert "\\x1b[31mred\\u202e.png" in said.out and said.out.endswith("\n")
+
+
+@pytest.mark.parametrize("colour", ["#12345678", "rgba(1,2,3,0)", "#1238"])
+def test_a_background_that_is_transparent_is_none(capsys: Capture, colour: str) -> None:
+    assert run(["decompress", "a.obv", "-o", "a.jpg", "--background", colour]) == 2
+    assert "give a colour without alpha" in capsys.readouterr().err
+    assert colour_of("rgba(1,2,3,255)") == colour_of("#010203") == (1, 2, 3)
+
+
+def test_a_line_is_one_whatever_a_file_is_called(tmp_path: Path, capsys: Capture) -> None:
+    name = str(tmp_path / "a\nerror: b.png")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(name)
+    assert run(["compress", name]) == 0
+    assert run(["info", name.replace("png", "obv")]) == 0
+    told = capsys.readouterr()
+    assert told.out.count("a\\nerror: b") == 3 and "\nerror" not in told.out
+    assert (run(["compress", name]), run(["info", name + "x"])) == (31, 3)
+    told = capsys.readouterr()
+    assert "a\\nerror: b" in told.err and told.err.count("\n") == 2

@@ -24,6 +24,7 @@ from obverse.errors import (
     NewerVersionError,
     NotObverseError,
     ObverseError,
+    OptionError,
     TruncatedError,
 )
 
@@ -496,3 +497,25 @@ def test_varint_round_trip(value: int) -> None:
     assert decode_varint(b"ab" + raw + b"c", 2) == (value, 2 + len(raw))
     with pytest.raises(TruncatedError):
         decode_varint(raw[:-1])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e9, -5, "x", True, None])
+@pytest.mark.parametrize("name", ["pixels", "items", "memory", "header"])
+def test_limits_that_limit_nothing_are_refused(name, value):
+    with pytest.raises(OptionError, match=f"{name} must be a whole number of at least 0"):
+        Limits(**{name: value})
+
+
+@pytest.mark.parametrize("limits", [0, 5, "50", True, [50], {}])
+def test_what_are_no_limits_is_refused(limits):
+    with pytest.raises(OptionError, match=r"limits must be an obverse\.Limits"):
+        Limits.of(limits)
+    with pytest.raises(OptionError, match=r"limits must be an obverse\.Limits"):
+        read(b"", limits)
+    assert Limits.of(None) == Limits() and Limits.of(Limits(memory=3)) == Limits(memory=3)
+
+
+def test_a_buffer_that_skips_bytes_is_read():
+    data = write(Container("test", {}, (1,), {"x": b"abc"}))
+    spread = b"".join(bytes([byte, 0]) for byte in data)
+    assert read(memoryview(spread)[::2]) == read(data)

@@ -10,8 +10,11 @@ import pytest
 import scipy.sparse
 import torch
 
+import obverse
+from obverse.container import Limits
 from obverse.data.arrays import as_array, check_npy_name, npy_bytes, read_array, read_pairs
-from obverse.errors import InputError, OutputError
+from obverse.data.loading import loading_within
+from obverse.errors import InputError, LimitError, OutputError
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -180,3 +183,13 @@ def test_byte_order_and_layout_make_no_difference():
         assert as_array(same).tolist() == values.tolist() and as_array(same).dtype.isnative
     assert as_array(np.arange(3, dtype=np.longlong)).dtype == np.int64
     assert as_array([True, False]).dtype == bool
+
+
+@pytest.mark.parametrize("codec", ["image", "image-lossless", "features", "wyner-ziv-trellis"])
+def test_a_broadcast_array_is_refused_before_it_is_copied(codec):
+    kind = np.uint8 if codec.startswith("image") else np.float32
+    shape = {"features": (2**30, 2**18), "wyner-ziv-trellis": (2**48,)}.get(codec, (2**24, 2**24, 3))
+    with pytest.raises(LimitError, match="memory"):
+        obverse.compress(np.broadcast_to(kind(3), shape), codec=codec)
+    with loading_within(Limits(memory=10**6)), pytest.raises(LimitError, match="16,000,000 bytes of memory"):
+        as_array(np.broadcast_to(np.dtype(">f8").type(3), (2, 10**6)).astype(">f8"))

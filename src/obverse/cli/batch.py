@@ -110,6 +110,7 @@ class Attempt:
             if not self.force and job.target != STDIN and os.path.lexists(job.target):
                 if self.skip is not None:
                     why = self.skip(job.target)
+                    _check_age(job)
                     return {"input": str(job.source), "output": str(job.target), "skipped": why}
                 raise OutputExistsError(f"{job.target} exists; use --force to overwrite it")
             if job.folder is not None:
@@ -121,6 +122,15 @@ class Attempt:
             raise
         except Exception as error:
             return failed(job, *explain(error))
+
+
+def _check_age(job: Job) -> None:
+    """A file does not say what it was made of, but nothing is made of what is newer. Raises OutputExistsError."""
+    if job.source != STDIN and job.source.stat().st_mtime_ns > job.target.stat().st_mtime_ns:
+        raise OutputExistsError(
+            f"{job.target} exists, but {job.source} is newer: remove the first and run the same command again, or name "
+            "another output"
+        )
 
 
 def failed(job: Job, text: str, exit_code: int) -> Row:

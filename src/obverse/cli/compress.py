@@ -162,7 +162,7 @@ class Compression:
         kind = self.codec.kind
         with _no_pixel_limit(self.unlimited), loading_within(limits_in(self.options)):
             if job.source == STDIN:
-                raw = read_stdin()
+                raw = read_stdin(limits_in(self.options))
                 before, data = len(raw), kind.load(Contents(raw, "standard input"))
             else:
                 data = kind.load(job.source)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TextIO
 
 from obverse.errors import InputError, ObverseError, OutputError
 
-LINES = "\n\t"  # what a sentence or a table of ours is laid out with
+LINES = "\n\t"  # what a table of ours is laid out with
 
 
 class UsageError(Exception):
@@ -26,7 +26,7 @@ def say(message: str) -> None:
     if sys.stderr is None:
         return
     try:
-        sys.stderr.write(printable(message, LINES) + "\n")
+        sys.stderr.write(printable(message) + "\n")
         sys.stderr.flush()
     except OSError:
         _silence(sys.stderr)

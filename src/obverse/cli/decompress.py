@@ -134,7 +134,7 @@ class Decompression:
     def __call__(self, job: Job) -> Row:
         from obverse.codec import codec_of, decoded_file
 
-        data = read_stdin() if job.source == STDIN else None
+        data = read_stdin(self.limits) if job.source == STDIN else None
         source = job.source if data is None else data
         if self.recover:
             unpacked, lost = recovered(source, job.target, self.model, self.limits)

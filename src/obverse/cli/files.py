@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import Path
 
 from obverse.cli.batch import Row
-from obverse.cli.console import UsageError, human, is_terminal, out, out_bytes, say, to_json
+from obverse.cli.console import UsageError, human, is_terminal, out, out_bytes, printable, say, to_json
 from obverse.cli.plan import STDIN, Job, Plan
-from obverse.container import describe, write_atomically
-from obverse.errors import InputError, ObverseError, OutputError, OutputExistsError
+from obverse.container import Limits, describe, write_atomically
+from obverse.data.loading import loading_within
+from obverse.data.source import read_bytes, standard_input
+from obverse.errors import ObverseError, OutputError, OutputExistsError
 
 
-def read_stdin() -> bytes:
-    """All of it. Raises InputError."""
-    try:
-        return sys.stdin.buffer.read()
-    except (OSError, AttributeError) as error:  # sys.stdin is None where it is closed
-        raise InputError(f"standard input cannot be read: {error}") from error
+def read_stdin(limits: Limits | None) -> bytes:
+    """All of it, where that is within the limits. Raises InputError, LimitError."""
+    with loading_within(limits):
+        return read_bytes(standard_input())
 
 
 def write_output(target: Path, data: bytes, force: bool) -> None:
@@ -90,7 +90,8 @@ def report(found: Plan, rows: list[Row], as_json: bool) -> None:
         return
     done = [row for row in rows if "bytes_out" in row]
     for row in done:
-        text = f"{row['input']} -> {row['output']}: {human(row['bytes_in'])} -> {human(row['bytes_out'])}"
+        source, target = printable(row["input"]), printable(row["output"])
+        text = f"{source} -> {target}: {human(row['bytes_in'])} -> {human(row['bytes_out'])}"
         show(text + (f", {row['bpp']:.3f} bpp" if "bpp" in row else ""))
     if len(done) > 1:
         before, after = (sum(row[key] for row in done) for key in ("bytes_in", "bytes_out"))

@@ -65,7 +65,9 @@ def _is_folder(path: Path) -> bool:
 
 
 def _facts(limits: Limits, job: Job) -> Row:
-    return row_of(str(job.source), describe(read_stdin() if job.source == STDIN else job.source, limits))
+    return row_of(
+        str(job.source), describe(read_stdin(limits) if job.source == STDIN else job.source, limits)
+    )
 
 
 def row_of(name: str, facts: dict[str, Any]) -> Row:
@@ -85,7 +87,7 @@ def show_facts(facts: dict[str, Any]) -> None:
     """Those of a row."""
     size, shape = facts["file_bytes"], facts["shape"]
     model = f", model {facts['model']}" if facts["model"] else ""
-    out(f"{facts['input']}: {size} bytes, format version {facts['version']}, checksums hold")
+    out(f"{printable(facts['input'])}: {size} bytes, format version {facts['version']}, checksums hold")
     out(f"  codec     {printable(facts['codec'])}{model}")
     out(f"  shape     {' x '.join(map(str, shape))}")
     for name, text in (facts["facts"] or {"config": facts["config"]}).items():

@@ -25,7 +25,7 @@ SkipExisting = Annotated[
     Parameter(
         negative="",
         help="Leave out what was done before: go on with a batch that was stopped. Give the same options: files that "
-        "are there stay, whatever the quality they were written with.",
+        "are there stay, whatever the quality they were written with, and fail where their input is newer.",
     ),
 ]
 Jobs = Annotated[

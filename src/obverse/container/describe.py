@@ -24,7 +24,7 @@ def describe(source: SourceLike, limits: Limits | None = None) -> dict[str, Any]
         DecodeError: as `read`.
         LimitError: as `read`; the memory limit is per section or item.
     """
-    limits = limits or Limits()
+    limits = Limits.of(limits)
     with open_source(source) as opened:
         header = unpack_header(opened, limits)
         sections: dict[str, int] = {}

@@ -59,7 +59,7 @@ def write(container: Container, limits: Limits | None = None) -> bytes:
         InputError: a field cannot be stored; the sentence names it.
         LimitError: the header or the item count is larger than a reader accepts by default.
     """
-    limits = limits or Limits()
+    limits = Limits.of(limits)
     items = container.items
     payloads = list(container.sections.values()) if items is None else list(items)
     for payload in payloads:
@@ -116,7 +116,7 @@ def read_header(source: SourceLike, limits: Limits | None = None) -> Header:
         LimitError: as `read`.
     """
     with open_source(source) as opened:
-        return unpack_header(opened, limits or Limits())
+        return unpack_header(opened, Limits.of(limits))
 
 
 def read(source: SourceLike, limits: Limits | None = None) -> Container:
@@ -130,7 +130,7 @@ def read(source: SourceLike, limits: Limits | None = None) -> Container:
         DamagedError: a checksum or a field is wrong.
         LimitError: larger than `limits` (the default ones unless given).
     """
-    limits = limits or Limits()
+    limits = Limits.of(limits)
     with open_source(source) as opened:
         header = unpack_header(opened, limits)
         sections: dict[str, bytes] = {}

@@ -35,7 +35,7 @@ class ItemReader:
     """
 
     def __init__(self, source: SourceLike, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
+        self._limits = Limits.of(limits)
         self._file, self._name, self._owned = open_file(source)
         try:
             opened = Source(self._file, self._name)

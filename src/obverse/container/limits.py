@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from obverse.errors import LimitError
+from obverse.errors import LimitError, OptionError
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,33 @@ class Limits:
         items: items in a stream of items (default 2**24).
         memory: bytes of payload held at once (default 4 GiB).
         header: bytes of the header (default 1 MiB).
+
+    Raises:
+        OptionError: for what is no whole number of at least 0.
     """
 
     pixels: int = 2**28
     items: int = 2**24
     memory: int = 4 * 2**30
     header: int = 2**20
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+                raise OptionError(f"Limits: {name} must be a whole number of at least 0, not {value!r}")
+
+    @classmethod
+    def of(cls, given: Limits | None) -> Limits:
+        """Those that are given, or where that is None, the usual ones.
+
+        Raises:
+            OptionError: for what are no limits.
+        """
+        if given is not None and not isinstance(given, Limits):
+            raise OptionError(
+                f"limits must be an obverse.Limits, such as Limits(memory=10**9), not {given!r}"
+            )
+        return cls() if given is None else given
 
     @classmethod
     def unlimited(cls) -> Limits:

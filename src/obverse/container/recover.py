@@ -33,7 +33,7 @@ def recover_items(
         DamagedError: the header or the index is not whole, so that nothing can be found.
         LimitError: larger than `limits`.
     """
-    limits = limits or Limits()
+    limits = Limits.of(limits)
     with open_source(source) as opened:
         header = unpack_header(opened, limits)
         if header.items is None:

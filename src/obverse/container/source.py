@@ -133,7 +133,9 @@ def open_file(source: SourceLike) -> tuple[BinaryIO, str, bool]:
         InputError: no such path, a directory, not readable, or not a source at all.
     """
     if isinstance(source, bytes | bytearray | memoryview):
-        return io.BytesIO(source), "the data", True
+        # one that skips bytes is no buffer
+        data = source.tobytes() if isinstance(source, memoryview) else source
+        return io.BytesIO(data), "the data", True
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
         try:

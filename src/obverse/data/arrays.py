@@ -57,6 +57,7 @@ def as_array(data: Any, what: str = "the data") -> npt.NDArray[Any]:
 
     Raises:
         InputError: for rows of several lengths, masked and sparse arrays, and tensors without values.
+        LimitError: for what the limits on memory, where there are any, do not allow; nothing of it is copied.
         UnsupportedInputError: for what is no array of numbers at all.
     """
     if _masked(data):
@@ -77,6 +78,7 @@ def as_array(data: Any, what: str = "the data") -> npt.NDArray[Any]:
         raise UnsupportedInputError(
             f"{what}: this is no array of numbers, but of dtype object, made of {type(data).__name__}: give numbers"
         )
+    check_held(array.nbytes)  # one that was broadcast holds less
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

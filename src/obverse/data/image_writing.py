@@ -47,14 +47,19 @@ def colour_of(text: str) -> tuple[int, ...]:
         text: a name ("white") or a number ("#ffcc00") as CSS has them.
 
     Raises:
-        OptionError: for no colour.
+        OptionError: for no colour, or one with alpha.
     """
     try:
-        return ImageColor.getrgb(text)[:3]
+        red, green, blue, *alpha = ImageColor.getrgb(text)
     except ValueError:
         raise OptionError(
             f"{text!r} is no colour: give a name as white, or red, green and blue as #ffcc00"
         ) from None
+    if alpha and alpha != [255]:
+        raise OptionError(
+            f"{text!r} lets through what is behind it, where nothing is: give a colour without alpha"
+        )
+    return red, green, blue
 
 
 def over_background(photo: Photo, colour: str) -> Photo:

@@ -33,6 +33,7 @@ Bytes = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 PNG_GRAY = 0  # colour type
+FRONT = 64  # bytes of a file, by which its kind is told
 
 # modes whose pixels are kept, as gray or RGB, with alpha or not; and those of 16 bits
 _EXACT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
@@ -89,6 +90,8 @@ def read_photo(source: Path | BinaryIO, exact: bool = False, mend: bool = True) 
     name = name_of(source)
     if isinstance(source, Path) and os.path.isdir(source):
         raise InputError(f"{name} is a folder, not an image")
+    if isinstance(source, Path) and source.is_file():
+        _check_front(source)
     data = read_bytes(source)
     if not data:
         raise InputError(f"{name} is empty (0 bytes)")
@@ -96,6 +99,30 @@ def read_photo(source: Path | BinaryIO, exact: bool = False, mend: bool = True) 
         return photo_of(read_array(Contents(data, name), "an image"), name, exact)
     with _conversions_alone():
         return photo_of(_as_stored(_opened(data, name, mend), data, name, exact), name, exact)
+
+
+def _check_front(path: Path) -> None:
+    """Look at the beginning of a file before all of it is read. What else is wrong there, reading it tells.
+
+    Raises:
+        InputError: for what is no image file.
+        LimitError: for an image that is larger than the limits allow.
+    """
+    try:
+        with path.open("rb") as file:
+            front = file.read(FRONT)
+        if not front or front.startswith(NPY):
+            return
+        with _conversions_alone(), Image.open(path) as image:
+            check_header(image)
+    except LimitError as error:
+        raise LimitError(f"{path}: {error}") from None
+    except UnidentifiedImageError:
+        if front.startswith(tuple(_FRONTS)) or front[4:8] == b"ftyp" or plugin_of_data(front) is not None:
+            return
+        raise InputError(f"{path} is not an image of a known format") from None
+    except Exception:
+        return
 
 
 @contextmanager

@@ -33,7 +33,12 @@ def loading_within(limits: Limits | None) -> Iterator[None]:
 
 def limits_in(options: Any) -> Limits | None:
     """Those that a codec's options say, or the usual ones; None where the codec has none."""
-    return (options.limits or Limits()) if hasattr(options, "limits") else None
+    return Limits.of(options.limits) if hasattr(options, "limits") else None
+
+
+def is_limited() -> bool:
+    """Whether limits are known here."""
+    return _LIMITS.get() is not None
 
 
 def check_held(count: int) -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import stat
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from obverse.data.guard import guarded
-from obverse.errors import InputError
+from obverse.data.loading import check_held, is_limited
+from obverse.errors import InputError, LimitError
+
+PIECE = 2**20  # bytes of what may have no end that are read at once
 
 
 class Contents(io.BytesIO):
@@ -17,6 +23,28 @@ class Contents(io.BytesIO):
     def __init__(self, data: bytes, name: str):
         super().__init__(data)
         self.name = name
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A stream, and the name that errors call it by."""
+
+    stream: BinaryIO
+    name: str
+
+    def read(self, size: int = -1) -> bytes:
+        return self.stream.read(size)
+
+
+def standard_input() -> BinaryIO:
+    """What is given on standard input.
+
+    Raises:
+        InputError: it is closed.
+    """
+    if sys.stdin is None:  # Python's way to say that it was closed from the beginning
+        raise InputError("standard input is closed: give the data on it, or name a file")
+    return cast(BinaryIO, _Named(sys.stdin.buffer, "standard input"))
 
 
 def as_source(given: Any) -> Path | BinaryIO | None:
@@ -30,7 +58,7 @@ def as_source(given: Any) -> Path | BinaryIO | None:
     if isinstance(given, bytes | bytearray):
         return io.BytesIO(given)
     if isinstance(given, memoryview) and given.ndim == 1 and given.format == "B":
-        return io.BytesIO(given)
+        return io.BytesIO(given.tobytes())
     return given if callable(getattr(given, "read", None)) else None
 
 
@@ -43,14 +71,41 @@ def name_of(source: Path | BinaryIO) -> str:
 
 
 def read_bytes(source: Path | BinaryIO) -> bytes:
-    """All of it.
+    """All of it. Where the limits are known, what is larger is not read.
 
     Raises:
-        InputError: for a file that is not there or cannot be read.
+        InputError: for a file that is not there or cannot be read, and for a device, which may have no end.
+        LimitError: for what is larger than the limits on memory allow.
     """
     name = name_of(source)
-    with guarded(f"{name} cannot be read"):
-        data: object = source.read_bytes() if isinstance(source, Path) else source.read()
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise InputError(f"{name} is open for text, not for bytes: open it with mode 'rb'")
-    return bytes(data)
+    try:
+        with guarded(f"{name} cannot be read"):
+            if isinstance(source, Path):
+                kind = source.stat()
+                if stat.S_ISCHR(kind.st_mode) or stat.S_ISBLK(kind.st_mode):
+                    raise InputError(
+                        f"{name} is a device, not a file: name a file, or give it on standard input"
+                    )
+                check_held(kind.st_size)
+                with source.open("rb") as file:
+                    return _all_of(file, name, ends=stat.S_ISREG(kind.st_mode))
+            return _all_of(source, name, ends=isinstance(source, io.BytesIO))
+    except LimitError as error:
+        raise LimitError(f"{name}: {error}") from None
+
+
+def _all_of(file: BinaryIO, name: str, ends: bool) -> bytes:
+    """What is left of a file; of one that may not end, piece after piece, as far as the limits allow."""
+    size = -1 if ends or not is_limited() else PIECE
+    pieces: list[bytes | bytearray | memoryview] = []
+    held = 0
+    while size > 0 or not pieces:
+        piece: object = file.read(size)
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise InputError(f"{name} is open for text, not for bytes: open it with mode 'rb'")
+        held += len(piece)
+        check_held(held)
+        pieces.append(piece)
+        if not piece:
+            break
+    return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)

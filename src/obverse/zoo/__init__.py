@@ -68,10 +68,28 @@ def models_home() -> Path:
     return Path(data if os.path.isabs(data) else os.devnull) / "obverse" / "models"
 
 
+def missing_home() -> str:
+    """What to add where a model is not found, and OBVERSE_ZOO names no folder to find it in; "" where it does."""
+    override = os.environ.get("OBVERSE_ZOO")
+    return (
+        f"; OBVERSE_ZOO names {override}, which is no folder"
+        if override and not Path(override).is_dir()
+        else ""
+    )
+
+
 def is_folder(name_or_folder: str | Path) -> bool:
-    """Whether it is meant as a folder, not as a name: a path, or a text with a slash."""
+    """Whether it is meant as a folder, not as a name: a path, or a text with a slash.
+
+    Raises:
+        CodecNameError: for what is neither.
+    """
     if isinstance(name_or_folder, Path):
         return True
+    if not isinstance(name_or_folder, str):
+        raise CodecNameError(
+            f"codecs and models are named by a text, or a folder as a Path, not {name_or_folder!r}"
+        )
     return any(mark in name_or_folder for mark in {"/", os.sep, os.altsep or os.sep})
 
 
@@ -107,22 +125,47 @@ def load_model_from(folder: Path) -> StoredModel:
     Raises:
         ModelError: when it is not there or damaged.
     """
-    name = folder.resolve().name
-    try:
-        weights = (folder / WEIGHTS).read_bytes()
-        with (folder / CONFIG).open("rb") as file:
-            config_bytes = file.read(LARGEST_CONFIG + 1)
-    except OSError as error:
-        raise ModelError(_not_there(folder, error)) from error
-    damaged = f"the model {name!r} in {folder} is damaged; make or install it again"
+    weights, config_bytes = _file(folder, WEIGHTS, LARGEST), _file(folder, CONFIG, LARGEST_CONFIG)
     try:
         raw = unpack(weights)
-        config = json.loads(config_bytes)
+    except ValueError as error:
+        raise ModelError(_damaged(folder)) from error
+    return StoredModel(
+        folder.resolve().name, raw, _config(folder, config_bytes), fingerprint(raw, config_bytes)
+    )
+
+
+def _file(folder: Path, name: str, most: int) -> bytes:
+    """One file of a model. What is no file, a fifo among it, is not opened: that would wait for ever.
+
+    Raises:
+        ModelError: for what is not there, cannot be read, is no ordinary file, or is larger than `most` bytes.
+    """
+    path = folder / name
+    try:
+        if path.exists() and not path.is_file():
+            raise ModelError(f"{path} is not an ordinary file; make or install the model again")
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > most:
+                raise ModelError(_damaged(folder))
+            return file.read()
+    except OSError as error:
+        raise ModelError(_not_there(folder, error)) from error
+
+
+def _config(folder: Path, data: bytes | None = None) -> dict[str, Any]:
+    """What the configuration in a folder says; `data` is what is in its file. Raises ModelError."""
+    try:
+        config = json.loads(_file(folder, CONFIG, LARGEST_CONFIG) if data is None else data)
     except (ValueError, RecursionError) as error:
-        raise ModelError(damaged) from error
-    if not isinstance(config, dict) or len(config_bytes) > LARGEST_CONFIG:
-        raise ModelError(damaged)
-    return StoredModel(name, raw, config, fingerprint(raw, config_bytes))
+        raise ModelError(_damaged(folder)) from error
+    if not isinstance(config, dict):
+        raise ModelError(_damaged(folder))
+    return config
+
+
+def _damaged(folder: Path) -> str:
+    return f"the model {folder.resolve().name!r} in {folder} is damaged; make or install it again"
 
 
 def _not_there(folder: Path, error: OSError) -> str:
@@ -147,14 +190,14 @@ def stored_model(name_or_folder: str | Path) -> StoredModel:
     """
     if not is_folder(name_or_folder) and str(name_or_folder) in model_names():
         return load_model(str(name_or_folder))
-    if is_folder(name_or_folder) or (Path(name_or_folder) / CONFIG).is_file():
+    if is_folder(name_or_folder) or (Path(name_or_folder) / CONFIG).exists():
         return load_model_from(Path(name_or_folder))
     name = str(name_or_folder)
     model_folder(name)  # whether it can be one
     close = difflib.get_close_matches(name, model_names(), 1)
     more = f"did you mean {close[0]!r}?" if close else "name one of these, or the folder of one (./model)"
     raise CodecNameError(
-        f"there is no model {name!r} here (there are: {', '.join(sorted(model_names()))}); {more}"
+        f"there is no model {name!r} here (there are: {', '.join(sorted(model_names()))}); {more}{missing_home()}"
     )
 
 
@@ -170,7 +213,7 @@ def find_model(codec: str, wanted: bytes) -> StoredModel | None:
                     return model
                 if wanted in model.replaces:
                     converted = converted or model
-        except (ModelError, OSError, ValueError):
+        except ModelError:
             continue  # a broken model beside the one looked for is not this file's concern
     return converted
 
@@ -179,10 +222,10 @@ def find_tune(codec: str, base: bytes, tune: str) -> StoredModel | None:
     """The model of this codec that is this tune of the model of this fingerprint, or None."""
     for folder in _model_folders():
         try:
-            config = json.loads((folder / CONFIG).read_bytes())
+            config = _config(folder)
             if (config.get("codec"), config.get("base"), config.get("tune")) == (codec, base.hex(), tune):
                 return load_model_from(folder)
-        except (ModelError, OSError, ValueError, AttributeError):
+        except ModelError:
             continue  # a broken model beside the one looked for is not this one's concern
     return None
 
@@ -193,7 +236,7 @@ def own_models() -> dict[str, str]:
     for folder in _model_folders(shipped=False):
         try:
             found[folder.name] = _codec_of(folder)
-        except (OSError, ValueError):
+        except ModelError:
             continue
     return found
 
@@ -210,8 +253,7 @@ def _model_folders(shipped: bool = True) -> Iterator[Path]:
 
 
 def _codec_of(folder: Path) -> str:
-    config = json.loads((folder / CONFIG).read_bytes())
-    return str(config.get("codec", folder.name)) if isinstance(config, dict) else folder.name
+    return str(_config(folder).get("codec", folder.name))
 
 
 def check_new_model(folder: Path, force: bool = False) -> None:

@@ -202,7 +202,7 @@ class FeatureCodec(OptionalModelCodec):
 
     def decode(self, container: Container, limits: Limits | None = None) -> Array:
         """x̂ (n, d) in the type that was encoded. Raises DamagedError, LimitError."""
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         items = container.items or ()
         layout = Layout.of(
             container.config,
@@ -250,7 +250,7 @@ class FeatureCodec(OptionalModelCodec):
         For files that were cut or damaged. Raises DecodeError where header, index or model are not whole, and
         WrongModelError for another model's file.
         """
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         header, items, _ = recover_items(source, limits)
         if header.codec != self.id or header.model != self.fingerprint:
             raise WrongModelError(

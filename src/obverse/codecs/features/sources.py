@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -22,6 +21,7 @@ from obverse.data.feature_files import (
 )
 from obverse.data.features import check_features
 from obverse.data.image_sets import read_image_set
+from obverse.data.source import standard_input
 from obverse.errors import InputError
 from obverse.integrations.encoders import load_encoder
 from obverse.integrations.frozen_encoder import FrozenEncoder
@@ -128,7 +128,7 @@ def _standard_input() -> Iterator[Path]:
         path = Path(folder) / "standard input"
         try:
             with path.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
-        except (OSError, AttributeError) as error:
+                shutil.copyfileobj(standard_input(), file)
+        except OSError as error:
             raise InputError(f"standard input cannot be read: {error}") from error
         yield path

@@ -62,7 +62,7 @@ class FeatureView:
         cache: int = CACHE,
     ):
         self._arguments = (source, model, limits, cache)
-        self._limits = limits or Limits()
+        self._limits = Limits.of(limits)
         self._reader = ItemReader(source, self._limits)
         try:
             header = self._reader.header

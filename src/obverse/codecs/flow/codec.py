@@ -122,7 +122,7 @@ class FlowCodec(ModelCodec):
 
     def decode(self, container: Container, limits: Limits | None = None) -> Images:
         """(n, 32, 32, 3) uint8. Raises DamagedError, LimitError."""
-        plan = self._plan(container, container.items, limits or Limits())
+        plan = self._plan(container, container.items, Limits.of(limits))
         check_methods(container.items or (), plan.stored)
         images = np.empty(container.shape, np.uint8)
         for number, payload in enumerate(container.items or ()):
@@ -137,7 +137,7 @@ class FlowCodec(ModelCodec):
         For files that were cut or damaged. Raises DecodeError where header or index are not whole, and
         WrongModelError for another model's file.
         """
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         header, items, _ = recover_items(source, limits)
         self.check_written_here(header)
         plan = self._plan(header, items, limits)

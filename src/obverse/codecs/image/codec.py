@@ -78,7 +78,7 @@ class ImageCodec(ModelCodec):
         max_bytes = options.max_bytes
         photo = photo_of(data)
         height, width = photo.size
-        limits = options.limits or Limits()
+        limits = Limits.of(options.limits)
         limits.check_pixels(height * width)
         limits.check_memory(height * width * PIXEL_BYTES)
         if isinstance(options, ImageOptions) and options.max_error is not None:
@@ -214,7 +214,7 @@ class ImageCodec(ModelCodec):
 
     def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
         """The pixels with alpha, and the metadata."""
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         if container.codec == LOSSLESS.id:
             return lossless_codec().decode_photo(container, limits)
         if container.model not in (None, self.fingerprint) and (other := self.reader_of(container.model)):

@@ -100,7 +100,7 @@ class ImageLosslessCodec(ModelCodec):
         array = photo_of(photo.array(), exact=True).array()
         pixels = array if array.ndim == 3 else array[:, :, None]
         options = options or ImageLosslessOptions()
-        limits = options.limits or Limits()
+        limits = Limits.of(options.limits)
         limits.check_pixels(pixels.shape[0] * pixels.shape[1])
         extras = pack_metadata(photo)
         step = near.step_of(options.max_error, pixels)
@@ -116,7 +116,7 @@ class ImageLosslessCodec(ModelCodec):
         """(H, W, C), its colours rounded to multiples of `step`, with the sections beside its pixels."""
         pixels = near.quantise(pixels, step)
         height, width, channels = pixels.shape
-        metadata, limits = options.kept, options.limits or Limits()
+        metadata, limits = options.kept, Limits.of(options.limits)
         rows = stripe_rows(pixels)
         work = _encoding_work(rows * width) * pixels.itemsize
         whole = height * width * PIXEL_BYTES * pixels.itemsize
@@ -178,7 +178,7 @@ class ImageLosslessCodec(ModelCodec):
 
     def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
         """The pixels with alpha, and the metadata."""
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         layout = layout_of(container, limits)
         if container.items is None:
             known = {STRIPE, *names_of(container.version)}
@@ -208,7 +208,7 @@ class ImageLosslessCodec(ModelCodec):
         from obverse.codec import codec_of
         from obverse.container import read
 
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         header = read_header(source, limits)
         codec = codec_of(Container(header.codec, header.config, header.shape, {}, header.model))
         if not isinstance(codec, ImageLosslessCodec):
@@ -234,7 +234,7 @@ class ImageLosslessCodec(ModelCodec):
         Raises InputError for a file of one stripe, which is whole or nothing; DecodeError where header or index
         are not whole; WrongModelError for another model's file.
         """
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         header, items, _ = recover_items(source, limits)
         self.check_written_here(header)
         layout = layout_of(header, limits)

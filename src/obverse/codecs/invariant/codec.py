@@ -155,7 +155,7 @@ class InvariantCodec(ModelCodec):
 
     def decode(self, container: Container, limits: Limits | None = None) -> Array:
         """ẑ, (n, k) float32: what tasks read. Raises DamagedError, LimitError."""
-        return (self._symbols(container, limits or Limits()) + self.offset).astype(np.float32)
+        return (self._symbols(container, Limits.of(limits)) + self.offset).astype(np.float32)
 
     def reconstruct(self, container: Container, limits: Limits | None = None) -> Array:
         """What stands for each item: (n, d) float32, or (n, H, W) uint8.
@@ -163,7 +163,7 @@ class InvariantCodec(ModelCodec):
         For VIC the item without its change, for VC what was put in. Raises InputError for a model without decoder,
         DamagedError, LimitError.
         """
-        decoder, limits = self.decoder, limits or Limits()
+        decoder, limits = self.decoder, Limits.of(limits)
         codes = self.decode(container, limits)
         kind = np.dtype(np.uint8 if self.config.images else np.float32)
         each = math.prod(self.config.shape)

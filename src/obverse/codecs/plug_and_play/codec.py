@@ -137,7 +137,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
 
         Raises DamagedError, LimitError.
         """
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         size = self._size(container, limits)
         z = self.latents(container, limits)
         if self.plug is None or self.plug.networks is None:
@@ -154,7 +154,7 @@ class PlugAndPlayCodec(OptionalModelCodec):
 
     def latents(self, container: Container, limits: Limits | None = None) -> npt.NDArray[np.float32]:
         """ẑ in the shape of the posterior, whatever the model makes of it. Raises DamagedError, LimitError."""
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         shape, sections, config = container.shape, container.sections, container.config
         wanted = {"symbols"} if self.plug else {"model", "symbols"}
         if (

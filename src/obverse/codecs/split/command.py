@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from obverse.cli.console import human, out, to_json
+from obverse.cli.console import human, out, printable, to_json
 from obverse.cli.options import Force, Json
 
 split_app = App(name="split", help="Split a model into the half for a device and the half for a server.")
@@ -56,5 +56,5 @@ def split_export(
         out(to_json(rows))
     else:
         for row in rows:
-            out(f"{row['output']}: {human(int(row['bytes_out']))}, model {row['model']}")
+            out(f"{printable(row['output'])}: {human(int(row['bytes_out']))}, model {row['model']}")
     return 0

@@ -87,7 +87,7 @@ class SplitCode:
 
     def unpack(self, payload: bytes, n: int, limits: Limits | None = None) -> Symbols:
         """q (n, C, h, w) int32. Raises DamagedError for what no device wrote, LimitError."""
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         if n < 1:
             raise DamagedError(f"a payload is of at least one image, not {n}")
         if n * self.least_bits > 8 * len(payload) + 64:
@@ -233,7 +233,7 @@ class ServerHalf(Half):
     def _check(self, n: int, result: int, work: int, limits: Limits | None) -> None:
         """result: bytes of an image's. work: numbers of the widest layer."""
         held = n * (4 * self.config.symbols + result)
-        (limits or Limits()).check_memory(held + min(n, CHUNK) * work * WORK_BYTES)
+        Limits.of(limits).check_memory(held + min(n, CHUNK) * work * WORK_BYTES)
 
     @known_settings()
     def logits(self, latents: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -107,7 +107,7 @@ class StereoCodec(ImageCodec, SideInformed):
         self, container: Container, limits: Limits | None = None, *, side_info: Any = None
     ) -> Photo:
         """`decode`, with the metadata."""
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         if side_info is None:
             raise SideInformationError("a stereo file is decoded with its left view: pass side_info")
         try:

@@ -197,7 +197,7 @@ class VaeCodec(ModelCodec):
 
     def decode(self, container: Container, limits: Limits | None = None) -> Array:
         """(n, H, W) uint8. Raises DamagedError, also when the initial bits do not come back as they were."""
-        plan = self._plan(container, container.items, limits or Limits())
+        plan = self._plan(container, container.items, Limits.of(limits))
         check_methods(container.items or (), plan.stored)
         images = np.empty(container.shape, np.uint8)
         for numbers in _groups(range(plan.chains)):
@@ -211,7 +211,7 @@ class VaeCodec(ModelCodec):
         For files that were cut or damaged. Raises DecodeError where header or index are not whole, and
         WrongModelError for another model's file.
         """
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         header, items, _ = recover_items(source, limits)
         self.check_written_here(header)
         plan = self._plan(header, items, limits)

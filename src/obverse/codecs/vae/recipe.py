@@ -117,9 +117,7 @@ class VaeConfig(Sizes):
     def from_dict(cls, values: Any) -> VaeConfig:
         """What `as_dict` gave. Raises InputError for anything else."""
         if not isinstance(values, dict):
-            raise InputError(
-                "the configuration of the model does not say how large it is; make or install it again"
-            )
+            raise InputError("its configuration does not say how large it is")
         try:
             return cls(**values)
         except TypeError as error:

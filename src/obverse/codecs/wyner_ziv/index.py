@@ -168,7 +168,7 @@ class IndexCodec(ModelCodec, SideInformed):
         or (marginal models) the indices do not fit it; UnrecoverableBlockError, naming the block, if a
         Slepian-Wolf coded block cannot be recovered with it.
         """
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         model = self.index_model
         kind, shape, sections = container.config.get(0), container.shape, container.sections
         if (

@@ -133,7 +133,7 @@ class WynerZivTrellisCodec(ModelCodec, SideInformed):
         side_info: (n,) or (n, inputs) numbers. Raises SideInformationError if it does not fit the file,
         UnrecoverableBlockError if it is not what the model expects.
         """
-        limits = limits or Limits()
+        limits = Limits.of(limits)
         kind, shape, sections = container.config.get(0), container.shape, container.sections
         if (
             container.items is not None or set(container.config) != {0} or type(kind) is not int
