@@ -361,12 +361,22 @@ def test_evaluate(folder: Path, capsys: Capture) -> None:
     assert {row["codec"] for row in results["summary"]} == {"image", "jpeg"}
     assert results["summary"][0]["images"] == 1 and results["summary"][0]["ms_ssim"] is None
     assert files(folder / "report") == ["bd_rates.csv", "images.csv", "rd.png", "summary.csv"]
-    some = [*words[:2], "--codec", "image:effort=1", "--qualities", "20,50", "--against", "", "--json"]
+    some = [
+        *words[:2],
+        "--codec",
+        "image:effort=1",
+        "--qualities",
+        "20,50",
+        "--against",
+        "",
+        "--force",
+        "--json",
+    ]
     assert run(some) == 0
     found = [(row["codec"], row["quality"]) for row in json.loads(capsys.readouterr().out)["summary"]]
     assert found == [("image:effort=1", 20), ("image:effort=1", 50)]
     for wrong in (["--qualities", "0"], ["--lossless", "--qualities", "20"]):
-        assert run(["evaluate", "in", *wrong]) == 2
+        assert run(["evaluate", "in", *wrong, "--out", "other"]) == 2
 
 
 def test_evaluate_says_why_there_is_no_bd_rate(

@@ -12,8 +12,8 @@ from cyclopts import Group, Parameter
 
 import obverse
 from obverse.cli.console import UsageError, say, to_json
-from obverse.cli.options import MAY_BE_EMPTY, Trust
-from obverse.container.files import check_folder
+from obverse.cli.options import MAY_BE_EMPTY, Force, Trust
+from obverse.cli.reports import check_report
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 from obverse.registry import default_codec
@@ -94,6 +94,7 @@ def evaluate(
     batch: Annotated[
         int | None, Parameter(group=tasks, help="Items that the task sees at once, by default 64.")
     ] = None,
+    force: Force = False,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print the results as JSON.")] = False,
 ) -> int:
     """Compare a codec with others on real files: rates, PSNR, MS-SSIM and more, BD-rates, a plot; or what a task loses.
@@ -123,6 +124,7 @@ def evaluate(
             images,
             batch,
             out,
+            force,
             json,
             trust,
         )
@@ -151,7 +153,8 @@ def evaluate(
     if not files:
         raise InputError(f"no images under {', '.join(map(str, inputs))}")
     failures: list[Failure] = []
-    check_folder(out)
+    # a mask is read as well
+    check_report(out, _report_files(lossless), [*inputs, *_paths_in(codec)], force)
     if lossless:
         _lossless(files, codec, peers, out, json, failures)
     else:
@@ -243,6 +246,7 @@ def _task(
     images: dict[str, Any],
     batch: int | None,
     out: Path,
+    force: bool,
     json: bool,
     trust: bool,
 ) -> None:
@@ -253,12 +257,14 @@ def _task(
     from obverse.data.labelled import read_class_names, read_labelled
     from obverse.evaluation import classical, evaluate_task, task_coder, task_table, write_task_report
     from obverse.evaluation.task import BATCH
+    from obverse.evaluation.task_report import FILES
     from obverse.integrations.classifiers import load_classifier
 
     if batch is not None and batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
     levels = _qualities(qualities)
-    check_folder(out)
+    given = [source, labels, classes, *(Path(reader) for reader in (task, probe) if reader)]
+    check_report(out, FILES, given, force)
     names = read_class_names(classes) if classes else []
     classifier = load_classifier(task, input_format(**images), names, trust)
     # a probe sees numbers as they are
@@ -278,6 +284,20 @@ def _task(
     show(to_json({"rows": [asdict(row) for row in rows]}) if json else task_table(rows))
     for path in paths.values():
         say(f"wrote {path}")
+
+
+def _report_files(lossless: bool) -> tuple[str, ...]:
+    from obverse.evaluation import lossless as exact
+    from obverse.evaluation import report
+
+    return exact.FILES if lossless else report.FILES
+
+
+def _paths_in(codec: str) -> list[Path]:
+    """The values of a codec's options: those that are files are read."""
+    from obverse.evaluation.coders import split_options
+
+    return [Path(value) for value in split_options(codec)[1].values()]
 
 
 def _listed(text: str) -> list[str]:

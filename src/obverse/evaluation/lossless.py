@@ -22,6 +22,8 @@ from obverse.evaluation.coders import Coder, classical, distinct, ours
 from obverse.evaluation.engine import Coded, Engine, Failure, Progress, image_paths
 from obverse.evaluation.report import COLOURS, LABELS, OWN_COLOURS, csv_bytes, write_files
 
+FILES = ("images.csv", "summary.csv", "lossless.png")
+
 
 @dataclass(frozen=True)
 class LosslessRow:
@@ -210,12 +212,8 @@ def write_lossless_report(rows: Sequence[LosslessRow], out_dir: Path | str) -> d
     if not rows:
         raise InputError("nothing was measured, so there is nothing to report")
     summary = summarise_lossless(rows)
-    contents = {
-        "images.csv": csv_bytes(LosslessRow, rows),
-        "summary.csv": csv_bytes(LosslessSummary, summary),
-        "lossless.png": _plot(summary),
-    }
-    return write_files(contents, Path(out_dir))
+    contents = (csv_bytes(LosslessRow, rows), csv_bytes(LosslessSummary, summary), _plot(summary))
+    return write_files(dict(zip(FILES, contents, strict=True)), Path(out_dir))
 
 
 def _plot(summary: Sequence[LosslessSummary]) -> bytes:
