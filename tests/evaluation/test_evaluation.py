@@ -252,6 +252,18 @@ def test_metadata_and_orientation_do_not_count(tmp_path):
     assert row.bytes < 2000
 
 
+def test_images_of_one_name_are_told_apart(folder, tmp_path):
+    (tmp_path / "more").mkdir()
+    Image.fromarray(photo(seed=7)).save(tmp_path / "more" / "0.png")
+    again = tmp_path / "photos" / ".." / "photos" / "0.png"  # is measured once
+    rows = evaluate([folder, tmp_path / "more", again], None, against=[fast()])
+    assert [row.image for row in rows[::4]] == ["photos/0.png", "1.png", "more/0.png"]
+    rows = [replace(row, bpp=row.bpp / 8) for row in rows]  # below 2 bpp
+    worse = [replace(row, codec="worse", bpp=2 * row.bpp) for row in rows]
+    (rate,) = (b for b in bd_rates(rows + worse) if (b.metric, b.anchor) == ("psnr", "jpeg"))
+    assert rate.images == 3 and rate.percent == pytest.approx(100)
+
+
 def test_transparent_and_deep_images_are_refused(tmp_path):
     Image.fromarray(np.dstack([photo(), photo()[..., :1]])).save(tmp_path / "alpha.png")
     Image.fromarray(photo()[..., 0].astype(np.uint16)).save(tmp_path / "deep.png")

@@ -10,9 +10,11 @@ imports, weights and compilation belong to no item.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -130,7 +132,7 @@ class Engine(Generic[Row]):
 
 
 def image_paths(paths: Iterable[Path | str]) -> list[Path]:
-    """Files as they are, folders as the images in them.
+    """Files as they are, folders as the images in them; each once.
 
     Raises:
         InputError: where there are none.
@@ -139,7 +141,27 @@ def image_paths(paths: Iterable[Path | str]) -> list[Path]:
     files = [file for path in given for file in (image_files([path]) if path.is_dir() else [path])]
     if not files:
         raise InputError(f"no image to evaluate in {', '.join(map(str, given)) or 'an empty list'}")
-    return files
+    once: dict[str, Path] = {}
+    for file in files:
+        once.setdefault(os.path.abspath(file), file)
+    return list(once.values())
+
+
+def image_names(files: Sequence[Path]) -> dict[Path, str]:
+    """What tables call images: the names of the files, with as many folders before them as tell them apart.
+
+    >>> list(image_names([Path("a/x/1.png"), Path("b/x/1.png"), Path("b/x/2.png")]).values())
+    ['a/x/1.png', 'b/x/1.png', '2.png']
+    """
+    parts = dict.fromkeys(files, 1)
+    while True:
+        names = {file: Path(*file.parts[-count:]).as_posix() for file, count in parts.items()}
+        times = Counter(names.values())
+        clash = [file for file, name in names.items() if times[name] > 1 and parts[file] < len(file.parts)]
+        if not clash:
+            return names
+        for file in clash:
+            parts[file] += 1
 
 
 def _through_a_file(data: bytes, suffix: str) -> tuple[bytes, int]:
