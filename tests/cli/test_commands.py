@@ -409,6 +409,23 @@ def test_evaluate_says_what_is_wrong(folder: Path, capsys: Capture) -> None:
     assert run(["evaluate", "in", "--codec", "zip"]) == 8
 
 
+@pytest.mark.parametrize(
+    ("codec", "words"),
+    [
+        ("image:quality=5", "several values of quality: leave it out"),
+        ("image:bpp=2", "several values of quality: leave it out"),
+        ("image:tune=eye", "has no tune 'eye'"),
+    ],
+)
+def test_an_option_that_cannot_be_is_told_before_measuring(
+    codec: str, words: str, folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("obverse.evaluation.evaluate", lambda *_, **__: pytest.fail("measured"))
+    save("in/a.png")
+    assert run(["evaluate", "in", "--codec", codec]) == 7
+    assert words in capsys.readouterr().err
+
+
 def test_a_report_that_cannot_be_written_is_found_before_measuring(
     folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

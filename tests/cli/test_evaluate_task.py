@@ -147,6 +147,7 @@ def test_sets_labels_and_probes(tmp_path: Path, capsys: Capture) -> None:
             "images of one size",
         ),
         (["photos", "--task", "T:brightness", "--codec", "zip"], 8, "zip"),
+        (["photos", "--task", "T:brightness", "--codec", "image:max_error=2"], 7, "leave it out"),
         (["photos", "--task", "T:brightness", "--against", "zip"], 8, "unknown peer"),
     ],
 )

@@ -9,7 +9,14 @@ import pytest
 from PIL import Image
 
 import obverse
-from obverse.errors import InputError, MissingExtraError, OptionError, OutputError, UnsupportedInputError
+from obverse.errors import (
+    CodecNameError,
+    InputError,
+    MissingExtraError,
+    OptionError,
+    OutputError,
+    UnsupportedInputError,
+)
 from obverse.evaluation import (
     Coder,
     Row,
@@ -182,9 +189,28 @@ def test_options_of_peers_and_of_our_own(tmp_path):
         "image:efort=1": "did you mean 'effort'",
         "image:effort=11": "effort must be a whole number from 0 to 9, not 11",
         "image:effort=x": "effort must be a whole number from 0 to 9, not 'x'",
+        "image:quality=5": "quality is no option of the codec 'image' where it is compared",
+        "image:bpp=2": "bpp is no option of the codec 'image' where it is compared",
+        "image:max_bytes=40k": "several values of quality: leave it out",
+        "image:max_error=2": "several values of quality: leave it out",
+        "features:bits=3": "several values of loss: leave it out",
+        "image:foo=2": "'foo'; it has effort, tune, roi, roi_background$",
+        "image:tune=eye": "has no tune 'eye'",
     }.items():
         with pytest.raises(OptionError, match=sentence):
             ours(text)
+    assert ours("image-lossless:max_error=2").settings == ({},)
+
+
+def test_options_may_be_of_folders_and_name_files(folder):
+    Image.fromarray(np.full((64, 96), 255, np.uint8)).save(folder / "mask.png")
+    whole = ours(f"image:roi={folder}/mask.png:effort=0", (30,))
+    image = Image.open(folder / "0.png")
+    assert whole.encode(image, {"quality": 30}) == ours("image", (30,)).encode(image, {"quality": 30})
+    with pytest.raises(CodecNameError, match=r"no folder \./model:"):
+        ours("./model:effort=1")
+    with pytest.raises(CodecNameError, match=r"no folder \./a:b/model:"):
+        ours("./a:b/model")
 
 
 def test_seconds_are_cpu_time_of_coding_without_the_first_call(folder):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-import obverse
 from obverse.cli.console import UsageError, say, to_json
 from obverse.cli.options import MAY_BE_EMPTY, Force, Trust
 from obverse.cli.reports import check_report
@@ -19,7 +18,7 @@ from obverse.errors import InputError
 from obverse.registry import default_codec
 
 if TYPE_CHECKING:
-    from obverse.evaluation import Failure
+    from obverse.evaluation import Coder, Failure
     from obverse.evaluation.report import BdRate
 
 tasks = Group("Task", sort_key=2)
@@ -136,10 +135,11 @@ def evaluate(
         )
     if lossless and qualities is not None:
         raise UsageError("--lossless knows no quality: leave out --qualities")
-    codec = codec or default_codec("exact image" if lossless else "image")
-    obverse.open_codec(
-        codec.partition(":")[0] if "/" not in codec else codec
-    )  # whether it is there, before anything is measured
+    levels = _qualities(qualities)
+    from obverse.evaluation import ours
+
+    # whether it is there, before anything is measured
+    coder = ours(codec or default_codec("exact image" if lossless else "image"), levels)
     against = ("png,webp,avif" if lossless else "jpeg,webp,avif") if against is None else against
     peers = tuple(_listed(against))
     files: list[Path] = []
@@ -154,18 +154,17 @@ def evaluate(
         raise InputError(f"no images under {', '.join(map(str, inputs))}")
     failures: list[Failure] = []
     # a mask is read as well
-    check_report(out, _report_files(lossless), [*inputs, *_paths_in(codec)], force)
+    check_report(out, _report_files(lossless), [*inputs, *_paths_in(coder.name)], force)
     if lossless:
-        _lossless(files, codec, peers, out, json, failures)
+        _lossless(files, coder, peers, out, json, failures)
     else:
-        _lossy(files, codec, _qualities(qualities), peers, out, _listed(metrics), json, failures)
+        _lossy(files, coder, peers, out, _listed(metrics), json, failures)
     return InputError.exit_code if failures else 0
 
 
 def _lossy(
     files: list[Path],
-    codec: str,
-    qualities: list[float] | None,
+    coder: Coder,
     peers: tuple[str, ...],
     out: Path,
     metrics: list[str],
@@ -178,10 +177,10 @@ def _lossy(
     from obverse.evaluation import bd_rates, markdown_table, summarise, write_report
     from obverse.evaluation import evaluate as measure
 
-    rows = measure(files, codec, qualities, peers, metrics, _progress(), failures)
+    rows = measure(files, coder, None, peers, metrics, _progress(), failures)
     _tell(failures)
     paths = write_report(rows, out)
-    rates = [rate for rate in bd_rates(rows) if rate.test == codec]
+    rates = [rate for rate in bd_rates(rows) if rate.test == coder.name]
     if json:
         results: dict[str, list[Any]] = {"summary": summarise(rows), "bd_rates": rates}
         show(to_json({name: [asdict(item) for item in items] for name, items in results.items()}))
@@ -211,7 +210,7 @@ def _images(rate: BdRate) -> str:
 
 
 def _lossless(
-    files: list[Path], codec: str, peers: tuple[str, ...], out: Path, json: bool, failures: list[Failure]
+    files: list[Path], coder: Coder, peers: tuple[str, ...], out: Path, json: bool, failures: list[Failure]
 ) -> None:
     from dataclasses import asdict
 
@@ -223,7 +222,7 @@ def _lossless(
         write_lossless_report,
     )
 
-    rows = evaluate_lossless(files, codec, peers, _progress(), failures)
+    rows = evaluate_lossless(files, coder, peers, _progress(), failures)
     _tell(failures)
     paths = write_lossless_report(rows, out)
     if json:
