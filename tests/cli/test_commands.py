@@ -407,6 +407,10 @@ def test_evaluate_says_what_is_wrong(folder: Path, capsys: Capture) -> None:
     assert run(["evaluate", "gone.png", "--against", "jpeg"]) == 3
     assert "gone.png" in capsys.readouterr().err
     assert run(["evaluate", "in", "--codec", "zip"]) == 8
+    Path("in/a.png").write_bytes(b"")
+    assert run(["evaluate", "in", "--against", "jpeg"]) == 3
+    said = capsys.readouterr().err
+    assert "nothing was measured" in said and "measured 1" not in said and " of " not in said
 
 
 @pytest.mark.parametrize(

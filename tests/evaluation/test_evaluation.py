@@ -240,9 +240,14 @@ def test_an_unreadable_image_is_left_out_and_the_others_go_on(folder):
     assert {row.image for row in rows} == {"0.png", "1.png"}
     assert [f.path.name for f in failures] == ["0a.png"]
     assert "0a.png cannot be read" in str(failures[0].error)
-    assert calls[-1] == (12, 12)
+    assert calls[-1] == (8, 8)
     with pytest.raises(InputError, match=r"0a\.png cannot be read"):
         evaluate(folder, None, None, [fast()])
+    calls.clear()
+    assert not evaluate(
+        folder / "0a.png", None, None, [fast()], failures=[], progress=lambda *a: calls.append(a)
+    )
+    assert calls == []  # nothing was measured
 
 
 def test_a_truncated_image_and_a_missing_one_are_failures(folder):
@@ -260,11 +265,14 @@ def test_an_image_that_one_codec_refuses_is_left_out_for_all(folder):
             raise ValueError("too red")
         return classical("jpeg").encode(image, setting)
 
-    failures = []
+    calls, failures = [], []
     codec = Coder("picky", ".p", ({"quality": 50},), picky, classical("jpeg").decode)
-    rows = evaluate(folder, None, None, [fast(), codec], failures=failures)
+    rows = evaluate(
+        folder, None, None, [fast(), codec], failures=failures, progress=lambda *a: calls.append(a)
+    )
     assert {row.image for row in rows} == {"1.png"}
     assert "picky at quality 50 failed: too red" in str(failures[0].error)
+    assert calls == [*((k, 10) for k in range(1, 5)), *((k, 5) for k in range(1, 6))]
 
 
 def test_metadata_and_orientation_do_not_count(tmp_path):

@@ -26,7 +26,7 @@ from obverse.evaluation.coders import Coder, Setting, setting_label
 
 Row = TypeVar("Row")
 Progress = Callable[[int, int], None] | None
-"""Called as progress(done, total) after each measurement."""
+"""Called as progress(done, total) after each measurement; without those of images that are left out."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,11 @@ class Engine(Generic[Row]):
     def step(self, more: int = 1) -> None:
         """So many measurements are done."""
         self.done += more
-        if self.progress:
-            self.progress(min(self.done, self.total), self.total)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.progress and self.done:
+            self.progress(self.done, self.total)
 
     def over(
         self,
@@ -120,14 +123,16 @@ class Engine(Generic[Row]):
             failures: where those that fail are appended, and the others go on; None: the first error is raised.
         """
         rows: list[Row] = []
-        for number, path in enumerate(files):
+        for path in files:
+            before = self.done
             try:
                 rows += measure(path)
             except InputError as error:
                 if failures is None:
                     raise
                 failures.append(Failure(path, error))
-                self.step((number + 1) * each - self.done)
+                self.done, self.total = before, self.total - each  # what is left out counts as never planned
+                self._tell()
         return rows
 
 
