@@ -375,7 +375,13 @@ def test_evaluate(folder: Path, capsys: Capture) -> None:
     assert run(some) == 0
     found = [(row["codec"], row["quality"]) for row in json.loads(capsys.readouterr().out)["summary"]]
     assert found == [("image:effort=1", 20), ("image:effort=1", 50)]
-    for wrong in (["--qualities", "0"], ["--lossless", "--qualities", "20"]):
+    for wrong in (
+        ["--qualities", "0"],
+        ["--lossless", "--qualities", "20"],
+        ["--metrics", "foo"],
+        ["--lossless", "--metrics", "psnr"],
+        ["--task", "c.pt", "--metrics", "psnr"],
+    ):
         assert run(["evaluate", "in", *wrong, "--out", "other"]) == 2
 
 

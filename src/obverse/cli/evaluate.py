@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from obverse.cli.console import UsageError, say, to_json
-from obverse.cli.options import MAY_BE_EMPTY, Force, Trust
+from obverse.cli.options import MAY_BE_EMPTY, Force, Trust, wrong_use
 from obverse.cli.reports import check_report
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
@@ -58,8 +58,11 @@ def evaluate(
         str | None, Parameter(help="Of our codecs, comma-separated; by default 10,20,...,90.")
     ] = None,
     metrics: Annotated[
-        str, Parameter(help="Comma-separated: psnr, ms-ssim, ssimulacra2, lpips. PSNR is always measured.")
-    ] = "psnr,ms-ssim",
+        str | None,
+        Parameter(
+            help="Comma-separated: psnr, ms-ssim, ssimulacra2, lpips; by default psnr,ms-ssim. PSNR is always measured."
+        ),
+    ] = None,
     task: Annotated[
         str | None,
         Parameter(
@@ -108,6 +111,8 @@ def evaluate(
     if task is not None:
         if lossless:
             raise UsageError("--lossless compares pixels, --task predictions: give one of them")
+        if metrics is not None:
+            raise UsageError("--metrics compares pixels, --task predictions: leave out --metrics")
         if len(inputs) != 1:
             raise UsageError(f"--task takes one set of items, not {len(inputs)}")
         images = {"size": size, "mean": mean, "std": std}
@@ -135,7 +140,9 @@ def evaluate(
         )
     if lossless and qualities is not None:
         raise UsageError("--lossless knows no quality: leave out --qualities")
-    levels = _qualities(qualities)
+    if lossless and metrics is not None:
+        raise UsageError("--lossless compares bytes, and counts the pixels that changed: leave out --metrics")
+    levels, metric_names = _qualities(qualities), _metrics(metrics)
     from obverse.evaluation import ours
 
     # whether it is there, before anything is measured
@@ -158,7 +165,7 @@ def evaluate(
     if lossless:
         _lossless(files, coder, peers, out, json, failures)
     else:
-        _lossy(files, coder, peers, out, _listed(metrics), json, failures)
+        _lossy(files, coder, peers, out, metric_names, json, failures)
     return InputError.exit_code if failures else 0
 
 
@@ -313,6 +320,15 @@ def _qualities(text: str | None) -> list[float] | None:
     if not found or not all(1 <= quality <= 100 for quality in found):
         raise UsageError(f"--qualities takes numbers from 1 to 100 such as 20,50,80, not {text!r}")
     return found
+
+
+def _metrics(text: str | None) -> list[str]:
+    from obverse.metrics.image_metrics import check_metrics
+
+    names = _listed("psnr,ms-ssim" if text is None else text)
+    with wrong_use(()):
+        check_metrics(names)
+    return names
 
 
 def _tell(failures: list[Failure]) -> None:
