@@ -96,6 +96,16 @@ class Codec(ABC):
         """
         return cls.method.options_class.of(cls.method.id, given)
 
+    def check_options(self, options: Any) -> None:  # noqa: B027  # most have nothing to add
+        """Check what options ask of this codec and its model, before there are data.
+
+        Args:
+            options: what `options` makes.
+
+        Raises:
+            OptionError: for what it cannot do with any data.
+        """
+
     @property
     def settings(self) -> tuple[dict[str, float], ...]:
         """Options at which it is compared with others: those of the option that declares such values, or one setting

@@ -361,12 +361,28 @@ def test_evaluate(folder: Path, capsys: Capture) -> None:
     assert {row["codec"] for row in results["summary"]} == {"image", "jpeg"}
     assert results["summary"][0]["images"] == 1 and results["summary"][0]["ms_ssim"] is None
     assert files(folder / "report") == ["bd_rates.csv", "images.csv", "rd.png", "summary.csv"]
-    some = [*words[:2], "--codec", "image:effort=1", "--qualities", "20,50", "--against", "", "--json"]
+    some = [
+        *words[:2],
+        "--codec",
+        "image:effort=1",
+        "--qualities",
+        "20,50",
+        "--against",
+        "",
+        "--force",
+        "--json",
+    ]
     assert run(some) == 0
     found = [(row["codec"], row["quality"]) for row in json.loads(capsys.readouterr().out)["summary"]]
     assert found == [("image:effort=1", 20), ("image:effort=1", 50)]
-    for wrong in (["--qualities", "0"], ["--lossless", "--qualities", "20"]):
-        assert run(["evaluate", "in", *wrong]) == 2
+    for wrong in (
+        ["--qualities", "0"],
+        ["--lossless", "--qualities", "20"],
+        ["--metrics", "foo"],
+        ["--lossless", "--metrics", "psnr"],
+        ["--task", "c.pt", "--metrics", "psnr"],
+    ):
+        assert run(["evaluate", "in", *wrong, "--out", "other"]) == 2
 
 
 def test_evaluate_says_why_there_is_no_bd_rate(
@@ -397,6 +413,27 @@ def test_evaluate_says_what_is_wrong(folder: Path, capsys: Capture) -> None:
     assert run(["evaluate", "gone.png", "--against", "jpeg"]) == 3
     assert "gone.png" in capsys.readouterr().err
     assert run(["evaluate", "in", "--codec", "zip"]) == 8
+    Path("in/a.png").write_bytes(b"")
+    assert run(["evaluate", "in", "--against", "jpeg"]) == 3
+    said = capsys.readouterr().err
+    assert "nothing was measured" in said and "measured 1" not in said and " of " not in said
+
+
+@pytest.mark.parametrize(
+    ("codec", "words"),
+    [
+        ("image:quality=5", "several values of quality: leave it out"),
+        ("image:bpp=2", "several values of quality: leave it out"),
+        ("image:tune=eye", "has no tune 'eye'"),
+    ],
+)
+def test_an_option_that_cannot_be_is_told_before_measuring(
+    codec: str, words: str, folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("obverse.evaluation.evaluate", lambda *_, **__: pytest.fail("measured"))
+    save("in/a.png")
+    assert run(["evaluate", "in", "--codec", codec]) == 7
+    assert words in capsys.readouterr().err
 
 
 def test_a_report_that_cannot_be_written_is_found_before_measuring(

@@ -65,7 +65,7 @@ def test_class_folders(capsys: Capture) -> None:
     with open("report/task.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == len(rows)
     assert Path("report/task.png").stat().st_size > 10_000
-    assert run([*words, "--against", ""]) == 0
+    assert run([*words, "--against", "", "--force"]) == 0
     assert "| image | quality 20 | each |" in capsys.readouterr().out
 
 
@@ -78,7 +78,20 @@ def test_sets_labels_and_probes(tmp_path: Path, capsys: Capture) -> None:
         warnings.simplefilter("ignore")  # TorchScript is deprecated
         torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(108, 3))).save("c.pt")
         torch.jit.script(nn.Linear(IMAGES.codes, 3)).save("p.pt")
-    words = ["evaluate", "set.npy", "--task", "c.pt", "--mean", "0", "--std", "1", "--against", "", "--json"]
+    words = [
+        "evaluate",
+        "set.npy",
+        "--task",
+        "c.pt",
+        "--mean",
+        "0",
+        "--std",
+        "1",
+        "--against",
+        "",
+        "--force",
+        "--json",
+    ]
     assert run([*words, "--codec", "./codes"]) == 3
     assert "c.pt is a TorchScript program: loading it may run any code" in capsys.readouterr().err
     words.append("--trust")
@@ -94,7 +107,10 @@ def test_sets_labels_and_probes(tmp_path: Path, capsys: Capture) -> None:
     np.save("features.npy", rng.normal(size=(500, IMAGES.codes)).astype(np.float32))
     np.save("labels.npy", rng.integers(3, size=500))
     capsys.readouterr()
-    assert run(["evaluate", "features.npy", "--task", "p.pt", "--trust", "--labels", "labels.npy"]) == 0
+    assert (
+        run(["evaluate", "features.npy", "--task", "p.pt", "--trust", "--labels", "labels.npy", "--force"])
+        == 0
+    )
     assert "| features | loss 0.001 | one |" in capsys.readouterr().out
 
 
@@ -131,6 +147,7 @@ def test_sets_labels_and_probes(tmp_path: Path, capsys: Capture) -> None:
             "images of one size",
         ),
         (["photos", "--task", "T:brightness", "--codec", "zip"], 8, "zip"),
+        (["photos", "--task", "T:brightness", "--codec", "image:max_error=2"], 7, "leave it out"),
         (["photos", "--task", "T:brightness", "--against", "zip"], 8, "unknown peer"),
     ],
 )

@@ -78,3 +78,63 @@ def test_what_exists_is_done_only_if_it_is_whole_and_of_the_same_codec(folder: P
     assert run(["compress", "a.png", "--force"]) == 0
     assert run(command) == OutputExistsError.exit_code
     assert "written by codec 'image', not 'image-lossless'; remove it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (
+            ["evaluate", "ph", "--against", "jpeg", "--metrics", "psnr", "--qualities", "50", "--out", "ph"],
+            "rd.png",
+        ),
+        (["evaluate", "ph", "--lossless", "--against", "png", "--out", "ph"], "lossless.png"),
+        (["evaluate", "ph", "--task", "os:getcwd", "--out", "ph"], "task.png"),
+        (["limits", "--gaussian", "1", "--points", "ph/curve.csv", "--out", "ph"], "curve.csv"),
+        (["limits", "--samples", "ph/curve.png", "--out", "elsewhere"], "curve.png"),
+        (["plug-and-play", "evaluate", "m:load", "--data", "ph", "--fit", "ph", "--out", "ph"], "rates.png"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_not_by_a_report(words: list[str], name: str, folder: Path, capsys: Capture) -> None:
+    Path("ph").mkdir()
+    Path("elsewhere").symlink_to("ph")
+    Image.open("a.png").save(f"ph/{name}", format="png")
+    before = Path("ph", name).read_bytes()
+    for force in ([], ["--force"]):
+        assert run([*words, *force]) == OutputError.exit_code
+        assert f"{name} is an input and would be overwritten" in capsys.readouterr().err
+    assert Path("ph", name).read_bytes() == before and len(list(Path("ph").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["evaluate", "a.png", "--against", "jpeg", "--metrics", "psnr", "--qualities", "50"], "summary.csv"),
+        (["evaluate", "a.png", "--lossless", "--against", "png"], "images.csv"),
+        (["limits", "--gaussian", "1"], "curve.png"),
+        (
+            ["plug-and-play", "evaluate", "--data", "p.npz", "--lmbda", "1", "--method", "uniform"],
+            "rates.csv",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_a_report_replaces_what_is_there_only_with_force(
+    words: list[str], name: str, folder: Path, capsys: Capture
+) -> None:
+    rng = np.random.default_rng(0)
+    np.savez("p.npz", mean=rng.normal(size=(50, 2)).astype(np.float32), std=np.full((50, 2), 0.1, np.float32))
+    words = [*words, "--out", "report"]
+    Path("report").mkdir()
+    Path("report", "note.txt").write_text("of mine")
+    Path("report", name).write_text("of mine")
+    assert run(words) == OutputExistsError.exit_code
+    assert f"report/{name} exists; use --force" in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in Path("report").iterdir()} == {
+        "note.txt": "of mine",
+        name: "of mine",
+    }
+    assert run([*words, "--force"]) == 0
+    assert run(words) == OutputExistsError.exit_code and run([*words, "--force"]) == 0
+    assert Path("report", "note.txt").read_text() == "of mine"
+    assert Path("report", name).read_bytes() != b"of mine"

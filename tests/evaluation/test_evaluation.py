@@ -9,7 +9,14 @@ import pytest
 from PIL import Image
 
 import obverse
-from obverse.errors import InputError, MissingExtraError, OptionError, OutputError, UnsupportedInputError
+from obverse.errors import (
+    CodecNameError,
+    InputError,
+    MissingExtraError,
+    OptionError,
+    OutputError,
+    UnsupportedInputError,
+)
 from obverse.evaluation import (
     Coder,
     Row,
@@ -182,9 +189,28 @@ def test_options_of_peers_and_of_our_own(tmp_path):
         "image:efort=1": "did you mean 'effort'",
         "image:effort=11": "effort must be a whole number from 0 to 9, not 11",
         "image:effort=x": "effort must be a whole number from 0 to 9, not 'x'",
+        "image:quality=5": "quality is no option of the codec 'image' where it is compared",
+        "image:bpp=2": "bpp is no option of the codec 'image' where it is compared",
+        "image:max_bytes=40k": "several values of quality: leave it out",
+        "image:max_error=2": "several values of quality: leave it out",
+        "features:bits=3": "several values of loss: leave it out",
+        "image:foo=2": "'foo'; it has effort, tune, roi, roi_background$",
+        "image:tune=eye": "has no tune 'eye'",
     }.items():
         with pytest.raises(OptionError, match=sentence):
             ours(text)
+    assert ours("image-lossless:max_error=2").settings == ({},)
+
+
+def test_options_may_be_of_folders_and_name_files(folder):
+    Image.fromarray(np.full((64, 96), 255, np.uint8)).save(folder / "mask.png")
+    whole = ours(f"image:roi={folder}/mask.png:effort=0", (30,))
+    image = Image.open(folder / "0.png")
+    assert whole.encode(image, {"quality": 30}) == ours("image", (30,)).encode(image, {"quality": 30})
+    with pytest.raises(CodecNameError, match=r"no folder \./model:"):
+        ours("./model:effort=1")
+    with pytest.raises(CodecNameError, match=r"no folder \./a:b/model:"):
+        ours("./a:b/model")
 
 
 def test_seconds_are_cpu_time_of_coding_without_the_first_call(folder):
@@ -214,9 +240,14 @@ def test_an_unreadable_image_is_left_out_and_the_others_go_on(folder):
     assert {row.image for row in rows} == {"0.png", "1.png"}
     assert [f.path.name for f in failures] == ["0a.png"]
     assert "0a.png cannot be read" in str(failures[0].error)
-    assert calls[-1] == (12, 12)
+    assert calls[-1] == (8, 8)
     with pytest.raises(InputError, match=r"0a\.png cannot be read"):
         evaluate(folder, None, None, [fast()])
+    calls.clear()
+    assert not evaluate(
+        folder / "0a.png", None, None, [fast()], failures=[], progress=lambda *a: calls.append(a)
+    )
+    assert calls == []  # nothing was measured
 
 
 def test_a_truncated_image_and_a_missing_one_are_failures(folder):
@@ -234,11 +265,14 @@ def test_an_image_that_one_codec_refuses_is_left_out_for_all(folder):
             raise ValueError("too red")
         return classical("jpeg").encode(image, setting)
 
-    failures = []
+    calls, failures = [], []
     codec = Coder("picky", ".p", ({"quality": 50},), picky, classical("jpeg").decode)
-    rows = evaluate(folder, None, None, [fast(), codec], failures=failures)
+    rows = evaluate(
+        folder, None, None, [fast(), codec], failures=failures, progress=lambda *a: calls.append(a)
+    )
     assert {row.image for row in rows} == {"1.png"}
     assert "picky at quality 50 failed: too red" in str(failures[0].error)
+    assert calls == [*((k, 10) for k in range(1, 5)), *((k, 5) for k in range(1, 6))]
 
 
 def test_metadata_and_orientation_do_not_count(tmp_path):
@@ -250,6 +284,18 @@ def test_metadata_and_orientation_do_not_count(tmp_path):
     assert image.shape == (96, 64, 3)
     (row,) = evaluate([tmp_path / "a.png"], None, against=[fast(qualities=(5,))])
     assert row.bytes < 2000
+
+
+def test_images_of_one_name_are_told_apart(folder, tmp_path):
+    (tmp_path / "more").mkdir()
+    Image.fromarray(photo(seed=7)).save(tmp_path / "more" / "0.png")
+    again = tmp_path / "photos" / ".." / "photos" / "0.png"  # is measured once
+    rows = evaluate([folder, tmp_path / "more", again], None, against=[fast()])
+    assert [row.image for row in rows[::4]] == ["photos/0.png", "1.png", "more/0.png"]
+    rows = [replace(row, bpp=row.bpp / 8) for row in rows]  # below 2 bpp
+    worse = [replace(row, codec="worse", bpp=2 * row.bpp) for row in rows]
+    (rate,) = (b for b in bd_rates(rows + worse) if (b.metric, b.anchor) == ("psnr", "jpeg"))
+    assert rate.images == 3 and rate.percent == pytest.approx(100)
 
 
 def test_transparent_and_deep_images_are_refused(tmp_path):

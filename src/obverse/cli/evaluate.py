@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-import obverse
 from obverse.cli.console import UsageError, say, to_json
-from obverse.cli.options import MAY_BE_EMPTY, Trust
-from obverse.container.files import check_folder
+from obverse.cli.options import MAY_BE_EMPTY, Force, Trust, wrong_use
+from obverse.cli.reports import check_report
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 from obverse.registry import default_codec
 
 if TYPE_CHECKING:
-    from obverse.evaluation import Failure
+    from obverse.evaluation import Coder, Failure
     from obverse.evaluation.report import BdRate
 
 tasks = Group("Task", sort_key=2)
@@ -59,8 +58,11 @@ def evaluate(
         str | None, Parameter(help="Of our codecs, comma-separated; by default 10,20,...,90.")
     ] = None,
     metrics: Annotated[
-        str, Parameter(help="Comma-separated: psnr, ms-ssim, ssimulacra2, lpips. PSNR is always measured.")
-    ] = "psnr,ms-ssim",
+        str | None,
+        Parameter(
+            help="Comma-separated: psnr, ms-ssim, ssimulacra2, lpips; by default psnr,ms-ssim. PSNR is always measured."
+        ),
+    ] = None,
     task: Annotated[
         str | None,
         Parameter(
@@ -94,6 +96,7 @@ def evaluate(
     batch: Annotated[
         int | None, Parameter(group=tasks, help="Items that the task sees at once, by default 64.")
     ] = None,
+    force: Force = False,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print the results as JSON.")] = False,
 ) -> int:
     """Compare a codec with others on real files: rates, PSNR, MS-SSIM and more, BD-rates, a plot; or what a task loses.
@@ -108,6 +111,8 @@ def evaluate(
     if task is not None:
         if lossless:
             raise UsageError("--lossless compares pixels, --task predictions: give one of them")
+        if metrics is not None:
+            raise UsageError("--metrics compares pixels, --task predictions: leave out --metrics")
         if len(inputs) != 1:
             raise UsageError(f"--task takes one set of items, not {len(inputs)}")
         images = {"size": size, "mean": mean, "std": std}
@@ -123,6 +128,7 @@ def evaluate(
             images,
             batch,
             out,
+            force,
             json,
             trust,
         )
@@ -134,10 +140,13 @@ def evaluate(
         )
     if lossless and qualities is not None:
         raise UsageError("--lossless knows no quality: leave out --qualities")
-    codec = codec or default_codec("exact image" if lossless else "image")
-    obverse.open_codec(
-        codec.partition(":")[0] if "/" not in codec else codec
-    )  # whether it is there, before anything is measured
+    if lossless and metrics is not None:
+        raise UsageError("--lossless compares bytes, and counts the pixels that changed: leave out --metrics")
+    levels, metric_names = _qualities(qualities), _metrics(metrics)
+    from obverse.evaluation import ours
+
+    # whether it is there, before anything is measured
+    coder = ours(codec or default_codec("exact image" if lossless else "image"), levels)
     against = ("png,webp,avif" if lossless else "jpeg,webp,avif") if against is None else against
     peers = tuple(_listed(against))
     files: list[Path] = []
@@ -151,18 +160,18 @@ def evaluate(
     if not files:
         raise InputError(f"no images under {', '.join(map(str, inputs))}")
     failures: list[Failure] = []
-    check_folder(out)
+    # a mask is read as well
+    check_report(out, _report_files(lossless), [*inputs, *_paths_in(coder.name)], force)
     if lossless:
-        _lossless(files, codec, peers, out, json, failures)
+        _lossless(files, coder, peers, out, json, failures)
     else:
-        _lossy(files, codec, _qualities(qualities), peers, out, _listed(metrics), json, failures)
+        _lossy(files, coder, peers, out, metric_names, json, failures)
     return InputError.exit_code if failures else 0
 
 
 def _lossy(
     files: list[Path],
-    codec: str,
-    qualities: list[float] | None,
+    coder: Coder,
     peers: tuple[str, ...],
     out: Path,
     metrics: list[str],
@@ -175,10 +184,10 @@ def _lossy(
     from obverse.evaluation import bd_rates, markdown_table, summarise, write_report
     from obverse.evaluation import evaluate as measure
 
-    rows = measure(files, codec, qualities, peers, metrics, _progress(), failures)
+    rows = measure(files, coder, None, peers, metrics, _progress(), failures)
     _tell(failures)
     paths = write_report(rows, out)
-    rates = [rate for rate in bd_rates(rows) if rate.test == codec]
+    rates = [rate for rate in bd_rates(rows) if rate.test == coder.name]
     if json:
         results: dict[str, list[Any]] = {"summary": summarise(rows), "bd_rates": rates}
         show(to_json({name: [asdict(item) for item in items] for name, items in results.items()}))
@@ -208,7 +217,7 @@ def _images(rate: BdRate) -> str:
 
 
 def _lossless(
-    files: list[Path], codec: str, peers: tuple[str, ...], out: Path, json: bool, failures: list[Failure]
+    files: list[Path], coder: Coder, peers: tuple[str, ...], out: Path, json: bool, failures: list[Failure]
 ) -> None:
     from dataclasses import asdict
 
@@ -220,7 +229,7 @@ def _lossless(
         write_lossless_report,
     )
 
-    rows = evaluate_lossless(files, codec, peers, _progress(), failures)
+    rows = evaluate_lossless(files, coder, peers, _progress(), failures)
     _tell(failures)
     paths = write_lossless_report(rows, out)
     if json:
@@ -243,6 +252,7 @@ def _task(
     images: dict[str, Any],
     batch: int | None,
     out: Path,
+    force: bool,
     json: bool,
     trust: bool,
 ) -> None:
@@ -253,12 +263,14 @@ def _task(
     from obverse.data.labelled import read_class_names, read_labelled
     from obverse.evaluation import classical, evaluate_task, task_coder, task_table, write_task_report
     from obverse.evaluation.task import BATCH
+    from obverse.evaluation.task_report import FILES
     from obverse.integrations.classifiers import load_classifier
 
     if batch is not None and batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
     levels = _qualities(qualities)
-    check_folder(out)
+    given = [source, labels, classes, *(Path(reader) for reader in (task, probe) if reader)]
+    check_report(out, FILES, given, force)
     names = read_class_names(classes) if classes else []
     classifier = load_classifier(task, input_format(**images), names, trust)
     # a probe sees numbers as they are
@@ -280,6 +292,20 @@ def _task(
         say(f"wrote {path}")
 
 
+def _report_files(lossless: bool) -> tuple[str, ...]:
+    from obverse.evaluation import lossless as exact
+    from obverse.evaluation import report
+
+    return exact.FILES if lossless else report.FILES
+
+
+def _paths_in(codec: str) -> list[Path]:
+    """The values of a codec's options: those that are files are read."""
+    from obverse.evaluation.coders import split_options
+
+    return [Path(value) for value in split_options(codec)[1].values()]
+
+
 def _listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -294,6 +320,15 @@ def _qualities(text: str | None) -> list[float] | None:
     if not found or not all(1 <= quality <= 100 for quality in found):
         raise UsageError(f"--qualities takes numbers from 1 to 100 such as 20,50,80, not {text!r}")
     return found
+
+
+def _metrics(text: str | None) -> list[str]:
+    from obverse.metrics.image_metrics import check_metrics
+
+    names = _listed("psnr,ms-ssim" if text is None else text)
+    with wrong_use(()):
+        check_metrics(names)
+    return names
 
 
 def _tell(failures: list[Failure]) -> None:

@@ -13,7 +13,8 @@ from cyclopts import Group, Parameter
 
 from obverse.cli.console import UsageError, say, to_json
 from obverse.cli.limit_curves import LABELS, Limits, of_bernoulli, of_gaussian, of_laplace, of_samples
-from obverse.cli.options import Json
+from obverse.cli.options import Force, Json
+from obverse.cli.reports import check_report
 from obverse.data.guard import unreadable
 from obverse.errors import InputError, UnsupportedInputError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # NumPy and matplotlib are loaded when the command runs
 
     from obverse.theory import Measured, RateDistortionCurve
 
+FILES = ("curve.csv", "curve.png")
 ROUNDING_BITS = (
     0.005  # by which a point may lie below a limit without a word: curves are drawn through points
 )
@@ -70,6 +72,7 @@ def limits(
         Parameter(negative="", help="For vectors: learned bounds from above and below too (minutes)."),
     ] = False,
     out: Annotated[Path | None, Parameter(help="Folder for curve.csv and curve.png.")] = None,
+    force: Force = False,
     json: Json = False,
 ) -> int:
     """Show what is possible: the rate-distortion curve of a source, with codecs drawn on it.
@@ -82,7 +85,7 @@ def limits(
     - `obverse limits --gaussian 1`
     - `obverse limits --gaussian 1.1 --side-info-noise 0.1 --out limits/`
     - `obverse limits --samples x.npy --side-info y.npy --points results.csv --out limits/`
-    - `obverse limits --samples x.npy --side-info y.npy --codec runs/mine --out limits/`
+    - `obverse limits --samples x.npy --side-info y.npy --codec runs/mine --out limits/ --force`
     """
     given = {"gaussian": gaussian, "bernoulli": bernoulli, "laplace": laplace, "samples": samples}
     names = [name for name, value in given.items() if value is not None]
@@ -94,11 +97,10 @@ def limits(
         raise UsageError("--side-info-noise goes with --gaussian; with --samples give --side-info FILE")
     if distortion is not None and distortion not in LABELS:
         raise UsageError(f"--distortion is one of {', '.join(LABELS)}, not {distortion!r}")
-    from obverse.container.files import check_folder
     from obverse.registry import open_codec
 
     if out is not None:
-        check_folder(out)  # before the curve is computed
+        check_report(out, FILES, (points, samples, side_info), force)  # before the curve is computed
     measured = _read_points(points) if points else []
     if samples is not None:
         for name in codec or ():
@@ -214,7 +216,7 @@ def _show(found: Limits, measured: list[Measured], folder: Path | None, as_json:
             found.curves, measured, f"Limits: {found.source}", LABELS[found.distortion], logarithmic
         )
         make_folder(folder)
-        for file, data in (("curve.csv", text.encode()), ("curve.png", picture)):
+        for file, data in zip(FILES, (text.encode(), picture), strict=True):
             write_atomically(folder / file, data, overwrite=True)
             say(f"wrote {folder / file}")
     return 0

@@ -10,6 +10,7 @@ in RGB), optimised Huffman tables for JPEG. Their qualities cover about 0.1 to 2
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,15 +70,16 @@ def ours(codec: str | Codec, values: Sequence[float] | None = None, name: str | 
     """A codec of Obverse.
 
     Args:
-        codec: itself, its id, the name of a trained model, or its folder, with a slash; an id or a name may be
-            followed by options that are the same for all, as "image:effort=9:tune=eye".
+        codec: itself, its id, the name of a trained model, or its folder, with a slash; options that are the same for
+            all may follow, as "image:effort=9:tune=eye".
         values: of the option that it is compared at (`Codec.settings`), in place of the usual ones.
         name: as tables have it, that of the codec by default.
 
     Raises:
         CodecNameError: there is none of this name.
         InputError: values for a codec without such an option.
-        OptionError: an option that the codec lacks, or a value that it cannot have.
+        OptionError: an option that the codec lacks, or a value that it cannot have; the one that it is compared at, or
+            one that goes in its place.
     """
     fixed: dict[str, Any] = {}
     if isinstance(codec, str):
@@ -107,10 +109,21 @@ def ours(codec: str | Codec, values: Sequence[float] | None = None, name: str | 
 
 def _option_values(codec: Codec, given: Mapping[str, str]) -> dict[str, Any]:
     """Options of a codec, given as texts. Raises OptionError for one that it lacks, or a value that it cannot have."""
-    known = {option.name: option for option in codec.method.options_class.described() if option.about.flag}
+    options = codec.method.options_class
+    compared = next(iter(codec.settings[0]), None)
+    varied = options.one_of if compared in options.one_of else (compared,)
+    for name in given:
+        if name in varied:
+            raise OptionError(
+                f"{name} is no option of the codec {codec.id!r} where it is compared, at several values of {compared}: "
+                "leave it out"
+            )
+    known = {
+        about.name: about for about in options.described() if about.about.flag and about.name not in varied
+    }
     check_names(given, known, f"the codec {codec.id!r}")
     values = {name: known[name].of_text(text) for name, text in given.items()}
-    codec.options(**values)
+    codec.check_options(codec.options(**values))
     return values
 
 
@@ -190,14 +203,15 @@ PEER_OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
 
 
 def split_options(text: str) -> tuple[str, dict[str, str]]:
-    """ "name:option=value:option=value" as the name and the options; what has a slash is a folder, and all of it name.
+    """ "name:option=value:option=value" as the name and the options; a name with a slash is a folder.
 
     Raises:
         OptionError: a part that is no option.
     """
-    if "/" in text:
-        return text, {}
-    name, *parts = text.split(":")
+    name, *parts = re.split(r":(?=[\w-]+=)", text)
+    if "/" not in name:  # of the names of folders a colon may be part
+        name, *wrong = name.split(":")
+        parts = [*wrong, *parts]
     options = {}
     for part in parts:
         option, equals, value = part.partition("=")

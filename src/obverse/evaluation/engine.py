@@ -10,9 +10,11 @@ imports, weights and compilation belong to no item.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -24,7 +26,7 @@ from obverse.evaluation.coders import Coder, Setting, setting_label
 
 Row = TypeVar("Row")
 Progress = Callable[[int, int], None] | None
-"""Called as progress(done, total) after each measurement."""
+"""Called as progress(done, total) after each measurement; without those of images that are left out."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,11 @@ class Engine(Generic[Row]):
     def step(self, more: int = 1) -> None:
         """So many measurements are done."""
         self.done += more
-        if self.progress:
-            self.progress(min(self.done, self.total), self.total)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.progress and self.done:
+            self.progress(self.done, self.total)
 
     def over(
         self,
@@ -118,19 +123,21 @@ class Engine(Generic[Row]):
             failures: where those that fail are appended, and the others go on; None: the first error is raised.
         """
         rows: list[Row] = []
-        for number, path in enumerate(files):
+        for path in files:
+            before = self.done
             try:
                 rows += measure(path)
             except InputError as error:
                 if failures is None:
                     raise
                 failures.append(Failure(path, error))
-                self.step((number + 1) * each - self.done)
+                self.done, self.total = before, self.total - each  # what is left out counts as never planned
+                self._tell()
         return rows
 
 
 def image_paths(paths: Iterable[Path | str]) -> list[Path]:
-    """Files as they are, folders as the images in them.
+    """Files as they are, folders as the images in them; each once.
 
     Raises:
         InputError: where there are none.
@@ -139,7 +146,27 @@ def image_paths(paths: Iterable[Path | str]) -> list[Path]:
     files = [file for path in given for file in (image_files([path]) if path.is_dir() else [path])]
     if not files:
         raise InputError(f"no image to evaluate in {', '.join(map(str, given)) or 'an empty list'}")
-    return files
+    once: dict[str, Path] = {}
+    for file in files:
+        once.setdefault(os.path.abspath(file), file)
+    return list(once.values())
+
+
+def image_names(files: Sequence[Path]) -> dict[Path, str]:
+    """What tables call images: the names of the files, with as many folders before them as tell them apart.
+
+    >>> list(image_names([Path("a/x/1.png"), Path("b/x/1.png"), Path("b/x/2.png")]).values())
+    ['a/x/1.png', 'b/x/1.png', '2.png']
+    """
+    parts = dict.fromkeys(files, 1)
+    while True:
+        names = {file: Path(*file.parts[-count:]).as_posix() for file, count in parts.items()}
+        times = Counter(names.values())
+        clash = [file for file, name in names.items() if times[name] > 1 and parts[file] < len(file.parts)]
+        if not clash:
+            return names
+        for file in clash:
+            parts[file] += 1
 
 
 def _through_a_file(data: bytes, suffix: str) -> tuple[bytes, int]:

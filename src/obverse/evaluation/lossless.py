@@ -19,8 +19,10 @@ import numpy.typing as npt
 from obverse.data.images import read_photo
 from obverse.errors import InputError, UnsupportedInputError
 from obverse.evaluation.coders import Coder, classical, distinct, ours
-from obverse.evaluation.engine import Coded, Engine, Failure, Progress, image_paths
+from obverse.evaluation.engine import Coded, Engine, Failure, Progress, image_names, image_paths
 from obverse.evaluation.report import COLOURS, LABELS, OWN_COLOURS, csv_bytes, write_files
+
+FILES = ("images.csv", "summary.csv", "lossless.png")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class LosslessRow:
     """One image through one codec.
 
     Attributes:
+        image: as in `obverse.evaluation.Row`.
         bytes: size of the file.
         bits_per_pixel: 8 bytes / (height width).
         bits_per_subpixel: that by the number of channels.
@@ -104,6 +107,7 @@ def evaluate_lossless(
     peers = [classical(peer, lossless=True) if isinstance(peer, str) else peer for peer in against]
     coders = distinct([*own, *peers])
     files = image_paths(paths)
+    names = image_names(files)
     engine: Engine[LosslessRow] = Engine(progress, len(files) * len(coders))
 
     def measure(path: Path) -> list[LosslessRow]:
@@ -111,7 +115,7 @@ def evaluate_lossless(
         rows = []
         for coder in coders:
             coded = engine.through(coder, coder.settings[0], samples, str(path))
-            rows.append(_row(path, samples, coder, coded))
+            rows.append(_row(path, names[path], samples, coder, coded))
             engine.step()
         return rows
 
@@ -127,7 +131,7 @@ def read_samples(path: Path | str) -> npt.NDArray[np.generic]:
     return read_photo(Path(path), exact=True).array()
 
 
-def _row(path: Path, original: npt.NDArray[np.generic], coder: Coder, coded: Coded) -> LosslessRow:
+def _row(path: Path, name: str, original: npt.NDArray[np.generic], coder: Coder, coded: Coded) -> LosslessRow:
     decoded = np.asarray(coded.seen)
     if decoded.shape != original.shape:
         raise UnsupportedInputError(
@@ -136,7 +140,7 @@ def _row(path: Path, original: npt.NDArray[np.generic], coder: Coder, coded: Cod
     error = np.abs(decoded.astype(np.int64) - original.astype(np.int64))
     height, width = original.shape[:2]
     return LosslessRow(
-        image=path.name,
+        image=name,
         codec=coder.name,
         height=height,
         width=width,
@@ -210,12 +214,8 @@ def write_lossless_report(rows: Sequence[LosslessRow], out_dir: Path | str) -> d
     if not rows:
         raise InputError("nothing was measured, so there is nothing to report")
     summary = summarise_lossless(rows)
-    contents = {
-        "images.csv": csv_bytes(LosslessRow, rows),
-        "summary.csv": csv_bytes(LosslessSummary, summary),
-        "lossless.png": _plot(summary),
-    }
-    return write_files(contents, Path(out_dir))
+    contents = (csv_bytes(LosslessRow, rows), csv_bytes(LosslessSummary, summary), _plot(summary))
+    return write_files(dict(zip(FILES, contents, strict=True)), Path(out_dir))
 
 
 def _plot(summary: Sequence[LosslessSummary]) -> bytes:

@@ -15,7 +15,7 @@ from obverse.data.deep_images import check_8_bits
 from obverse.data.guard import guarded
 from obverse.errors import InputError, UnsupportedInputError
 from obverse.evaluation.coders import Coder, classical, distinct, ours
-from obverse.evaluation.engine import Engine, Failure, Progress, image_paths
+from obverse.evaluation.engine import Engine, Failure, Progress, image_names, image_paths
 from obverse.metrics.image_metrics import METRICS, check_metrics
 
 
@@ -24,6 +24,7 @@ class Row:
     """One image through one codec at one quality.
 
     Attributes:
+        image: name of the file, with the folders that tell it from others of its name.
         bytes: size of the file.
         bpp: 8 * bytes / (height * width).
         psnr: dB.
@@ -79,6 +80,7 @@ def evaluate(
     peers = [classical(peer) if isinstance(peer, str) else peer for peer in against]
     plan = [(coder, setting) for coder in distinct([*own, *peers]) for setting in coder.settings]
     files = image_paths(paths)
+    names = image_names(files)
     engine: Engine[Row] = Engine(progress, len(files) * len(plan))
 
     def measure(path: Path) -> list[Row]:
@@ -93,7 +95,7 @@ def evaluate(
                 )
             rows.append(
                 Row(
-                    image=path.name,
+                    image=names[path],
                     codec=coder.name,
                     quality=setting.get(coder.option or "", math.nan),
                     bytes=coded.bytes,

@@ -18,6 +18,7 @@ from obverse.metrics.bd_rate import compare
 from obverse.metrics.distortion import ms_ssim_db
 from obverse.metrics.image_metrics import METRICS, Metric, lpips_db
 
+FILES = ("images.csv", "summary.csv", "bd_rates.csv", "rd.png")
 MAX_BPP = 2.0  # BD-rates and plot stop here: beyond, photos are archived, not compressed
 
 
@@ -200,13 +201,13 @@ def write_report(rows: Iterable[Row], out_dir: Path | str) -> dict[str, Path]:
     if not rows:
         raise InputError("nothing was measured, so there is nothing to report")
     summary = summarise(rows)
-    contents = {
-        "images.csv": csv_bytes(Row, rows),
-        "summary.csv": csv_bytes(Summary, summary),
-        "bd_rates.csv": csv_bytes(BdRate, bd_rates(rows)),
-        "rd.png": _plot(summary),
-    }
-    return write_files(contents, Path(out_dir))
+    contents = (
+        csv_bytes(Row, rows),
+        csv_bytes(Summary, summary),
+        csv_bytes(BdRate, bd_rates(rows)),
+        _plot(summary),
+    )
+    return write_files(dict(zip(FILES, contents, strict=True)), Path(out_dir))
 
 
 def write_files(contents: dict[str, bytes], folder: Path) -> dict[str, Path]:

@@ -23,7 +23,7 @@ from obverse.codec import Codec, Predicts, Reconstructs
 from obverse.container import read
 from obverse.data.labelled import Labelled
 from obverse.errors import InputError
-from obverse.evaluation.coders import EACH, ONE, Coder, Setting, distinct, ours, setting_label
+from obverse.evaluation.coders import EACH, ONE, Coder, Setting, distinct, ours, setting_label, split_options
 from obverse.evaluation.engine import Engine, Progress
 from obverse.registry import open_codec
 
@@ -92,7 +92,7 @@ def task_coder(
     """A codec of Obverse as tasks meet it, for `evaluate_task`.
 
     Args:
-        codec: itself, its id, the name of a trained model, or its folder, with a slash.
+        codec: as `ours` takes it.
         qualities: in place of the usual ones.
         probe: what reads its decoded codes (n, k), where they are neither items nor predictions.
         name: as tables have it.
@@ -100,16 +100,15 @@ def task_coder(
     Raises:
         InputError: a codec that a task cannot be shown through.
         CodecNameError: there is none of this name.
+        OptionError: as of `ours`.
     """
-    made = open_codec(codec) if isinstance(codec, str) else codec
+    made = open_codec(split_options(codec)[0]) if isinstance(codec, str) else codec
     if made.method.side_info:
         raise InputError(
             f"the codec {made.id} decodes with side information only, and a task has none to give"
         )
     of_quality = "quality" in made.settings[0]
-    coder = ours(
-        made, qualities if of_quality else None, name or (codec if isinstance(codec, str) else codec.id)
-    )
+    coder = ours(codec, qualities if of_quality else None, name)
     if not coder.whole:
         return coder
     return replace(coder, decode=lambda data, items: shown_to_task(made, data, items, probe))

@@ -11,6 +11,8 @@ from obverse.errors import InputError
 from obverse.evaluation.report import COLOURS, LABELS, OWN_COLOURS, csv_bytes, write_files
 from obverse.evaluation.task import ORIGINAL, TaskRow
 
+FILES = ("task.csv", "task.png")
+
 
 def task_table(rows: Sequence[TaskRow]) -> str:
     """The rows as a Markdown table, ending with a newline; without labels only what agrees with the originals."""
@@ -46,8 +48,8 @@ def write_task_report(rows: Sequence[TaskRow], out_dir: Path | str) -> dict[str,
     """
     if len(rows) < 2:
         raise InputError("no codec was measured, so there is nothing to report")
-    contents = {"task.csv": csv_bytes(TaskRow, rows), "task.png": _plot(rows)}
-    return write_files(contents, Path(out_dir))
+    contents = (csv_bytes(TaskRow, rows), _plot(rows))
+    return write_files(dict(zip(FILES, contents, strict=True)), Path(out_dir))
 
 
 def _share(share: float, low: float, high: float) -> str:

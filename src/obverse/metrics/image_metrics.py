@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from obverse.errors import InputError
+from obverse.errors import OptionError
 from obverse.metrics.distortion import ms_ssim, ms_ssim_db, psnr
 
 Measure = Callable[[np.ndarray, np.ndarray], float]
@@ -62,13 +62,13 @@ def check_metrics(names: Iterable[str]) -> frozenset[str]:
     """The metrics of these names, PSNR with them.
 
     Raises:
-        InputError: for a name that is none.
+        OptionError: for a name that is none.
         MissingExtraError: what one needs is not installed.
     """
     wanted = frozenset(names) | {"psnr"}
     unknown = sorted(wanted - METRICS.keys())
     if unknown:
-        raise InputError(f"unknown metric {unknown[0]!r}; known are {', '.join(METRICS)}")
+        raise OptionError(f"unknown metric {unknown[0]!r}; known are {', '.join(METRICS)}")
     if "lpips" in wanted:
         from obverse.metrics.lpips import weights
 

@@ -308,7 +308,7 @@ def test_evaluate_lossless(folder: Path, capsys: Capture) -> None:
     assert run(words) == 0
     text = capsys.readouterr().out
     assert re.search(r"^\| image-lossless \| [\d,]+ \| .* \| 1\.000 \| yes \|", text, re.MULTILINE)
-    assert run([*words, "--json"]) == 0
+    assert run([*words, "--force", "--json"]) == 0
     (ours, png, webp) = json.loads(capsys.readouterr().out)["summary"]
     assert [ours["codec"], png["codec"], webp["codec"]] == ["image-lossless", "png", "webp"]
     assert ours["exact"] == png["exact"] == webp["exact"] == 2

@@ -109,6 +109,10 @@ class ImageCodec(ModelCodec):
         warnings.warn(message, ConversionWarning, stacklevel=2)
         return bare
 
+    def check_options(self, options: TransformOptions) -> None:
+        """Raises OptionError where there is no such tune."""
+        self.tuned(options)
+
     def tuned(self, options: TransformOptions) -> ImageCodec:
         """Itself, or the codec with the model that is the wanted tune of its own.
 

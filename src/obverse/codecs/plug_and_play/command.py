@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from obverse.cli.console import UsageError, human, progress_bar, say, to_json
 from obverse.cli.console import out as show
 from obverse.cli.options import Force, Json, Trust, set_threads, wrong_use
-from obverse.container.files import check_folder
+from obverse.cli.reports import check_report
 from obverse.data.suffixes import IMAGE_SUFFIXES
 from obverse.errors import InputError
 from obverse.zoo import check_new_model
@@ -208,6 +208,7 @@ def evaluate(
     depth: Depth | None = None,
     out: Annotated[Path, Parameter(help="Folder for the CSV file and the plot.")] = Path("report"),
     threads: Threads = None,
+    force: Force = False,
     json: Json = False,
 ) -> int:
     """Rate and distortion of real files at several lmbdas: the best of vbq and steps beside other quantisation.
@@ -219,7 +220,7 @@ def evaluate(
     """
     from dataclasses import asdict
 
-    from obverse.codecs.plug_and_play.evaluate import LMBDAS, bd_rates, measure, table, write_report
+    from obverse.codecs.plug_and_play.evaluate import FILES, LMBDAS, bd_rates, measure, table, write_report
     from obverse.codecs.plug_and_play.fit import (
         BEST,
         LADDER,
@@ -233,7 +234,7 @@ def evaluate(
 
     _check(multiple, depth or 12, shared, axis)
     set_threads(threads)
-    check_folder(out)
+    check_report(out, FILES, [*data, *(fit_to or ())], force)
     lmbdas = list(lmbda or LMBDAS)
     with wrong_use(("lmbda",)):
         for value in lmbdas:

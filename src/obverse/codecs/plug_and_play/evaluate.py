@@ -33,6 +33,7 @@ from obverse.zoo import StoredModel
 
 Array = npt.NDArray[Any]
 LMBDAS = next(about.about.compared for about in PlugAndPlayOptions.described() if about.name == "lmbda")
+FILES = ("rates.csv", "rates.png")
 _COLOURS = {
     "best": "#0b3c5d",
     "vbq": "#1f6f8b",
@@ -212,8 +213,9 @@ def write_report(rows: Sequence[PlugRow], out: Path) -> dict[str, Path]:
     draw(figure.subplots(), rows)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=150)
-    paths = write_files({"rates.csv": csv_bytes(PlugRow, rows), "rates.png": image.getvalue()}, out)
-    return {"csv": paths["rates.csv"], "plot": paths["rates.png"]}
+    contents = (csv_bytes(PlugRow, rows), image.getvalue())
+    paths = write_files(dict(zip(FILES, contents, strict=True)), out)
+    return dict(zip(("csv", "plot"), paths.values(), strict=True))
 
 
 def draw(axes: Any, rows: Sequence[PlugRow]) -> None:
