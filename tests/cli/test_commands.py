@@ -403,7 +403,7 @@ def test_evaluate_says_why_there_is_no_bd_rate(
     assert run(["evaluate", "in", "--against", "jpeg", "--metrics", "psnr", "--out", "report"]) == 0
     printed = capsys.readouterr()
     assert "BD-rate (psnr) of image against jpeg: none" in printed.out and "nan" not in printed.out
-    assert "no quality in common (60.00 to 72.00 dB and 25.00 to 37.00 dB)" in printed.err
+    assert "no quality in common (60.00 to 72.00 dB and 25.00 to 37.00 dB)" in printed.out
 
 
 def test_evaluate_says_what_is_wrong(folder: Path, capsys: Capture) -> None:

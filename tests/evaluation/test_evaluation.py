@@ -350,9 +350,9 @@ def test_bd_rates_of_single_images():
     ]
     (rate,) = (b for b in bd_rates(rows) if (b.metric, b.anchor, b.test) == ("psnr", "jpeg", "image"))
     assert rate.images == 2
-    assert (rate.best_image, rate.worst_image, rate.median_image) == ("a.png", "b.png", "a.png")
+    assert (rate.best_image, rate.worst_image, rate.median_image) == ("a.png", "b.png", "a.png and b.png")
     assert rate.best == pytest.approx(-10, abs=1e-6) and rate.worst == pytest.approx(-1, abs=1e-6)
-    assert rate.mean_of_images == pytest.approx(-5.5, abs=1e-6)
+    assert rate.mean_of_images == rate.median == pytest.approx(-5.5, abs=1e-6)
     assert -10 < rate.percent < -1
 
 

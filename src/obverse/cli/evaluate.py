@@ -195,13 +195,13 @@ def _lossy(
         show(markdown_table(rows))
         for rate in rates:
             named = f"BD-rate ({rate.metric}) of {rate.test} against {rate.anchor}"
-            show(
-                f"{named}: none"
-                if math.isnan(rate.percent)
-                else f"{named}: {rate.percent:+.1f} %{_images(rate)}"
-            )
-            if rate.note:
-                say(f"{named}: {rate.note.removeprefix('BD-rate: ')}")
+            note = rate.note.removeprefix("BD-rate: ")
+            if math.isnan(rate.percent):
+                show(f"{named}: none, {note}")
+                continue
+            show(f"{named}: {rate.percent:+.1f} %{_images(rate)}")
+            if note:
+                say(f"{named}: {note}")
     for path in paths.values():
         say(f"wrote {path}")
 

@@ -59,7 +59,8 @@ class BdRate:
         note: why they cannot, or what to know of the figure; empty where there is nothing to say.
         images: how many images have curves of their own that can be compared; of those are what follows.
         mean_of_images: the mean of their BD-rates, where `percent` is the BD-rate of the means.
-        best: the least, with its image; likewise the median and the worst.
+        best: the least, with its image; likewise the worst, and the median, which is between two images of an even
+            number.
     """
 
     metric: str
@@ -151,15 +152,15 @@ def _with_images(rate: BdRate, each: dict[str, Curves]) -> BdRate:
     if not found:
         return rate
     (best, best_image), (worst, worst_image) = found[0], found[-1]
-    median, median_image = found[(len(found) - 1) // 2]
+    middle = found[(len(found) - 1) // 2 : len(found) // 2 + 1]  # one, or two
     return replace(
         rate,
         images=len(found),
         mean_of_images=math.fsum(percent for percent, _ in found) / len(found),
         best=best,
         best_image=best_image,
-        median=median,
-        median_image=median_image,
+        median=math.fsum(percent for percent, _ in middle) / len(middle),
+        median_image=" and ".join(image for _, image in middle),
         worst=worst,
         worst_image=worst_image,
     )
