@@ -86,7 +86,8 @@ def report(found: Plan, rows: list[Row], as_json: bool) -> None:
     found.tell_skipped()
     show = say if any(job.target == STDIN for job in found.jobs) else out
     if as_json:
-        show(to_json(rows + found.skipped_rows()))
+        for line in to_json(rows + found.skipped_rows()).splitlines():  # what is said is one line each
+            show(line)
         return
     done = [row for row in rows if "bytes_out" in row]
     for row in done:
