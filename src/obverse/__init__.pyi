@@ -132,8 +132,8 @@ def compress(
         max_bytes: Size of the file, met from below: 40000, 40k, 1.5M.
         effort: 0 to 9: search for a better file of the same format; 3 takes seconds a photo, 9 minutes. Default 0.
         progress: Called as a search goes on.
-        tune: What the model was trained for: psnr (the default), ssim or eye.
-        roi: Image file of the same size, white where the quality is meant; the rest is coded at --roi-background.
+        tune: What the model was trained for: psnr (the default); ssim or eye where such tunes are installed.
+        roi: Image file of the same size, bright where the quality is meant; the rest is coded at --roi-background.
         roi_background: Quality outside --roi, 1 to 100, default 40 less than inside, 1 at least.
         max_error: By how much a decoded sample may differ from the image, in grey levels; 0: not at all.
     """

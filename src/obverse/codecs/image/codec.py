@@ -73,6 +73,7 @@ class ImageCodec(ModelCodec):
         It is one of `image-lossless` where that suits the image better. Raises InputError, LimitError, RateTargetError.
         """
         options = options or ImageOptions()
+        self.check_options(options)
         if (tuned := self.tuned(options)) is not self:
             return tuned.encode(data, options)
         max_bytes = options.max_bytes
@@ -110,7 +111,9 @@ class ImageCodec(ModelCodec):
         return bare
 
     def check_options(self, options: TransformOptions) -> None:
-        """Raises OptionError where there is no such tune."""
+        """Raises OptionError where there is no such tune, or a background without its region."""
+        if isinstance(options, ImageOptions):
+            options.check_background()
         self.tuned(options)
 
     def tuned(self, options: TransformOptions) -> ImageCodec:

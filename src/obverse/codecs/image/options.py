@@ -78,6 +78,9 @@ class ImageOptions(TransformOptions):
             raise OptionError("give one of roi and max_error: an error that is kept is kept everywhere")
         if not (self.roi is None or isinstance(self.roi, str | Path) or hasattr(self.roi, "shape")):
             raise OptionError(f"roi is an image file or an array (H, W), not {self.roi!r}")
+
+    def check_background(self) -> None:
+        """Raises OptionError for a quality outside a region where there is none, or above that of the region."""
         if self.roi_background is None:
             return
         if self.roi is None:
