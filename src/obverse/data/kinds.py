@@ -48,15 +48,16 @@ class Kind:
         Raises:
             OutputError: for the name of a file that this kind of data is not written to, or that says no kind.
         """
-        if self.written is not None and Path(target).suffix.lower() not in self.written:
-            raise OutputError(f"{target}: {self.how}; name it so")
         suffix = Path(target).suffix.lower()
-        if self.written is None and not suffix:
+        if self.written is not None:
+            if suffix not in self.written:
+                raise OutputError(f"{target}: {self.how}; name it so")
+        elif not suffix:
             raise OutputError(
                 f"{target}: a name without suffix does not say what kind of file it is: name it {target}.png, or "
                 f"{target}/ for a folder"
             )
-        if self.written is None and suffix != ".npy":
+        elif suffix != ".npy":
             from obverse.data.image_formats import format_of
 
             format_of(target)

@@ -12,11 +12,14 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
 
 import obverse
+from obverse.codecs.image.alternatives import all_that_fits
+from obverse.codecs.image.codec import ImageCodec
 from obverse.codecs.image.effort import lmbda_of_level
 from obverse.codecs.image.exact_prior import LEVELS
 from obverse.codecs.image.fewer_colours import with_fewer_colours
+from obverse.codecs.image.options import ImageOptions
 from obverse.codecs.image.quality import FINE, FINEST_STEP, STEP_WORTH, effective, nominal, step_of, worth_of
-from obverse.container import read
+from obverse.container import read, write
 from obverse.data.images import Photo
 from obverse.errors import OptionError
 from obverse.metrics.distortion import mse
@@ -154,6 +157,16 @@ def test_a_budget_between_two_ways_of_coding_is_used() -> None:
         ]  # fmt: skip
         least = min((mse(photo, obverse.decompress(file)) for file in near), default=np.inf)
         assert len(found) <= budget and mse(photo, obverse.decompress(found)) <= least
+
+
+def test_a_region_is_not_exchanged_for_a_file_that_is_nearer_elsewhere() -> None:
+    photo = Photo(parrot()[:64, :96], None)
+    codec = ImageCodec()
+    best = codec.encode(photo, codec.options(quality=10))
+    budget = len(write(codec.encode(photo, codec.options(max_error=1))))
+    assert len(write(best)) < budget < len(obverse.compress(photo.pixels, "image-lossless"))
+    assert all_that_fits(photo, best, None, budget, ImageOptions()) is best
+    assert all_that_fits(photo, best, codec.decode_photo, budget, ImageOptions()) is not best
 
 
 def test_alpha_and_metadata_come_along() -> None:

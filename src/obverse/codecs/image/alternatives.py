@@ -169,7 +169,7 @@ def _lossless(photo: Photo, way: Way, options: LimitedOptions) -> Candidate:
 def all_that_fits(
     photo: Photo,
     best: Container,
-    decode: Callable[[Container], Photo],
+    decode: Callable[[Container], Photo] | None,
     max_bytes: int,
     options: LimitedOptions,
 ) -> Container:
@@ -179,7 +179,8 @@ def all_that_fits(
     Args:
         photo: what is coded.
         best: what was found.
-        decode: makes the photo of it.
+        decode: makes the photo of it; None where errors do not count alike everywhere, so that only a file without
+            loss is surely nearer.
         max_bytes: what fits.
         options: of the codec `image`.
     """
@@ -189,7 +190,7 @@ def all_that_fits(
     exact = within(photo, 0, options)
     if len(write(exact)) <= max_bytes:
         return exact
-    if not roomy:
+    if not roomy or decode is None:
         return best
     low, high, fitting = 0, len(WITHIN), None  # what is within WITHIN[low] does not fit
     while high - low > 1:

@@ -98,7 +98,8 @@ class ImageCodec(ModelCodec):
                 best = highest_level(at, max_bytes, LEVELS)
             else:
                 best = highest_refined_level(lambda level: at(level, 0), at, max_bytes, LEVELS)
-            return all_that_fits(photo, best, self.decode_photo, max_bytes, options)
+            plain = not (isinstance(options, ImageOptions) and options.roi is not None)
+            return all_that_fits(photo, best, self.decode_photo if plain else None, max_bytes, options)
         except RateTargetError:
             if version_of(lossless_sections(photo)) == 1:
                 raise
@@ -125,12 +126,12 @@ class ImageCodec(ModelCodec):
         tune = options.tune if isinstance(options, ImageOptions) else None
         if tune is None or tune == self.model.config.get("tune", TUNES[0]):
             return self
-        base = base_of(self.model)
-        if base is not None:
-            plain = find_model(self.id, base)
-            if plain is not None:
-                return type(self)(plain).tuned(options)
         if tune not in self._tunes:
+            base = base_of(self.model)
+            plain = None if base is None else find_model(self.id, base)
+            if plain is not None:
+                self._tunes[tune] = type(self)(plain).tuned(options)
+                return self._tunes[tune]
             model = find_tune(self.id, self.fingerprint, tune)
             if model is None:
                 raise OptionError(
@@ -156,7 +157,7 @@ class ImageCodec(ModelCodec):
 
     def _with_plain_background(self, photo: Photo, quality: float, options: ImageOptions) -> Photo:
         """The photo as it is to be coded at a quality: outside the region what a lower one leaves."""
-        inside = region_of(options.roi, *photo.size, options.limits or Limits())
+        inside = region_of(options.roi, *photo.size, Limits.of(options.limits))
         lower = max(1.0, quality - LOWER) if options.roi_background is None else options.roi_background
         level = level_of(min(100.0, effective(min(lower, quality))))
         _, decode = self.encode_photographic(photo, level, replace(options, effort=0))
