@@ -120,6 +120,7 @@ def compress(
     tune: Literal["psnr", "ssim", "eye"] | None = ...,
     roi: Any = ...,
     roi_background: float | None = ...,
+    alpha_error: int = ...,
     max_error: int | None = ...,
 ) -> bytes:
     """Photos, lossy, any rate from one learned model.
@@ -135,6 +136,7 @@ def compress(
         tune: What the model was trained for: psnr (the default); ssim or eye where such tunes are installed.
         roi: Image file of the same size, bright where the quality is meant; the rest is coded at --roi-background.
         roi_background: Quality outside --roi, 1 to 100, default 40 less than inside, 1 at least.
+        alpha_error: By how much decoded alpha may differ, 0 to 127; transparent and opaque stay so. Default 0.
         max_error: By how much a decoded sample may differ from the image, in grey levels; 0: not at all.
     """
 

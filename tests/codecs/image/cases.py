@@ -14,6 +14,14 @@ def with_alpha() -> np.ndarray:
     return np.dstack([smooth_photo(72, 100, seed=11), alpha])
 
 
+def with_soft_alpha() -> np.ndarray:
+    """A disc whose edge is soft and has grain: format version 2."""
+    y, x = np.mgrid[:96, :120]
+    edge = 255 - 4 * (np.hypot(y - 48, x - 60) - 12) + np.random.default_rng(2).integers(-2, 3, (96, 120))
+    alpha = np.clip(edge, 0, 255).astype(np.uint8)
+    return np.dstack([smooth_photo(96, 120, seed=9), alpha])
+
+
 def grain() -> np.ndarray:
     """More than 10 kB at its quality."""
     rng = np.random.default_rng(4)
@@ -50,6 +58,7 @@ EXAMPLES = (
     example("image-effort", lambda: smooth_photo(40, 50, seed=3), golden=False, quality=20, effort=1),
 )
 GOLDEN = (
+    example("image-soft-alpha", with_soft_alpha, quality=30.0),
     example("image-blocks", photo_on_a_page, quality=30.0),
     example("image-metadata", with_metadata, quality=30.0),
     example("image-colour-q40", lambda: smooth_photo(72, 100, seed=11), quality=40.0),

@@ -14,10 +14,8 @@ from obverse.codecs.image import networks as image_networks
 from obverse.codecs.image.codec import (
     level_of,
     message_of,
-    pack_plane,
     quality_of_level,
     quantise_pixels,
-    unpack_plane,
 )
 from obverse.container import Container, Limits, read, write
 from obverse.data.conversion import ConversionWarning
@@ -263,15 +261,6 @@ def test_any_message_decodes_or_raises_our_errors(data):
     blob = write(Container("image", {0: 600, 1: 3}, (70, 70), {"y": data}, codec.fingerprint))
     with contextlib.suppress(ObverseError):
         assert obverse.decompress(blob).shape == (70, 70, 3)
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 99), st.integers(1, 256))
-def test_planes_round_trip(height, width, seed, values):
-    plane = np.random.default_rng(seed).integers(0, values, (height, width)).astype(np.uint8)
-    assert np.array_equal(unpack_plane(pack_plane(plane), height, width), plane)
-    with pytest.raises(DamagedError):
-        unpack_plane(pack_plane(plane), height, width + 1)
 
 
 def test_the_model_is_small_enough_to_ship():

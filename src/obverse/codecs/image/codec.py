@@ -15,7 +15,6 @@ that the decoder pops z, 0, 1, 2, 3.
 from __future__ import annotations
 
 import warnings
-import zlib
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from obverse.codecs.image import METHOD, drawn_blocks
+from obverse.codecs.image import METHOD, alpha, drawn_blocks
 from obverse.codecs.image.alternatives import Blocks, Decode, all_that_fits, cheapest, lossless_codec, within
 from obverse.codecs.image.drawn_blocks import put_back
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX
@@ -39,7 +38,6 @@ from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.photo_sections import names_of, pack_metadata, unpack_metadata, version_of
 from obverse.coding import Message
 from obverse.container import Container, Limits
-from obverse.container.inflate import inflate
 from obverse.data.conversion import ConversionWarning
 from obverse.data.images import Photo, photo_of
 from obverse.data.metadata import metadata_bytes
@@ -86,13 +84,14 @@ class ImageCodec(ModelCodec):
             return within(photo, options.max_error, options)
         if options.bpp is not None:
             max_bytes = max(1, int(options.bpp * height * width / 8))
+        beside = sections_beside(photo, options)
 
         def at(level: int, effort: int = options.effort) -> Container:
-            return self.encode_at(photo, quality_of_level(level), replace(options, effort=effort))
+            return self.encode_at(photo, quality_of_level(level), replace(options, effort=effort), beside)
 
         if max_bytes is None:
             quality = DEFAULT_QUALITY if options.quality is None else options.quality
-            return self.encode_at(photo, quality, options)
+            return self.encode_at(photo, quality, options, beside)
         try:
             if options.effort == 0:
                 best = highest_level(at, max_bytes, LEVELS)
@@ -101,7 +100,7 @@ class ImageCodec(ModelCodec):
             plain = not (isinstance(options, ImageOptions) and options.roi is not None)
             return all_that_fits(photo, best, self.decode_photo if plain else None, max_bytes, options)
         except RateTargetError:
-            if version_of(lossless_sections(photo)) == 1:
+            if version_of(beside) == 1:
                 raise
         bare = self.encode(replace(photo, xmp=b"", dpi=None, text={}, colour={}), options)
         message = (
@@ -144,14 +143,19 @@ class ImageCodec(ModelCodec):
     def _tunes(self) -> dict[str, ImageCodec]:
         return {}
 
-    def encode_at(self, photo: Photo, quality: float, options: TransformOptions) -> Container:
-        """The file of a quality, which is one of `image-lossless` where that costs less."""
+    def encode_at(
+        self, photo: Photo, quality: float, options: TransformOptions, beside: dict[str, bytes]
+    ) -> Container:
+        """The file of a quality, which is one of `image-lossless` where that costs less.
+
+        beside: the sections of a file of the transform that do not depend on the quality.
+        """
         level = level_of(min(100.0, effective(quality)))
         if isinstance(options, ImageOptions) and options.roi is not None:
             photo = self._with_plain_background(photo, quality, options)
 
         def photographic(photo: Photo, over: Blocks | None) -> tuple[Container, Decode]:
-            return self.encode_photographic(photo, level, options, over)
+            return self.encode_photographic(photo, level, options, beside, over)
 
         return cheapest(photo, quality, photographic, options)
 
@@ -160,24 +164,28 @@ class ImageCodec(ModelCodec):
         inside = region_of(options.roi, *photo.size, Limits.of(options.limits))
         lower = max(1.0, quality - LOWER) if options.roi_background is None else options.roi_background
         level = level_of(min(100.0, effective(min(lower, quality))))
-        _, decode = self.encode_photographic(photo, level, replace(options, effort=0))
+        _, decode = self.encode_photographic(photo, level, replace(options, effort=0), {})
         return replace(photo, pixels=over(inside, photo.pixels, decode()))
 
     def encode_photographic(
-        self, photo: Photo, level: int, options: TransformOptions, over: Blocks | None = None
+        self,
+        photo: Photo,
+        level: int,
+        options: TransformOptions,
+        beside: dict[str, bytes],
+        over: Blocks | None = None,
     ) -> tuple[Container, Decode]:
         """By the transform, with drawn blocks over it, if any. Returns the file, and what makes the pixels of it."""
         coded, y_hat = quantise_pixels(self.networks, photo.pixels, level, options.effort, options.progress)
-        lossless = lossless_sections(photo)
         channels = 1 if photo.pixels.ndim == 2 else 3
         container = Container(
             self.id,
             {0: level, 1: channels},
             photo.size,
-            {"y": message_of(self.networks, coded).to_bytes()} | lossless,
+            {"y": message_of(self.networks, coded).to_bytes()} | beside,
             self.fingerprint,
             options.kept,
-            version=version_of(lossless),
+            version=2 if alpha.FILE in beside else version_of(beside),
         )
 
         def decode() -> np.ndarray:
@@ -243,15 +251,15 @@ class ImageCodec(ModelCodec):
             or channels not in (1, 3)
         ):
             raise DamagedError("an image file with a quality or channels out of range")
-        known = {"y", "alpha", *names_of(container.version)}
+        known = {"y", alpha.DEFLATED, *names_of(container.version)}
         if container.version >= 2:
-            known.add(drawn_blocks.SECTION)
+            known |= {drawn_blocks.SECTION, alpha.FILE}
         if "y" not in sections or not set(sections) <= known:
             raise DamagedError("an image file with other sections than an image has")
         height, width = shape
         limits.check_pixels(height * width)
         limits.check_memory(height * width * PIXEL_BYTES)
-        alpha = unpack_plane(sections["alpha"], height, width) if "alpha" in sections else None
+        plane = alpha.unpack_alpha(sections, height, width, limits)
         kept = unpack_metadata(sections, limits)
         limits.check_memory(height * width * PIXEL_BYTES + metadata_bytes(kept))
         try:
@@ -261,7 +269,7 @@ class ImageCodec(ModelCodec):
         pixels = as_channels(self.networks.synthesise(y_hat, level, height, width), channels)
         if drawn_blocks.SECTION in sections:
             pixels = _with_blocks(pixels, sections[drawn_blocks.SECTION], limits)
-        return Photo(pixels, alpha, **kept)
+        return Photo(pixels, plane, **kept)
 
 
 def _with_blocks(pixels: np.ndarray, section: bytes, limits: Limits) -> np.ndarray:
@@ -367,26 +375,7 @@ def pop_latents(
     return coded, y_hat
 
 
-# -- planes and texts that travel losslessly ---------------------------------------------------------
-
-
-def lossless_sections(photo: Photo) -> dict[str, bytes]:
+def sections_beside(photo: Photo, options: TransformOptions) -> dict[str, bytes]:
     """The sections of a file that do not depend on the quality: alpha and metadata, where there are."""
-    sections = {} if photo.alpha is None else {"alpha": pack_plane(photo.alpha)}
-    return sections | pack_metadata(photo)
-
-
-def pack_plane(plane: np.ndarray) -> bytes:
-    """(H, W) uint8, deflated after whichever of three row filters is shortest; its number comes first."""
-    up = np.diff(plane, axis=0, prepend=np.uint8(0))
-    left = np.diff(plane, axis=1, prepend=np.uint8(0))
-    return min((bytes([i]) + zlib.compress(p.tobytes(), 9) for i, p in enumerate((plane, up, left))), key=len)
-
-
-def unpack_plane(data: bytes, height: int, width: int) -> np.ndarray:
-    """The inverse of `pack_plane`."""
-    raw = inflate(data[1:], height * width)
-    if len(raw) != height * width or data[0] > 2:
-        raise DamagedError("the alpha channel is damaged")
-    plane = np.frombuffer(raw, np.uint8).reshape(height, width)
-    return plane.copy() if data[0] == 0 else np.cumsum(plane, axis=data[0] - 1, dtype=np.uint8)
+    error = options.alpha_error if isinstance(options, ImageOptions) else 0
+    return alpha.pack_alpha(photo.alpha, error) | pack_metadata(photo)

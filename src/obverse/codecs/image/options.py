@@ -65,6 +65,12 @@ class ImageOptions(TransformOptions):
     roi_background: float | None = option(
         None, "Quality outside --roi, 1 to 100, default 40 less than inside, 1 at least.", low=1, high=100
     )
+    alpha_error: int = option(
+        0,
+        "By how much decoded alpha may differ, 0 to 127; transparent and opaque stay so. Default 0.",
+        low=0,
+        high=127,
+    )
     max_error: int | None = option(
         None,
         "By how much a decoded sample may differ from the image, in grey levels; 0: not at all.",

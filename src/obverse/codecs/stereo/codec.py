@@ -88,9 +88,9 @@ class StereoCodec(ImageCodec, SideInformed):
             raise ValueError(f"least_match is a number from -1 to 1, not {least!r:.40}")
         return float(least)
 
-    def encode_at(self, photo: Photo, quality: float, options: Any) -> Container:
+    def encode_at(self, photo: Photo, quality: float, options: Any, beside: dict[str, bytes]) -> Container:
         """The file of a quality: always one of the transform, which the left view is fused with."""
-        return self.encode_photographic(photo, level_of(quality), options)[0]
+        return self.encode_photographic(photo, level_of(quality), options, beside)[0]
 
     def decode(
         self, container: Container, limits: Limits | None = None, *, side_info: Any = None
