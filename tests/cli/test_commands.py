@@ -361,10 +361,9 @@ def test_evaluate(folder: Path, capsys: Capture) -> None:
     assert {row["codec"] for row in results["summary"]} == {"image", "jpeg"}
     assert results["summary"][0]["images"] == 1 and results["summary"][0]["ms_ssim"] is None
     assert files(folder / "report") == ["bd_rates.csv", "images.csv", "rd.png", "summary.csv"]
-    some = [
-        *words[:2],
+    several = [
         "--codec",
-        "image:effort=1",
+        "image,image:effort=1",
         "--qualities",
         "20,50",
         "--against",
@@ -372,9 +371,11 @@ def test_evaluate(folder: Path, capsys: Capture) -> None:
         "--force",
         "--json",
     ]
-    assert run(some) == 0
-    found = [(row["codec"], row["quality"]) for row in json.loads(capsys.readouterr().out)["summary"]]
-    assert found == [("image:effort=1", 20), ("image:effort=1", 50)]
+    assert run([*words[:2], *several]) == 0
+    results = json.loads(capsys.readouterr().out)
+    found = [(row["codec"], row["quality"]) for row in results["summary"]]
+    assert found == [(codec, quality) for codec in ("image", "image:effort=1") for quality in (20, 50)]
+    assert {(rate["test"], rate["anchor"]) for rate in results["bd_rates"]} == {("image:effort=1", "image")}
     for wrong in (
         ["--qualities", "0"],
         ["--lossless", "--qualities", "20"],

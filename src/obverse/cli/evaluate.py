@@ -37,8 +37,8 @@ def evaluate(
     codec: Annotated[
         str | None,
         Parameter(
-            help="Codec id, with options as image:effort=9:tune=eye; `obverse list` shows ids. By default the one for "
-            "such data; with --task several, comma-separated."
+            help="Codec id, with options as image:effort=9:tune=eye, or several, comma-separated; `obverse list` shows "
+            "ids. By default the one for such data."
         ),
     ] = None,
     lossless: Annotated[
@@ -143,10 +143,10 @@ def evaluate(
     if lossless and metrics is not None:
         raise UsageError("--lossless compares bytes, and counts the pixels that changed: leave out --metrics")
     levels, metric_names = _qualities(qualities), _metrics(metrics)
-    from obverse.evaluation import ours
+    from obverse.evaluation import all_ours
 
-    # whether it is there, before anything is measured
-    coder = ours(codec or default_codec("exact image" if lossless else "image"), levels)
+    # whether they are there, before anything is measured
+    coders = all_ours(_listed(codec or default_codec("exact image" if lossless else "image")), levels)
     against = ("png,webp,avif" if lossless else "jpeg,webp,avif") if against is None else against
     peers = tuple(_listed(against))
     files: list[Path] = []
@@ -161,17 +161,22 @@ def evaluate(
         raise InputError(f"no images under {', '.join(map(str, inputs))}")
     failures: list[Failure] = []
     # a mask is read as well
-    check_report(out, _report_files(lossless), [*inputs, *_paths_in(coder.name)], force)
+    check_report(
+        out,
+        _report_files(lossless),
+        [*inputs, *(path for coder in coders for path in _paths_in(coder.name))],
+        force,
+    )
     if lossless:
-        _lossless(files, coder, peers, out, json, failures)
+        _lossless(files, coders, peers, out, json, failures)
     else:
-        _lossy(files, coder, peers, out, metric_names, json, failures)
+        _lossy(files, coders, peers, out, metric_names, json, failures)
     return InputError.exit_code if failures else 0
 
 
 def _lossy(
     files: list[Path],
-    coder: Coder,
+    coders: list[Coder],
     peers: tuple[str, ...],
     out: Path,
     metrics: list[str],
@@ -184,10 +189,16 @@ def _lossy(
     from obverse.evaluation import bd_rates, markdown_table, summarise, write_report
     from obverse.evaluation import evaluate as measure
 
-    rows = measure(files, coder, None, peers, metrics, _progress(), failures)
+    rows = measure(files, coders, None, peers, metrics, _progress(), failures)
     _tell(failures)
     paths = write_report(rows, out)
-    rates = [rate for rate in bd_rates(rows) if rate.test == coder.name]
+    # each of ours against the peers, and against those of ours that were named before it
+    names = [coder.name for coder in coders]
+    rates = [
+        rate
+        for rate in bd_rates(rows)
+        if rate.test in names and rate.anchor not in names[names.index(rate.test) :]
+    ]
     if json:
         results: dict[str, list[Any]] = {"summary": summarise(rows), "bd_rates": rates}
         show(to_json({name: [asdict(item) for item in items] for name, items in results.items()}))
@@ -217,7 +228,12 @@ def _images(rate: BdRate) -> str:
 
 
 def _lossless(
-    files: list[Path], coder: Coder, peers: tuple[str, ...], out: Path, json: bool, failures: list[Failure]
+    files: list[Path],
+    coders: list[Coder],
+    peers: tuple[str, ...],
+    out: Path,
+    json: bool,
+    failures: list[Failure],
 ) -> None:
     from dataclasses import asdict
 
@@ -229,7 +245,7 @@ def _lossless(
         write_lossless_report,
     )
 
-    rows = evaluate_lossless(files, coder, peers, _progress(), failures)
+    rows = evaluate_lossless(files, coders, peers, _progress(), failures)
     _tell(failures)
     paths = write_lossless_report(rows, out)
     if json:

@@ -7,7 +7,7 @@ lossless.py images: whether every sample came back ──► CSV tables, a plot
 task.py     items with labels: what a classifier loses ──► task_report.py: a CSV table, a plot
 """
 
-from obverse.evaluation.coders import Coder, classical, ours
+from obverse.evaluation.coders import Coder, all_ours, classical, ours
 from obverse.evaluation.engine import Coded, Engine, Failure
 from obverse.evaluation.lossless import (
     LosslessRow,
@@ -30,6 +30,7 @@ __all__ = [
     "Row",
     "Scores",
     "TaskRow",
+    "all_ours",
     "bd_rates",
     "classical",
     "evaluate",

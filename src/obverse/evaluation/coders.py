@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -259,6 +259,18 @@ def check_library(name: str) -> None:
         raise MissingExtraError(
             f"this Pillow was built without {name}: pip install --force-reinstall 'pillow>=11.3'"
         )
+
+
+Codecs = str | Coder | Iterable[str | Coder] | None
+"""Ours that are compared: one, several, or none."""
+
+
+def all_ours(codecs: Codecs, values: Sequence[float] | None = None) -> list[Coder]:
+    """Each of them as `ours` makes it, at the same values."""
+    if codecs is None:
+        return []
+    several = [codecs] if isinstance(codecs, str | Coder) else codecs
+    return [ours(codec, values) if isinstance(codec, str) else codec for codec in several]
 
 
 def distinct(coders: Sequence[Coder]) -> list[Coder]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from obverse.data.images import read_photo
 from obverse.errors import InputError, UnsupportedInputError
-from obverse.evaluation.coders import Coder, classical, distinct, ours
+from obverse.evaluation.coders import Codecs, Coder, all_ours, classical, distinct
 from obverse.evaluation.engine import Coded, Engine, Failure, Progress, image_names, image_paths
 from obverse.evaluation.report import COLOURS, LABELS, OWN_COLOURS, csv_bytes, write_files
 
@@ -85,7 +85,7 @@ class LosslessSummary:
 
 def evaluate_lossless(
     paths: Iterable[Path | str],
-    codec: str | Coder | None = "image-lossless",
+    codec: Codecs = "image-lossless",
     against: Iterable[str | Coder] = ("png", "webp", "jxl", "avif"),
     progress: Progress = None,
     failures: list[Failure] | None = None,
@@ -94,7 +94,7 @@ def evaluate_lossless(
 
     Args:
         paths: images, or folders of them.
-        codec: the name of an Obverse codec, or a `Coder`, or None for the peers alone.
+        codec: the name of an Obverse codec, or a `Coder`, or several; None for the peers alone.
         against: names for `classical`, or coders.
         progress: called as progress(done, total) after each measurement.
         failures: as in `evaluate`.
@@ -103,7 +103,7 @@ def evaluate_lossless(
         InputError: there is no image, or names are not known.
         MissingExtraError: the library of a peer is not installed.
     """
-    own = [] if codec is None else [ours(codec) if isinstance(codec, str) else codec]
+    own = all_ours(codec)
     peers = [classical(peer, lossless=True) if isinstance(peer, str) else peer for peer in against]
     coders = distinct([*own, *peers])
     files = image_paths(paths)

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from obverse.data.deep_images import check_8_bits
 from obverse.data.guard import guarded
 from obverse.errors import InputError, UnsupportedInputError
-from obverse.evaluation.coders import Coder, classical, distinct, ours
+from obverse.evaluation.coders import Codecs, Coder, all_ours, classical, distinct
 from obverse.evaluation.engine import Engine, Failure, Progress, image_names, image_paths
 from obverse.metrics.image_metrics import METRICS, check_metrics
 
@@ -50,7 +50,7 @@ class Row:
 
 def evaluate(
     paths: Iterable[Path | str],
-    codec: str | Coder | None = "image",
+    codec: Codecs = "image",
     qualities: Sequence[float] | None = None,
     against: Iterable[str | Coder] = ("jpeg", "webp", "avif"),
     metrics: Sequence[str] = ("psnr", "ms-ssim"),
@@ -61,7 +61,7 @@ def evaluate(
 
     Args:
         paths: images, or folders of them.
-        codec: the name of an Obverse codec, or a `Coder`, or None for the peers alone.
+        codec: the name of an Obverse codec, or a `Coder`, or several; None for the peers alone.
         qualities: of `codec`; its own by default.
         against: names for `classical`, or coders.
         metrics: of METRICS; PSNR is always measured.
@@ -76,7 +76,7 @@ def evaluate(
     if codec is None and qualities is not None:
         raise InputError("qualities are those of the codec, and none was given")
     measured = check_metrics(metrics)
-    own = [] if codec is None else [ours(codec, qualities) if isinstance(codec, str) else codec]
+    own = all_ours(codec, qualities)
     peers = [classical(peer) if isinstance(peer, str) else peer for peer in against]
     plan = [(coder, setting) for coder in distinct([*own, *peers]) for setting in coder.settings]
     files = image_paths(paths)
