@@ -25,6 +25,7 @@ from obverse.container.files import check_folder, make_folder, new_file, remove_
 from obverse.errors import CodecNameError, ModelError, OutputExistsError
 
 WEIGHTS, CONFIG, CARD = "model.safetensors.xz", "config.json", "card.md"
+FINGERPRINT = 8  # bytes
 LARGEST = 2**30  # bytes of unpacked weights: more is no model of ours
 LARGEST_CONFIG = 2**22  # bytes
 LARGEST_HEADER = 2**21  # bytes of a safetensors header, which names tensors: ours name up to a thousand
@@ -36,7 +37,11 @@ ROOM, MOST_RATIO = (
 
 @dataclass(frozen=True)
 class StoredModel:
-    """Weights as the bytes of a safetensors file, the configuration, and the fingerprint of both."""
+    """Weights as the bytes of a safetensors file, the configuration, and the fingerprint that its files name.
+
+    That is of weights and configuration; where an encoder was trained for the decoder of an earlier model, it is that
+    model's ("decoder" in the configuration), so that whoever has either decodes the files of both.
+    """
 
     name: str
     weights: bytes
@@ -130,9 +135,20 @@ def load_model_from(folder: Path) -> StoredModel:
         raw = unpack(weights)
     except ValueError as error:
         raise ModelError(_damaged(folder)) from error
-    return StoredModel(
-        folder.resolve().name, raw, _config(folder, config_bytes), fingerprint(raw, config_bytes)
-    )
+    return _stored(folder, raw, _config(folder, config_bytes), config_bytes)
+
+
+def _stored(folder: Path, weights: bytes, config: dict[str, Any], config_bytes: bytes) -> StoredModel:
+    """A model whose decoder is that of another one, by its configuration, has that one's fingerprint."""
+    own = fingerprint(weights, config_bytes)
+    if (decoder := config.get("decoder")) is not None:
+        try:
+            own = bytes.fromhex(decoder)
+        except (TypeError, ValueError):
+            own = b""
+        if len(own) != FINGERPRINT:
+            raise ModelError(_damaged(folder))
+    return StoredModel(folder.resolve().name, weights, config, own)
 
 
 def _file(folder: Path, name: str, most: int) -> bytes:
@@ -302,7 +318,7 @@ def store_model(
             file.flush()  # where the disk is full, the earlier model stays
         # without a configuration there is no model, so that new weights never lie beside an old one
         remove_file(folder / CONFIG)
-    return StoredModel(folder.resolve().name, weights, json.loads(text), fingerprint(weights, text))
+    return _stored(folder, weights, json.loads(text), text)
 
 
 def pack(weights: bytes) -> bytes:
@@ -330,4 +346,4 @@ def unpack(packed: bytes) -> bytes:
 
 def fingerprint(weights: bytes, config: bytes) -> bytes:
     """8 bytes that change with any change of a model: the start of a SHA-256."""
-    return hashlib.sha256(hashlib.sha256(weights).digest() + config).digest()[:8]
+    return hashlib.sha256(hashlib.sha256(weights).digest() + config).digest()[:FINGERPRINT]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX, ExactFourStep, export_exact
 from obverse.codecs.image.model import ImageModel
-from obverse.codecs.image.networks import ImageNetworks, pack_weights
+from obverse.codecs.image.networks import SHARED, ImageNetworks, pack_weights, weight_groups
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageRecipe
 from obverse.codecs.image.scales import SCALES, scale
@@ -67,11 +67,13 @@ def export_image(
     progress: Callable[[int, int], None] = lambda i, n: None,
     validation: Sequence[Path] = (),
     base: StoredModel | None = None,
+    encoder_of: StoredModel | None = None,
 ) -> dict[str, object]:
     """Write `out`/model.safetensors.xz, config.json and card.md; returns its fingerprint and what its card says.
 
     data: folders of training images, to calibrate activation ranges on; validation: those given to the training.
-    base: the model that the run tunes, whose prior and tables are not stored again.
+    base: the model that the run tunes, whose prior and tables are not stored again. encoder_of: the model whose decoder
+    the run kept: it is stored as it is there, to the last bit.
     Images kept for validation are left out of the one and measured on, as the recipe says which.
     Raises ExportError when a layer cannot be proven exact or the result is larger than 8 MB.
     """
@@ -80,11 +82,12 @@ def export_image(
     sets, kept = split_sets(data, validation, phases[-1]["recipe"].get("hold_out", ImageRecipe.hold_out))
     training = [path for files in sets for path in files]
     chosen = training[:: max(1, len(training) // 48)][:48]
-    if base is None:
+    of = base or encoder_of
+    if of is None:
         prior = export_exact(model.prior, calibration_samples(model, chosen, progress))
         tables = TableFamily.gaussian([scale(i) for i in range(SCALES)], precision=TABLE_PRECISION)
     else:
-        networks = ImageNetworks.load(base)
+        networks = ImageNetworks.load(of)
         prior, tables = networks.prior, networks.tables
     groups: dict[str, dict[str, Tensor]] = {
         "analysis": pack_weights(model.analysis.state_dict()),
@@ -94,7 +97,11 @@ def export_image(
             {k: v for k, v in model.state_dict().items() if k.startswith(("log_gain", "log_inverse_gain"))}
         ),
     }
-    if base is None:
+    if encoder_of is not None:
+        kept_parts = weight_groups(encoder_of)
+        groups |= {name: kept_parts[name] for name in ("synthesis", *SHARED)}
+        groups["gains"] |= {k: v for k, v in kept_parts["gains"].items() if k.startswith("log_inverse_gain")}
+    elif base is None:
         groups["prior"] = prior.export_state()
         groups["tables"] = {
             key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in tables.state().items()
@@ -106,6 +113,9 @@ def export_image(
     if base is not None:
         config |= {"base": base.fingerprint.hex(), "tune": phases[-1]["recipe"]["tune"]}
         about = f"Photos, lossy, any rate: {base.name} tuned for {config['tune']}, with its prior and tables."
+    if encoder_of is not None:
+        config |= {"decoder": encoder_of.fingerprint.hex()}
+        about += f" The decoder is that of model {encoder_of.fingerprint.hex()}, whose files these are."
     cost = exactness_cost(model, prior, tables, kept[:: max(1, len(kept) // 6)][:6])
     stored = store_trained(
         out,
@@ -129,6 +139,7 @@ def export(inputs: ImageInputs, checkpoint: Path, out: Path) -> dict[str, object
         lambda i, n: log(f"calibrating: {i} of {n} photos") if i % 8 == 0 else None,
         inputs.validation or [],
         None if inputs.tune_of is None else stored_model(inputs.tune_of),
+        None if inputs.encoder_of is None else stored_model(inputs.encoder_of),
     )
 
 

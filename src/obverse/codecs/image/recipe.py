@@ -26,6 +26,11 @@ class ImageInputs(Inputs):
         "Keep this model's prior and tables, and become one of its tunes; begin with it, or with --warm-start.",
     )
 
+    encoder_of: str | None = option(
+        None,
+        "Keep all that decoders of this model run, and train a better encoder, whose files they decode.",
+    )
+
     def check(self) -> None:
         from obverse.data.patches import image_files
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,13 @@ def parameter_groups(model: ImageModel, recipe: ImageRecipe) -> list[dict[str, o
     return [{"params": parameters, "scale": scale} for scale, parameters in groups.items() if parameters]
 
 
+def keep_decoder(model: ImageModel) -> None:
+    """Leave what decoders run as it is: the prior, but for the analysis, the synthesis and its gains."""
+    keep_prior(model)
+    model.synthesis.requires_grad_(False)
+    model.log_inverse_gain.requires_grad_(False)
+
+
 def keep_prior(model: ImageModel) -> None:
     """Leave what a tune shares with its model as it is: the prior, but for the analysis that only encoders run."""
     model.prior.requires_grad_(False)
@@ -162,11 +170,13 @@ def train(
     validation: Sequence[Path] = (),
     start: StoredModel | None = None,
     tune_of: StoredModel | None = None,
+    encoder_of: StoredModel | None = None,
 ) -> Path:
     """Train until `recipe.steps`, resuming from `out`/checkpoint.pt if it is there; returns its path.
 
     device_name: "cpu" or "cuda". validation: folders of which some images are kept, as `split_sets` says. start: the
-    model whose weights a new run begins with; tune_of: likewise, without start, and its prior is kept.
+    model whose weights a new run begins with; tune_of: likewise, without start, and its prior is kept; encoder_of:
+    likewise, and all that decoders run is kept.
 
     Raises InputError without images, TrainingError for what cannot be run.
     """
@@ -188,16 +198,19 @@ def train(
     average = ImageModel(config).to(device, memory_format=torch.channels_last)
     if tune_of is not None:
         keep_prior(model)
+    if encoder_of is not None:
+        keep_decoder(model)
     optimiser = torch.optim.Adam(parameter_groups(model, recipe), fused=True)
     parts = {"model": model, "average": average, "optimiser": optimiser}
     sizes = {"config": config.as_dict()}
     run = Run(out, device, recipe, parts, {"sampler": sampler.rng}, sizes)
     step = run.resume()
+    source = start or tune_of or encoder_of
     if step == 0:
         statistics = block_statistics(to_tensor(sampler.batch(1024), torch.device("cpu")))
         model.analysis.initialise(*statistics)
         model.synthesis.initialise(*statistics)
-        if (source := start or tune_of) is not None:
+        if source is not None:
             warm_start(model, source)
         average.load_state_dict(model.state_dict())
     names = [Path(folder).resolve().name for folder in data]
@@ -206,6 +219,8 @@ def train(
         facts |= {"warm_start": start.fingerprint.hex()}
     if tune_of is not None:
         facts |= {"tune_of": tune_of.fingerprint.hex()}
+    if encoder_of is not None:
+        facts |= {"encoder_of": encoder_of.fingerprint.hex()}
     record_phase(out / "recipe.json", recipe, config, names, step, **facts)
     model.train()
 
@@ -214,7 +229,7 @@ def train(
         points = "  ".join(f"{r['bpp']:.3f} bpp {r['psnr']:.2f} dB" for r in rows)
         return {"rows": rows}, f"{points}  loss {np.mean([r['loss'] for r in rows]):.4f}"
 
-    for step in run.steps(validation_row, first=start is not None or tune_of is not None):
+    for step in run.steps(validation_row, first=source is not None):
         rate = warm_up_stay_fall(recipe, step)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["scale"]
@@ -248,7 +263,27 @@ def run(inputs: ImageInputs, out: Path, recipe: ImageRecipe, sizes: dict[str, An
                 f"{start.name!r} is no tune of {base.name!r}: begin with one, or with the model itself"
             )
         config = own
-    train(inputs.data, out, recipe, config, device, inputs.validation or [], start, base)
+    encoder_of = None if inputs.encoder_of is None else stored_model(inputs.encoder_of)
+    if encoder_of is not None:
+        config = encoder_sizes(encoder_of, config)
+        if base is not None or start is not None:
+            raise TrainingError("give one of --encoder-of, --tune-of and --warm-start: each begins elsewhere")
+    train(inputs.data, out, recipe, config, device, inputs.validation or [], start, base, encoder_of)
+
+
+def encoder_sizes(base: StoredModel, wanted: ImageModelConfig) -> ImageModelConfig:
+    """Those of an encoder for the decoder of `base`: of the analysis as wanted, of all else as they are.
+
+    Raises TrainingError where others are wanted for what decoders run.
+    """
+    own = sizes_of(base)
+    if wanted == ImageModelConfig():
+        return own
+    analysis = {name: value for name, value in asdict(wanted).items() if name.startswith("analysis_")}
+    config = replace(own, **analysis)
+    if wanted not in (config, ImageModelConfig(**analysis)):
+        raise TrainingError(f"decoders of {base.name!r} have its sizes: give only those of the analysis")
+    return config
 
 
 def sizes_of(model: StoredModel) -> ImageModelConfig:
