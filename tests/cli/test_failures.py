@@ -579,7 +579,7 @@ def test_streams_that_are_closed_are_no_bugs(
     folder: Path, packed: bytes, words: str, end: str, code: int
 ) -> None:
     if "exact" in words:
-        Path("exact.obv").write_bytes(obverse.compress(smooth_photo(40, 48), lossless=True))
+        Path("exact.obv").write_bytes(obverse.compress(smooth_photo(40, 48), "image-lossless"))
     Path("a.obv").write_bytes(packed)
     program = "from obverse.cli import main; main()"
     script = f"{sys.executable} -c '{program}' {words} {end}; echo ${{PIPESTATUS[0]}} > code"
