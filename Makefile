@@ -19,13 +19,13 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 check: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # a minute: what breaks first; every codec keeps its promises, old files decode
 QUICK := tests/cli tests/coding tests/container tests/data tests/metrics tests/priors tests/quantization \
 	tests/transforms tests/codecs/test_conformance.py tests/test_*.py
 quick: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto -m "not slow" $(QUICK)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(QUICK)
 
 # the wheel, installed into an empty environment and asked to compress a photo
 check-wheel: $(BIN)/python

@@ -154,7 +154,7 @@ def test_workers_write_what_one_process_writes(photos: Path, capsys: Capture) ->
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to processes in another way")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_folder_is_stopped_and_gone_on_with(photos: Path, number: signal.Signals) -> None:
-    for copy in range(60):
+    for copy in range(28):
         Image.fromarray(smooth_photo(200, 300, copy)).save(f"in/more{copy}.png")
     script = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -172,13 +172,13 @@ def test_a_folder_is_stopped_and_gone_on_with(photos: Path, number: signal.Signa
     word, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
     assert process.returncode == code
     left = names("out")
-    assert said.startswith(f"{word}: {len(left)} of 64 files done; ") and said.count("\n") == 1
-    assert 3 <= len(left) < 64 and not [name for name in left if not name.endswith(".obv")]
+    assert said.startswith(f"{word}: {len(left)} of 32 files done; ") and said.count("\n") == 1
+    assert 3 <= len(left) < 32 and not [name for name in left if not name.endswith(".obv")]
     done = subprocess.run(
         [*MAIN, "compress", "in", "-o", "out", "--skip-existing"], capture_output=True, text=True
     )
-    assert done.returncode == 0 and f"{len(left)} of 64 files were there before" in done.stdout
-    assert len(names("out")) == 64
+    assert done.returncode == 0 and f"{len(left)} of 32 files were there before" in done.stdout
+    assert len(names("out")) == 32
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from obverse import cli
 from obverse.errors import InputError, TrainingError
 from obverse.interrupts import Terminated
 from obverse.training.checkpoint import Checkpoint, reading, steps_of
@@ -290,14 +291,14 @@ def test_a_run_in_a_thread_leaves_signals_alone(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_says_what_was_kept(tmp_path, number):
+def test_the_command_says_what_was_kept(tmp_path, number, capsys):
     """A process of its own, stopped as a shell or a scheduler does it; the same command then ends the run."""
     images = np.random.default_rng(0).integers(0, 256, (120, 8, 8)).astype(np.uint8)
     np.save(tmp_path / "images.npy", images)
     sizes = ["--channels", "8", "--local", "0", "--top", "2", "--threads", "1", "--device", "cpu"]
-    command = [sys.executable, "-c", "from obverse.cli import main; main()", "train", "vae", *sizes]
-    command += ["--data", str(tmp_path / "images.npy"), "--out", str(tmp_path / "run"), "--steps"]
-    run = subprocess.Popen([*command, "100000"], stderr=subprocess.PIPE, text=True)
+    words = ["train", "vae", *sizes, "--data", str(tmp_path / "images.npy"), "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-c", "from obverse.cli import main; main()", *words, "--steps", "100000"]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     told = []
     for line in run.stderr:
         told.append(line)
@@ -309,8 +310,8 @@ def test_the_command_says_what_was_kept(tmp_path, number):
     word, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
     assert run.returncode == code and kept >= 100
     assert f"{word}: step {kept} of 100000 is kept in {tmp_path}/run/checkpoint.pt" in "".join(told)
-    again = subprocess.run([*command, str(kept + 2)], capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0 and f"resumed at step {kept}" in again.stderr
+    assert cli.run([*words, "--steps", str(kept + 2)]) == 0
+    assert f"resumed at step {kept}" in capsys.readouterr().err
     assert (tmp_path / "run" / "model" / "config.json").exists()
 
 

@@ -39,6 +39,13 @@ def codec():
     return obverse.open_codec("image")
 
 
+@pytest.fixture(scope="module")
+def parrot():
+    """(256, 384, 3): a part of PHOTO."""
+    with Image.open(PHOTO) as image:
+        return np.asarray(image.convert("RGB"))[100:356, 150:534].copy()
+
+
 @pytest.mark.parametrize("quality", [1, 37.25, 50, 100])
 def test_round_trip_at_any_quality(photo, quality):
     decoded = obverse.decompress(obverse.compress(photo, quality=quality))
@@ -109,15 +116,15 @@ def test_real_bytes_agree_with_the_models_estimate(codec):
     assert abs(len(data) - estimate) < 0.01 * estimate
 
 
-@pytest.mark.parametrize("target", [6_000, 30_000])
-def test_max_bytes_is_met_from_below_within_2_percent(target):
-    data = obverse.compress(PHOTO, max_bytes=target)
+@pytest.mark.parametrize("target", [2_000, 10_000])
+def test_max_bytes_is_met_from_below_within_2_percent(parrot, target):
+    data = obverse.compress(parrot, max_bytes=target)
     assert 0.98 * target <= len(data) <= target
 
 
-def test_bpp_is_met_from_below():
-    data = obverse.compress(PHOTO, bpp=0.25)
-    assert 0.98 * 0.25 <= len(data) * 8 / (512 * 768) <= 0.25
+def test_bpp_is_met_from_below(parrot):
+    data = obverse.compress(parrot, bpp=0.25)
+    assert 0.98 * 0.25 <= len(data) * 8 / (256 * 384) <= 0.25
 
 
 def test_more_bytes_than_the_best_quality_needs_keep_every_pixel(photo):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from safetensors.torch import save as save_safetensors
@@ -18,6 +20,7 @@ CLUSTERED = InvariantConfig((9, 12), codes=4, width=4, clusters=5)
 CONFIGS = (POINTS, IMAGES, TASKS_ONLY, CLUSTERED)
 
 
+@cache
 def stored_model(config: InvariantConfig, seed: int = 0) -> StoredModel:
     """A model with random networks, spread enough that codes take many values."""
     torch.manual_seed(seed)

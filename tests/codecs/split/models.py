@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ UPSAMPLED = replace(SMALL, teacher=replace(TEACHER, side=24, stem_stride=2), str
 CONFIGS = (SMALL, RECONSTRUCTS, UPSAMPLED)
 
 
+@cache
 def stored_model(config: SplitConfig, seed: int = 0) -> StoredModel:
     """A model with random networks, spread enough that codes take many values."""
     torch.manual_seed(seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 
 import numpy as np
 import torch
@@ -57,6 +58,7 @@ def as_tensor(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(images).unsqueeze(1).float()
 
 
+@cache
 def stored_model(config: VaeConfig, seed: int = 0, name: str = "small") -> StoredModel:
     """Such a model as it would be read from its folder."""
     exact = quantise_vae(networks_of(config, seed), as_tensor(images_of(config)))
