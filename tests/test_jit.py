@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from obverse import jit
+from obverse.jit import folder as folders
 from tests.conftest import NOBODY, as_nobody
 
 SOURCE = """
@@ -114,16 +115,16 @@ def test_a_home_of_the_cache_directory_standard(source: Path, tmp_path: Path) ->
 
 
 def test_a_folder_that_others_can_write_is_not_trusted(tmp_path: Path) -> None:
-    assert jit._private(str(tmp_path / "new"))
+    assert folders._private(str(tmp_path / "new"))
     open_to_all = writable(tmp_path / "open", 0o777)
-    assert not jit._private(str(open_to_all))
+    assert not folders._private(str(open_to_all))
     (tmp_path / "link").symlink_to(tmp_path / "new")
-    assert not jit._private(str(tmp_path / "link"))
+    assert not folders._private(str(tmp_path / "link"))
     (tmp_path / "file").write_bytes(b"")
-    assert not jit._private(str(tmp_path / "file"))
+    assert not folders._private(str(tmp_path / "file"))
     if os.geteuid() == 0:
         os.chown(tmp_path / "new", NOBODY, NOBODY)
-        assert not jit._private(str(tmp_path / "new"))
+        assert not folders._private(str(tmp_path / "new"))
 
 
 def test_a_full_disk_and_damaged_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,23 @@
 """Mixtures of discretised logistics: closed form, round trips, any bits can be popped."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obverse.coding import LogisticMixtures, Message
-from obverse.coding.logistic_mixture import FRACTION, WEIGHT_TOTAL, nearest_scale, scale_of, weights_of
+from obverse.coding.logistic_mixture import (
+    EXPONENTIAL,
+    FRACTION,
+    INVERSE_SCALE,
+    SIGMOID,
+    WEIGHT_TOTAL,
+    nearest_scale,
+    scale_of,
+    weights_of,
+)
 from obverse.errors import MessageEmptyError, TableError
 
 
@@ -33,6 +44,14 @@ def test_probabilities_are_those_of_the_formula():
     np.testing.assert_allclose((2.0**-bits).sum(1), 1, rtol=1e-12)
     kl = (p * (np.log2(np.maximum(p, 1e-30)) + bits)).sum(1)  # what the integers cost
     assert kl.max() < 1e-3
+
+
+def test_the_tables_are_those_that_files_were_written_with():
+    digests = [
+        hashlib.sha256(t.astype("<i8").tobytes()).hexdigest()[:16]
+        for t in (SIGMOID, INVERSE_SCALE, EXPONENTIAL)
+    ]
+    assert digests == ["bd03f7d95b2f4896", "dcbd7e7cb01d70c3", "d6e4f8adf5af2699"]
 
 
 @settings(deadline=None)

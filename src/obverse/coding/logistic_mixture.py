@@ -25,7 +25,7 @@ indices of a fixed ladder, so every machine computes the same F. Each value keep
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Context, Decimal, localcontext
 from typing import Any
 
 import numpy as np
@@ -52,22 +52,26 @@ Array = npt.NDArray[Any]
 
 def _make_tables() -> tuple[Array, Array, Array]:
     """Sigmoid, reciprocal scales and exp(-d / LOGIT), by decimal arithmetic: a libm's last bit is its own."""
-    decimal = Context(prec=40)
-    per_entry = Decimal(1 << _TABLE_STEP_BITS) / Decimal(1 << _U_BITS)
-    entries = 2 * _REACH * ((1 << _U_BITS) >> _TABLE_STEP_BITS) + 1
-    sigmoid = [
-        int((Decimal(1 << _SIGMOID_BITS) / (1 + decimal.exp(_REACH - i * per_entry))).to_integral_value())
-        for i in range(entries)
-    ]
-    sigmoid[0], sigmoid[-1] = 0, 1 << _SIGMOID_BITS
-    top = Decimal(1 << (_U_BITS + _INVERSE_BITS)) / FRACTION
-    inverse = [
-        int((top * decimal.power(2, Decimal(SCALE_ONE - i) / SCALE_STEPS)).to_integral_value())
-        for i in range(SCALES)
-    ]
-    exponential = [
-        int((65536 * decimal.exp(Decimal(-d) / LOGIT)).to_integral_value()) for d in range(12 * LOGIT)
-    ]
+    with localcontext(Context(prec=40)):
+        # exp(-u) for entry u = 32 a + b of each scale is exp(-a) exp(-b / 32): a product for an exponential
+        steps = (1 << _U_BITS) >> _TABLE_STEP_BITS
+        coarse = [Decimal(_REACH - a).exp() for a in range(2 * _REACH + 1)]
+        fine = [(Decimal(-b) / steps).exp() for b in range(steps)]
+        one = Decimal(1 << _SIGMOID_BITS)
+        sigmoid = [
+            int((one / (1 + coarse[i // steps] * fine[i % steps])).to_integral_value())
+            for i in range(2 * _REACH * steps + 1)
+        ]
+        sigmoid[0], sigmoid[-1] = 0, 1 << _SIGMOID_BITS
+        top = Decimal(1 << (_U_BITS + _INVERSE_BITS)) / FRACTION
+        octave = [Decimal(2) ** (Decimal(i) / SCALE_STEPS) for i in range(SCALE_STEPS)]
+        inverse = [
+            int((top * octave[i % SCALE_STEPS] * Decimal(2) ** (i // SCALE_STEPS)).to_integral_value())
+            for i in range(SCALE_ONE, SCALE_ONE - SCALES, -1)
+        ]
+        exponential = [
+            int((65536 * (Decimal(-d) / LOGIT).exp()).to_integral_value()) for d in range(12 * LOGIT)
+        ]
     return np.array(sigmoid), np.array(inverse), np.array([*exponential, 0])
 
 

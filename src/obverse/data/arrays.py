@@ -84,6 +84,8 @@ def as_array(data: Any, what: str = "the data") -> npt.NDArray[Any]:
 
 def _masked(data: Any) -> bool:
     """Whether a mask would be lost; rows may have masks of their own."""
+    if "numpy.ma" not in sys.modules:  # nor are there masks, then: importing it only to ask takes 10 ms
+        return False
     rows = data if isinstance(data, list | tuple) else [data]
     return any(isinstance(row, np.ma.MaskedArray) for row in rows)
 

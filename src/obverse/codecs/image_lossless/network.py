@@ -39,6 +39,10 @@ class Networks(NamedTuple):
     out: np.ndarray
     out_bias: np.ndarray
 
+    def flat(self) -> Networks:
+        """The same with weights as vectors, which is how `layer` takes them."""
+        return self._replace(one=self.one.ravel(), two=self.two.ravel(), out=self.out.ravel())
+
 
 def checked(networks: Networks) -> Networks:
     """The networks, if all of their sums are proven to stay below 2**24. Raises ExportError."""
@@ -55,14 +59,16 @@ def checked(networks: Networks) -> Networks:
 
 
 @_fast
-def layer(x, count, weight, bias, c, sums):  # type: ignore[no-untyped-def]
+def layer(x, count, w, rows, bias, c, sums):  # type: ignore[no-untyped-def]
     """sums = x @ weight[c] + bias[c]: integers below 2**24, exact in any order.
+
+    w: weight (C, rows, width), flat: with Numba's own `ravel` nothing could be loaded without Numba.
 
     Eight inputs at a time, so that `sums` travels through memory less often: count is rounded up to a multiple of
     8. Unsigned indices spare Numba the check for negative ones, which would keep the loop from being vectorised.
     """
-    width, rows = np.uint64(weight.shape[2]), np.uint64(weight.shape[1])
-    w, at = weight.ravel(), np.uint64(c) * rows * width
+    width = np.uint64(bias.shape[1])
+    at = np.uint64(c) * np.uint64(rows) * width
     for j in range(width):
         sums[j] = bias[np.uint64(c), j]
     one = np.uint64(1)

@@ -6,11 +6,13 @@ training; a function for what both do first with a pixel made decoding a seventh
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from obverse.codecs.image_lossless import context
 from obverse.codecs.image_lossless.context import BLOCK, SIDE, TOP, compiled, inline
-from obverse.codecs.image_lossless.network import activate, layer, mixture
+from obverse.codecs.image_lossless.network import Networks, activate, layer, mixture
 from obverse.codecs.image_lossless.seen_values import (
     LEAST_MASS,
     REACH,
@@ -23,6 +25,31 @@ from obverse.codecs.image_lossless.seen_values import (
 )
 from obverse.coding.logistic_mixture import FRACTION, cumulative
 from obverse.coding.rans import refill
+
+
+class Scratch(NamedTuple):
+    """What `code` knows of one pixel. It makes no arrays itself: what does cannot be loaded without Numba."""
+
+    features: np.ndarray  # (F) float32
+    sums: np.ndarray  # (H) float32, of the network's layers
+    sums2: np.ndarray  # (H2) float32
+    outputs: np.ndarray  # (3 K) float32
+    weights: np.ndarray  # (1, K) int64, of the mixture
+    means: np.ndarray  # (1, K) int64
+    scales: np.ndarray  # (1, K) int64
+    edges: np.ndarray  # (2**depth + 1) int64: the boundaries of the values
+
+
+def scratch(networks: Networks, depth: int) -> Scratch:
+    """Fresh arrays."""
+    _, inputs, hidden = networks.one.shape
+    components = networks.out.shape[2] // 3
+    weights, means, scales = np.zeros((3, 1, components), np.int64)
+    return Scratch(
+        np.zeros(inputs, np.float32), np.zeros(hidden, np.float32), np.zeros(networks.two.shape[2], np.float32),
+        np.zeros(3 * components, np.float32), weights, means, scales,
+        np.arange((1 << depth) + 1) * FRACTION - FRACTION // 2,
+    )  # fmt: skip
 
 
 @inline
@@ -76,24 +103,20 @@ def mass_below(seen, v, low, high):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def code(decoding, planes, channels, height, width, depth, level, first_network, near, networks, work, use_seen, seen,
-         x_state, words, n, starts, lengths, pixel_weights, exponential, inverse, table):  # type: ignore[no-untyped-def]  # fmt: skip
+def code(decoding, planes, channels, height, width, depth, level, first_network, near, networks, work, scratch,
+         use_seen, seen, x_state, words, n, starts, lengths, pixel_weights, exponential, inverse, table):  # type: ignore[no-untyped-def]  # fmt: skip
     """Code planes (C, H, W), or decode into them. -> state, words left (-1: the message was empty), intervals.
 
-    level: as `context.describe` takes it. use_seen: bit c is set if channel c is coded by `seen_values`. When coding,
-    the intervals out of 2**24 go to starts and lengths, in the order in which they are popped; there is room for two
-    of each value.
+    level: as `context.describe` takes it. networks: flat. use_seen: bit c is set if channel c is coded by
+    `seen_values`. When coding, the intervals out of 2**24 go to starts and lengths, in the order in which they are
+    popped; there is room for two of each value.
     """
     stride, plane = width + 2 * SIDE, (height + TOP) * (width + 2 * SIDE)
-    hidden, hidden2 = networks.one.shape[2], networks.two.shape[2]
-    components = networks.out.shape[2] // 3
-    features = np.zeros(networks.one.shape[1], np.float32)
-    sums, sums2 = np.zeros(hidden, np.float32), np.zeros(hidden2, np.float32)
-    outputs = np.zeros(3 * components, np.float32)
-    weights, means = np.zeros((1, components), np.int64), np.zeros((1, components), np.int64)
-    scales = np.zeros((1, components), np.int64)
+    hidden, hidden2 = networks.one_bias.shape[1], networks.two_bias.shape[1]
+    components = networks.out_bias.shape[1] // 3
+    features, sums, sums2, outputs = scratch.features, scratch.sums, scratch.sums2, scratch.outputs
+    weights, means, scales, edges = scratch.weights, scratch.means, scratch.scales, scratch.edges
     count, full = np.int64(1) << depth, np.int64(1) << 24
-    edges = np.arange(count + 1) * FRACTION - FRACTION // 2  # the boundaries of the values
     position = 0
     for y in range(height):
         if y % BLOCK == 0 and y > 0:
@@ -112,11 +135,11 @@ def code(decoding, planes, channels, height, width, depth, level, first_network,
                     work.pixels, work.errors, at, stride, plane, c, near, p, depth, level, features
                 )
                 inputs = near.counts[c, 1] + near.counts[c, 2] + near.counts[c, 3] + 4
-                layer(features, inputs, networks.one, networks.one_bias, network, sums)
+                layer(features, inputs, networks.one, len(features), networks.one_bias, network, sums)
                 activate(sums, hidden)
-                layer(sums, hidden, networks.two, networks.two_bias, network, sums2)
+                layer(sums, hidden, networks.two, hidden, networks.two_bias, network, sums2)
                 activate(sums2, hidden2)
-                layer(sums2, hidden2, networks.out, networks.out_bias, network, outputs)
+                layer(sums2, hidden2, networks.out, hidden2, networks.out_bias, network, outputs)
                 mixture(outputs, p, activity, components, exponential, weights, means, scales)
 
                 value = np.int64(0) if decoding else np.int64(planes[c, y, x])

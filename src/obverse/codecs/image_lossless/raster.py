@@ -14,7 +14,7 @@ from safetensors.numpy import load
 from obverse.codecs.image_lossless import context
 from obverse.codecs.image_lossless.context import PIXEL_WEIGHTS, SIDE, TOP, neighbours
 from obverse.codecs.image_lossless.network import Networks, checked
-from obverse.codecs.image_lossless.pixels import code
+from obverse.codecs.image_lossless.pixels import code, scratch
 from obverse.codecs.image_lossless.seen_values import nothing_seen
 from obverse.codecs.image_lossless.value_lists import pack_list, rank_depth, ranks_of, read_list, values_of
 from obverse.coding import Message
@@ -158,7 +158,8 @@ class RasterModel:
         stride, plane = width + 2 * SIDE, (height + TOP) * (width + 2 * SIDE)
         return code(
             decoding, values, channels, height, width, depth, level, 0 if channels == 3 else 3,
-            neighbours(channels, plane, stride), self.networks, context.workspace(channels, height, width, depth),
+            neighbours(channels, plane, stride), self.networks.flat(),
+            context.workspace(channels, height, width, depth), scratch(self.networks, depth),
             use_seen, nothing_seen(channels), state, words, count, starts, lengths,
             PIXEL_WEIGHTS, EXPONENTIAL, INVERSE_SCALE, SIGMOID,
         )  # fmt: skip
