@@ -29,11 +29,9 @@ from obverse.zoo import (
     load_model,
     load_model_from,
     own_models,
-    pack,
     store_model,
-    unpack,
 )
-from obverse.zoo.packing import PLANES
+from obverse.zoo.packing import PLANES, pack, unpack
 
 MEGABYTE = 2**20
 

@@ -94,14 +94,19 @@ class ImageDecoder:
         return coded, y_hat
 
     def synthesise(
-        self, y_hat: npt.NDArray[np.float32], level: int, height: int, width: int
+        self, y_hat: npt.NDArray[np.float32], level: int, height: int, width: int, shrink: int = 1
     ) -> npt.NDArray[np.uint8]:
-        """ŷ (M, h, w), in steps of the quantiser -> (height, width, 3)."""
+        """ŷ (M, h, w), in steps of the quantiser -> (height, width, 3).
+
+        shrink: 1, 2, 4 or 8 to make a picture of that part of the size a side, rounded up, by means of the pixels.
+        At the ends these are also of pixels beyond the picture, which the latents hold.
+        """
         gain = np.exp(quality_vector(self.log_inverse_gain, level))
-        out = np.empty((height, width, 3), np.uint8)
+        out = np.empty((-(-height // shrink), -(-width // shrink), 3), np.uint8)
         for win in windows(*y_hat.shape[1:], WINDOW // 16, self.synthesis.reach):
             part = np.ascontiguousarray(y_hat[:, *win.padded].transpose(1, 2, 0))
             part *= gain
             x = self.synthesis.features(part, level)
-            self.synthesis.paint(x[*scaled(win.inside, 2)], out[*scaled(win.core, 16)])
+            target = out[*scaled(win.core, 16, shrink)]
+            self.synthesis.paint(x[*scaled(win.inside, 2)], target, shrink)
         return out

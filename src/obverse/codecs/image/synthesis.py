@@ -165,12 +165,19 @@ class Synthesis:
             block.add_to(x, level)
         return x
 
-    def paint(self, x: Floats, out: npt.NDArray[np.uint8]) -> None:
-        """(h, w, 192) -> the pixels `out`, uint8, of at most (8 h, 8 w, 3): what is beyond is left out."""
-        side = 8
+    def paint(self, x: Floats, out: npt.NDArray[np.uint8], shrink: int = 1) -> None:
+        """(h, w, 192) -> the pixels `out`, uint8, of at most (8 h, 8 w, 3): what is beyond is left out.
+
+        shrink: each pixel of `out` is the mean of so many a side, which is linear too: 1, 2, 4 or 8.
+        """
+        side = 8 // shrink
+        weight, bias = (
+            part.reshape(-1, side, shrink, side, shrink, 3).mean(axis=(2, 4)).reshape(-1, side * side * 3)
+            for part in (self.idct, self.idct_bias)
+        )
         for rows in row_blocks(*x.shape[:2]):
-            grey = np.matmul(x[rows].reshape(-1, 192), self.idct)
-            grey += self.idct_bias
+            grey = np.matmul(x[rows].reshape(-1, 192), weight)
+            grey += bias
             np.clip(np.rint(grey, out=grey), 0, 255, out=grey)
             cells = grey.astype(np.uint8).reshape(-1, x.shape[1], side, side, 3).swapaxes(1, 2)
             target = out[side * rows.start : side * rows.stop]
