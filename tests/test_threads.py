@@ -112,3 +112,26 @@ def test_small_images_have_one_thread_and_large_ones_what_is_given(monkeypatch: 
         with threads.threads_for(pixels):
             assert torch.get_num_threads() == count
     assert torch.get_num_threads() == before
+
+
+def test_products_of_arrays_have_as_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where NumPy has the OpenBLAS of its wheels, and never more than it was given."""
+    told = [2]
+    functions = {"set_num_threads": told.append, "get_num_threads": lambda: told[-1]}
+    monkeypatch.setattr(threads, "_openblas", functions.get)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    for pixels, count in ((threads.SMALL - 1, 1), (threads.SMALL, 2), (None, 2)):
+        with threads.threads_for(pixels):
+            assert told[-1] == count
+        assert told[-1] == 2
+    monkeypatch.setattr(threads, "_openblas", lambda name: None)
+    with threads.threads_for(1):
+        pass
+
+
+def test_the_products_of_this_numpy_are_told() -> None:
+    tell, ask = threads._openblas("set_num_threads"), threads._openblas("get_num_threads")
+    if tell is None or ask is None:
+        pytest.skip("NumPy has another library here")
+    with threads.threads_for(1):
+        assert ask() == 1

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,9 @@ from obverse.zoo import (
     load_model,
     load_model_from,
     own_models,
-    pack,
     store_model,
-    unpack,
 )
+from obverse.zoo.packing import PLANES, pack, unpack
 
 MEGABYTE = 2**20
 
@@ -218,3 +218,81 @@ def test_a_model_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -
     with pytest.raises(OutputError, match=r"card\.md is a folder"):
         store_model(tmp_path, b"new weights", {"codec": "new"}, "new")
     assert load_model_from(tmp_path) == old
+
+
+# -- the two forms of stored weights ---------------------------------------------------------------------------
+
+
+def noisy_weights() -> bytes:
+    """As those of networks: bytes without patterns, numbers of every size."""
+    rng = np.random.default_rng(0)
+    return save(
+        {
+            "a": torch.from_numpy((rng.normal(size=40_000) * 20).astype(np.int8)),
+            "b": torch.from_numpy((rng.normal(size=40_000) * 300).astype(np.int16)),
+            "c": torch.from_numpy(rng.normal(size=40_000).astype(np.float32)),
+            "d": torch.from_numpy((rng.normal(size=500) * 1e5).astype(np.int64)),
+            "e": torch.zeros(0, 3),
+            "f": torch.tensor(True),
+            "g": torch.from_numpy(rng.normal(size=500)).to(torch.bfloat16),
+        }
+    )
+
+
+def test_weights_come_back_from_either_form(tmp_path: Path) -> None:
+    """Models of every version load for ever, with the same fingerprint."""
+    weights = noisy_weights()
+    packed = pack(weights)
+    assert packed.startswith(PLANES) and len(packed) < 1.02 * len(lzma.compress(weights, preset=9))
+    loaded = [
+        load_model_from(folder_of(tmp_path, form)) for form in (packed, lzma.compress(weights, preset=9))
+    ]
+    assert loaded[0] == loaded[1] and loaded[0].weights == weights
+
+
+def test_what_planes_would_make_larger_stays_small() -> None:
+    far_apart = np.tile(np.random.default_rng(0).integers(0, 256, 50_000, np.uint8), 4)
+    patterns = save({"a": torch.from_numpy(far_apart)})
+    assert not pack(patterns).startswith(PLANES) and unpack(pack(patterns)) == patterns
+
+
+def planes(header: bytes, data: bytes = b"12345678") -> bytes:
+    return PLANES + zlib.compress(len(header).to_bytes(8, "little") + header + data)
+
+
+def tensor(dtype: str, start: object, end: object) -> bytes:
+    return json.dumps({"a": {"dtype": dtype, "shape": [1], "data_offsets": [start, end]}}).encode()
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        PLANES,
+        PLANES + b"x",
+        PLANES + zlib.compress(b""),
+        PLANES + zlib.compress(bytes(200 * MEGABYTE)),
+        PLANES + zlib.compress(b"\xff" * 8),
+        PLANES + zlib.compress((2**22).to_bytes(8, "little") + bytes(2**22)),
+        planes(b"{"),
+        planes(b"[" * 100_000),
+        planes(b"[]"),
+        planes(b'{"a": 1}'),
+        planes(tensor("F32", 0, 12)),
+        planes(tensor("F32", -4, 4)),
+        planes(tensor("F32", 4, 0)),
+        planes(tensor("F32", 0, 3)),
+        planes(tensor("F32", "0", [])),
+        planes(tensor("F32", 0, 1e400)),
+        planes(
+            b'{"a": {"dtype": "F32", "data_offsets": [0, 8]}, "b": {"dtype": "F32", "data_offsets": [4, 8]}}'
+        ),
+        planes(b'{"a": {"dtype": [], "data_offsets": [0, 8]}}'),
+        planes(b'{"a": {"dtype": "F32", "data_offsets": [0, 4, 8]}}'),
+        pack(noisy_weights())[:-1],
+        pack(noisy_weights()) + b"x",
+    ],
+    ids=range(21),
+)
+def test_damaged_planes_are_refused(packed: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^(it|a tensor)"):
+        unpack(packed)

@@ -30,9 +30,10 @@ from PIL import Image
 from torch import Tensor
 
 import obverse
-from obverse.codecs.image.codec import level_of, quantise_latents
+from obverse.codecs.image.codec import level_of
 from obverse.codecs.image.differentiable_prior import DifferentiableFourStep
 from obverse.codecs.image.effort import lmbda_of_level
+from obverse.codecs.image.encoder import quantise_latents
 from obverse.codecs.image.exact_prior import interpolate_level
 from obverse.codecs.image.networks import ImageNetworks
 from obverse.codecs.image.prior import gaussian_bits, to_slices

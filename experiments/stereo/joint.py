@@ -22,8 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from obverse.codecs.image.codec import ALIGN
-from obverse.codecs.image.exact_prior import FRACTION, STEPS, Z_MAX
+from obverse.codecs.image.latents import ALIGN, FRACTION, STEPS, Z_MAX
 from obverse.codecs.image.networks import ImageNetworks
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.scales import SCALES

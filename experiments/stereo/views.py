@@ -25,7 +25,8 @@ import torch
 from matplotlib.figure import Figure
 
 from obverse.codec import side_of
-from obverse.codecs.image.codec import ImageCodec, level_of, message_of, quality_of_level, quantise_pixels
+from obverse.codecs.image.codec import ImageCodec, level_of, message_of, quality_of_level
+from obverse.codecs.image.encoder import quantise_pixels
 from obverse.codecs.image.model import lmbda_of
 from obverse.codecs.image.networks import quality_of
 from obverse.codecs.stereo.codec import StereoCodec, fuse_pixels, like, to_tensor
@@ -94,7 +95,7 @@ def measure_joint(
     base = joint.decode(networks, model, data, left)
     decoded, _ = fuse_pixels(stereo.fusion, base, left, model.level)
     seconds = middle - start, time.process_time() - middle
-    alone = message_of(networks, quantise_pixels(networks, right, model.level)[0]).to_bytes()
+    alone = message_of(networks.tables, quantise_pixels(networks, right, model.level)[0]).to_bytes()
     overhead = len(write(stereo.encode(right, stereo.options(quality=quality)))) - len(alone)
     entry = {
         "image": name,

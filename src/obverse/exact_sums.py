@@ -11,34 +11,18 @@ layer's shape is tried, alone and in a batch, under the settings that are in for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from obverse.certain import is_certain
 from obverse.torch_settings import known_settings
 
 BATCH = 64  # of the trial that stands for batches
 PLACES = 16  # of a trial's output that are compared, in all channels
-
-_certain = 0
-
-
-@contextmanager
-def certain_sums() -> Iterator[None]:
-    """Sum in int64, whose products and sums wrap but never round, whatever the kernels of this machine. Slow.
-
-    Of the whole process, while any thread is within.
-    """
-    global _certain
-    _certain += 1
-    try:
-        yield
-    finally:
-        _certain -= 1
 
 
 def integer_sums(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -53,7 +37,7 @@ def integer_sums(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         (B, out, H, W) in the same type.
     """
     with known_settings():
-        if _certain:
+        if is_certain():
             return _unfolded(x, weight, bias, torch.int64)
         device, alone = x.device.type, len(x) == 1
         if device == "cpu" and _is_exact(_direct, weight.shape, weight.dtype, alone, device, *_flags()):

@@ -1,5 +1,7 @@
 """Threads of this process: how many cores it has, how torch's threads wait, and what a forked child has of them.
 
+NumPy's matrix products, which photos are decoded by, have threads of OpenBLAS: as many as torch's are to be.
+
 torch's OpenMP (libgomp in its wheels) lets threads that have nothing to do spin for a while, since the next piece of
 work comes soon. Beside another busy program that takes the core from the thread that has work: coding a photo of 1.5
 megapixels takes 1.8 times as long with two threads as with one. So the command line lets them sleep, and gives small
@@ -11,9 +13,11 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import cast
 
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}  # of libgomp and libomp
 ONE_THREAD = dict.fromkeys(
@@ -48,21 +52,53 @@ def available_threads() -> int:
 
 @contextmanager
 def threads_for(pixels: int | None) -> Iterator[None]:
-    """Around coding in a process of one's own: as many of torch's threads as are worth it.
+    """Around coding in a process of one's own: as many threads of torch and of NumPy's products as are worth it.
 
     Args:
         pixels: in the image; None for data of which one cannot tell.
     """
-    torch = sys.modules.get("torch")
-    if torch is None:  # the codec has no use for it
+    count = 1 if pixels is not None and pixels < SMALL else available_threads()
+    torch = sys.modules.get("torch")  # None where the codec has no use for it
+    before = torch.get_num_threads() if torch is not None else 1
+    if torch is not None:
+        torch.set_num_threads(count)
+    try:
+        with _blas_threads(count):
+            yield
+    finally:
+        if torch is not None:
+            torch.set_num_threads(before)
+
+
+@contextmanager
+def _blas_threads(count: int) -> Iterator[None]:
+    """Within, NumPy's matrix products have at most so many threads, where its OpenBLAS can be told."""
+    tell, ask = _openblas("set_num_threads"), _openblas("get_num_threads")
+    if tell is None or ask is None:  # another library, which has its own variables
         yield
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if pixels is not None and pixels < SMALL else available_threads())
+    before = ask()
+    tell(min(count, before))  # never more than OPENBLAS_NUM_THREADS or the program said
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        tell(before)
+
+
+@cache
+def _openblas(function: str) -> Callable[..., int] | None:
+    """A function of the OpenBLAS in NumPy's wheels, by whichever of its names; None where NumPy has another library."""
+    import ctypes
+
+    from numpy.linalg import _umath_linalg
+
+    with suppress(OSError):
+        library = ctypes.CDLL(_umath_linalg.__file__)  # which it is linked to
+        for name in ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}"):
+            found = getattr(library, name.format(function), None)
+            if found is not None:
+                return cast("Callable[..., int]", found)
+    return None
 
 
 def one_thread_after_fork() -> None:

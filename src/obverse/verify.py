@@ -5,10 +5,10 @@ data ──► compress ──► bytes ──► decode, on this machine ──
 
 from __future__ import annotations
 
-import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from obverse.certain import certain_sums
 from obverse.container import Limits, read
 from obverse.errors import DecodeError, OptionError, UnsupportedInputError, VerificationError
 
@@ -49,14 +49,8 @@ def verify_file(codec: Codec, file: bytes, certain: bool = False) -> None:
     Raises:
         VerificationError: where it does not decode, or to something else.
     """
-    if certain and "torch" in sys.modules:
-        from obverse.exact_sums import certain_sums
-
-        sums = certain_sums()
-    else:
-        sums = nullcontext()
     try:
-        with sums:
+        with certain_sums() if certain else nullcontext():
             codec.decode(read(file, Limits.unlimited()), Limits.unlimited())
     except DecodeError as error:
         raise VerificationError(

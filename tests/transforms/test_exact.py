@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from obverse import exact_sums
+from obverse.certain import certain_sums
 from obverse.errors import ExportError
 from obverse.transforms.exact import FLOAT32_EXACT, ExactConv, quantise_conv
 from tests.conftest import torch_setting
@@ -120,7 +121,7 @@ def test_the_path_of_other_devices_gives_the_same(monkeypatch):
             monkeypatch.setattr(exact_sums, "_is_exact", lambda kernel, *_, exact=exact: kernel in exact)
             assert torch.equal(layer(x), here)
             monkeypatch.undo()
-        with exact_sums.certain_sums():
+        with certain_sums():
             assert torch.equal(layer(x), here)
 
 

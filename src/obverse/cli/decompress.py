@@ -57,6 +57,12 @@ def decompress(
             help="Colour to put an image with alpha on (white, #ffcc00), for .jpg and others without alpha."
         ),
     ] = None,
+    preview: Annotated[
+        bool,
+        Parameter(
+            negative="", help="Of an image, write a small one: a quarter of its size a side, means of pixels."
+        ),
+    ] = False,
     force: Force = False,
     skip_existing: SkipExisting = False,
     jobs: Jobs = None,
@@ -71,6 +77,7 @@ def decompress(
     - `obverse decompress photo.obv` writes photo.png
     - `obverse decompress photo.obv -o photo.webp`
     - `obverse decompress logo.obv -o logo.jpg --background white`
+    - `obverse decompress photo.obv -o small.png --preview`
     - `obverse decompress packed/ -o pictures/`
     - `obverse decompress - -o - < photo.obv > photo.png`
     - `obverse decompress x.obv --side-info y.npy`
@@ -80,6 +87,8 @@ def decompress(
         raise UsageError("--recover is for codecs without side information: do not give --side-info")
     if recover and background is not None:
         raise UsageError("--recover has no use for --background: recover to .png")
+    if recover and preview:
+        raise UsageError("--recover writes all that is whole: do not give --preview")
     if background is not None:
         from obverse.data.image_writing import colour_of
 
@@ -98,7 +107,9 @@ def decompress(
     methods = (_method(job.source, limits) for job in found.jobs if job.source != STDIN)
     modules = [method.module for method in islice(filter(None, methods), 1)]
     batch = Batch("decompressing", force, existing_file(skip_existing, force), jobs, modules)
-    rows, code = batch.run(found.jobs, Decompression(side_info, model, recover, force, limits, background))
+    rows, code = batch.run(
+        found.jobs, Decompression(side_info, model, recover, force, limits, background, preview)
+    )
     report(found, rows, json)
     return code
 
@@ -122,6 +133,7 @@ class Decompression:
         force: whether what exists is overwritten.
         limits: what files may ask for.
         background: the colour that images with alpha are put on, where the kind of file has none.
+        preview: whether a small image is written instead.
     """
 
     side_info: Path | None
@@ -130,6 +142,7 @@ class Decompression:
     force: bool
     limits: Limits
     background: str | None
+    preview: bool
 
     def __call__(self, job: Job) -> Row:
         from obverse.codec import codec_of, decoded_file
@@ -146,6 +159,8 @@ class Decompression:
         chosen = codec_of(container, self.side_info is not None, self.model)
         name = f"x{chosen.method.suffix}" if job.target == STDIN else str(job.target)
         with threads_for(math.prod(container.shape) if chosen.method.data.endswith("image") else None):
-            unpacked = decoded_file(chosen, container, name, self.limits, self.side_info, self.background)
+            unpacked = decoded_file(
+                chosen, container, name, self.limits, self.side_info, self.background, self.preview
+            )
         write_output(job.target, unpacked, self.force)
         return row_of(job, length_of(job.source, data), len(unpacked))

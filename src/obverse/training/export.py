@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from obverse.errors import ExportError
-from obverse.zoo import StoredModel, pack, store_model
+from obverse.zoo import StoredModel, store_model
+from obverse.zoo.packing import pack
 
 
 def store_trained(

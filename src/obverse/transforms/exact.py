@@ -15,16 +15,19 @@ hold it float64 is used, and where that does not either the layer refuses to exi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-
 import torch
 from torch import Tensor, nn
 
-from obverse.errors import ExportError
 from obverse.exact_sums import integer_sums
+from obverse.transforms.exact_bounds import (
+    FLOAT32_EXACT,
+    FLOAT64_EXACT,
+    layer_of,
+    proven_bound,
+    refuse_unknown,
+)
 
-FLOAT32_EXACT = 2**24
-FLOAT64_EXACT = 2**53
+__all__ = ["FLOAT32_EXACT", "FLOAT64_EXACT", "ExactConv", "quantise_conv", "refuse_unknown"]
 
 
 class ExactConv(nn.Module):
@@ -56,18 +59,8 @@ class ExactConv(nn.Module):
         out = weight.shape[0]
         w = weight.to(torch.float64).round()
         self.max_input, self.shift, self.max_extra = int(max_input), int(shift), int(max_extra)
-        if not 1 <= self.shift <= 60:
-            raise ExportError(f"a layer is rescaled by 2**-{self.shift}: only 1 to 60 bits are possible")
-        if not all(bool(torch.isfinite(t.double()).all()) for t in (w, bias, multiplier, low, high)):
-            raise ExportError("a layer has weights or limits that are not finite")
-        largest = self.max_input * w.abs().sum(dim=(1, 2, 3)) + bias.double().abs() + self.max_extra
-        bound = float(largest.max())
-        scaled = float((largest * multiplier.double()).max()) + 2.0 ** (shift - 1)
-        if not bound < FLOAT64_EXACT or not scaled < FLOAT64_EXACT:
-            raise ExportError(
-                f"a layer's sums may reach {max(bound, scaled):.3g}, above 2**53: fewer bits for its weights, "
-                "inputs or multiplier are needed to prove it exact"
-            )
+        numbers = [part.detach().cpu().numpy() for part in (w, bias, multiplier, low, high)]
+        bound = proven_bound(*numbers[:3], self.shift, *numbers[3:], self.max_input, self.max_extra)
         self.bound = bound
         self.dtype = torch.float32 if bound < FLOAT32_EXACT else torch.float64
         self.padding = weight.shape[2] // 2
@@ -113,29 +106,9 @@ class ExactConv(nn.Module):
         Raises:
             ExportError: where it cannot be, or for other tensors.
         """
-        unknown = state.keys() - {"weight", "bias", "multiplier", "low", "high", "limits"}
-        if unknown:
-            raise ExportError(
-                f"a layer has tensors that it should not have: {', '.join(sorted(unknown)[:9])}"
-            )
-        shift, max_input, max_extra = state["limits"].tolist()
+        shift, max_input, max_extra = layer_of(state)
         tensors = (state["weight"], state["bias"], state["multiplier"])
         return cls(*tensors, shift, state["low"], state["high"], max_input, max_extra)
-
-
-def refuse_unknown(state: Mapping[str, Tensor], known: Set[str]) -> None:
-    """Check that a model has no tensors that nobody reads.
-
-    Args:
-        state: all tensors of the model, by name.
-        known: the names of those that are read.
-
-    Raises:
-        ExportError: it has others, so it is not the model that it says.
-    """
-    unknown = state.keys() - known
-    if unknown:
-        raise ExportError(f"the model has tensors that it should not have: {', '.join(sorted(unknown)[:9])}")
 
 
 def quantise_conv(

@@ -1,5 +1,7 @@
 """Trained models as data: one folder a model, with `model.safetensors.xz`, `config.json` and `card.md`.
 
+The weights' name is that of their first form; `packing.py` has the other, and says which one a file is.
+
 Models ship in this folder; those that a user trains lie in `models_home()`, or wherever `--out` said. A model
 is asked for by its name or its folder when compressing, and found by its fingerprint when decompressing.
 
@@ -13,7 +15,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import lzma
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,16 +24,11 @@ from typing import Any
 
 from obverse.container.files import check_folder, make_folder, new_file, remove_file
 from obverse.errors import CodecNameError, ModelError, OutputExistsError
+from obverse.zoo.packing import LARGEST, pack, unpack
 
 WEIGHTS, CONFIG, CARD = "model.safetensors.xz", "config.json", "card.md"
 FINGERPRINT = 8  # bytes
-LARGEST = 2**30  # bytes of unpacked weights: more is no model of ours
 LARGEST_CONFIG = 2**22  # bytes
-LARGEST_HEADER = 2**21  # bytes of a safetensors header, which names tensors: ours name up to a thousand
-ROOM, MOST_RATIO = (
-    2**24,
-    64,
-)  # bytes that any model may unpack to, and then times its packed size: ours take 3 times
 
 
 @dataclass(frozen=True)
@@ -319,29 +315,6 @@ def store_model(
         # without a configuration there is no model, so that new weights never lie beside an old one
         remove_file(folder / CONFIG)
     return _stored(folder, weights, json.loads(text), text)
-
-
-def pack(weights: bytes) -> bytes:
-    """What is stored: the safetensors bytes behind LZMA, since small integers leave room in their bytes."""
-    return lzma.compress(weights, preset=9)
-
-
-def unpack(packed: bytes) -> bytes:
-    """What `pack` was given; what unpacks to more than a model can, or names more tensors, is refused before it does.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    stream = lzma.LZMADecompressor()
-    try:
-        raw = stream.decompress(packed, min(LARGEST, ROOM + MOST_RATIO * len(packed)))
-    except lzma.LZMAError as error:
-        raise ValueError(f"its LZMA stream is damaged: {error}") from error
-    if not stream.eof or stream.unused_data:
-        raise ValueError("it is cut off, or larger than a model")
-    if LARGEST_HEADER < int.from_bytes(raw[:8], "little") <= len(raw):
-        raise ValueError("it names more tensors than a model has")
-    return raw
 
 
 def fingerprint(weights: bytes, config: bytes) -> bytes:

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import obverse
+from obverse.codecs.image import decoder as image_decoder
 from obverse.codecs.image import networks as image_networks
 from obverse.codecs.image.codec import (
     level_of,
     message_of,
     quality_of_level,
-    quantise_pixels,
 )
+from obverse.codecs.image.encoder import quantise_pixels
 from obverse.container import Container, Limits, read, write
 from obverse.data.conversion import ConversionWarning
 from obverse.errors import (
@@ -174,10 +175,11 @@ def test_windows_give_the_whole_image(codec, monkeypatch):
     within 1/255."""
     pixels = smooth_photo(330, 390, seed=3)
     whole, _ = quantise_pixels(codec.networks, pixels, 1000)
-    message = message_of(codec.networks, whole).to_bytes()
+    message = message_of(codec.networks.tables, whole).to_bytes()
     data = write(Container("image", {0: 1000, 1: 3}, (330, 390), {"y": message}, codec.fingerprint))
     decoded = obverse.decompress(data).astype(int)
     monkeypatch.setattr(image_networks, "WINDOW", 128)
+    monkeypatch.setattr(image_decoder, "WINDOW", 128)
     parts, _ = quantise_pixels(codec.networks, pixels, 1000)
     for (symbols, index), (symbols2, index2) in zip(whole, parts, strict=True):
         assert np.mean(symbols != symbols2) < 1e-3

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 import obverse
-from obverse.codecs.image.codec import quantise_latents
 from obverse.codecs.image.differentiable_prior import DifferentiableFourStep, join_slices
+from obverse.codecs.image.encoder import quantise_latents
 from obverse.codecs.image.prior import from_slices, to_slices
 from tests.conftest import REPOSITORY
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import obverse
-from obverse.codecs.image.codec import quantise_latents
+from obverse.codecs.image.encoder import quantise_latents
 from obverse.codecs.image.model import ImageModel
 from obverse.codecs.image.recipe import ImageModelConfig
 from obverse.codecs.image.warm_start import stored_state, warm_start

@@ -20,35 +20,33 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from obverse.codecs.image import METHOD, alpha, drawn_blocks
 from obverse.codecs.image.alternatives import Blocks, Decode, all_that_fits, cheapest, lossless_codec, within
+from obverse.codecs.image.decoder import ImageDecoder
 from obverse.codecs.image.drawn_blocks import put_back
-from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX
-from obverse.codecs.image.networks import ImageNetworks, base_of
+from obverse.codecs.image.latents import LEVELS, Coded
 from obverse.codecs.image.options import DEFAULT_QUALITY, TUNES, ImageOptions, TransformOptions
-from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.quality import effective
 from obverse.codecs.image.rate_control import highest_level, highest_refined_level
 from obverse.codecs.image.region import LOWER, over, region_of
+from obverse.codecs.image.weights import base_of
 from obverse.codecs.image_lossless import METHOD as LOSSLESS
 from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.photo_sections import names_of, pack_metadata, unpack_metadata, version_of
-from obverse.coding import Message
+from obverse.coding import Message, TableFamily
 from obverse.container import Container, Limits
 from obverse.data.conversion import ConversionWarning
 from obverse.data.images import Photo, photo_of
 from obverse.data.metadata import metadata_bytes
+from obverse.data.previews import SHRINK, means, reduced
 from obverse.errors import DamagedError, InputError, MessageEmptyError, OptionError, RateTargetError
 from obverse.method import Method
-from obverse.zoo import find_model, find_tune
+from obverse.zoo import StoredModel, find_model, find_tune
 
-if TYPE_CHECKING:  # searching takes much to import, and most files are not searched
-    from obverse.codecs.image.effort import Latents, Progress
+if TYPE_CHECKING:  # of torch, which decoding does without: its import takes longer than decoding a photo
+    from obverse.codecs.image.networks import ImageNetworks
 
-ALIGN = 64  # pixels: one position of z
 PIXEL_BYTES = 36  # memory a pixel takes while it is coded, in bytes (benchmarks/large_image.py)
 
 
@@ -57,9 +55,22 @@ class ImageCodec(ModelCodec):
 
     method: ClassVar[Method] = METHOD
 
+    @property
+    def image_model(self) -> StoredModel:
+        """The model that holds the networks of both sides. Raises ModelError."""
+        return self.model
+
     @from_model
     def networks(self) -> ImageNetworks:
-        return ImageNetworks.load(self.model)
+        """What the encoder computes with, in torch."""
+        from obverse.codecs.image.networks import ImageNetworks
+
+        return ImageNetworks.load(self.image_model)
+
+    @from_model
+    def decoder(self) -> ImageDecoder:
+        """What the decoder computes with, without torch."""
+        return ImageDecoder.load(self.image_model)
 
     def encode(
         self,
@@ -176,13 +187,15 @@ class ImageCodec(ModelCodec):
         over: Blocks | None = None,
     ) -> tuple[Container, Decode]:
         """By the transform, with drawn blocks over it, if any. Returns the file, and what makes the pixels of it."""
+        from obverse.codecs.image.encoder import quantise_pixels
+
         coded, y_hat = quantise_pixels(self.networks, photo.pixels, level, options.effort, options.progress)
         channels = 1 if photo.pixels.ndim == 2 else 3
         container = Container(
             self.id,
             {0: level, 1: channels},
             photo.size,
-            {"y": message_of(self.networks, coded).to_bytes()} | beside,
+            {"y": message_of(self.networks.tables, coded).to_bytes()} | beside,
             self.fingerprint,
             options.kept,
             version=2 if alpha.FILE in beside else version_of(beside),
@@ -212,8 +225,8 @@ class ImageCodec(ModelCodec):
             step = container.config.get(3, 1)
             return other.rate_bits(other.decode_photo(container), other.options(max_error=step // 2))
         message = Message.from_bytes(container.sections["y"])
-        coded, _ = pop_latents(self.networks, message, container.config[0], *photo.size)
-        bits = sum(float(self.networks.tables.bits(symbols, index).sum()) for symbols, index in coded)
+        coded, _ = self.decoder.pop(message, container.config[0], *photo.size)
+        bits = sum(float(self.decoder.tables.bits(symbols, index).sum()) for symbols, index in coded)
         beside = sum(len(section) for name, section in container.sections.items() if name != "y")
         return np.array([bits + 8 * beside])
 
@@ -230,11 +243,19 @@ class ImageCodec(ModelCodec):
 
     def decode_photo(self, container: Container, limits: Limits | None = None) -> Photo:
         """The pixels with alpha, and the metadata."""
-        limits = Limits.of(limits)
+        return self._photo(container, Limits.of(limits), 1)
+
+    def decode_preview(self, container: Container, limits: Limits | None = None) -> Photo:
+        """`decode_photo` at a quarter of the size a side, each pixel the mean of 4x4, which takes less time."""
+        return self._photo(container, Limits.of(limits), SHRINK)
+
+    def _photo(self, container: Container, limits: Limits, shrink: int) -> Photo:
+        """The image, or its preview. shrink: 1 or SHRINK."""
         if container.codec == LOSSLESS.id:
-            return lossless_codec().decode_photo(container, limits)
+            photo = lossless_codec().decode_photo(container, limits)
+            return photo if shrink == 1 else reduced(photo)
         if container.model not in (None, self.fingerprint) and (other := self.reader_of(container.model)):
-            return other.decode_photo(container, limits)
+            return other._photo(container, limits, shrink)
         level, channels = container.config.get(0), container.config.get(1)
         shape, sections = container.shape, container.sections
         if (
@@ -263,20 +284,25 @@ class ImageCodec(ModelCodec):
         kept = unpack_metadata(sections, limits)
         limits.check_memory(height * width * PIXEL_BYTES + metadata_bytes(kept))
         try:
-            _, y_hat = pop_latents(self.networks, Message.from_bytes(sections["y"]), level, height, width)
+            _, y_hat = self.decoder.pop(Message.from_bytes(sections["y"]), level, height, width)
         except MessageEmptyError:
             raise DamagedError("the file holds less than its image") from None
-        pixels = as_channels(self.networks.synthesise(y_hat, level, height, width), channels)
+        pixels = as_channels(self.decoder.synthesise(y_hat, level, height, width, shrink), channels)
         if drawn_blocks.SECTION in sections:
-            pixels = _with_blocks(pixels, sections[drawn_blocks.SECTION], limits)
+            pixels = _with_blocks(pixels, sections[drawn_blocks.SECTION], (height, width), limits, shrink)
+        if shrink > 1 and plane is not None:
+            plane = means(plane)
         return Photo(pixels, plane, **kept)
 
 
-def _with_blocks(pixels: np.ndarray, section: bytes, limits: Limits) -> np.ndarray:
-    """The pixels with the drawn blocks of a file over them."""
-    drawn, together = drawn_blocks.unpack(section, *pixels.shape[:2], limits)
+def _with_blocks(
+    pixels: np.ndarray, section: bytes, size: tuple[int, int], limits: Limits, shrink: int
+) -> np.ndarray:
+    """The pixels, or those of the preview, with the drawn blocks of a file of this size over them."""
+    drawn, together = drawn_blocks.unpack(section, *size, limits)
     found = lossless_codec().decode_photo(together, limits)
-    return put_back(pixels, drawn, drawn_blocks.check_blocks(found, 1 if pixels.ndim == 2 else 3))
+    blocks = drawn_blocks.check_blocks(found, 1 if pixels.ndim == 2 else 3)
+    return put_back(pixels, drawn, means(blocks) if shrink > 1 else blocks, drawn_blocks.SIDE // shrink)
 
 
 def level_of(quality: float) -> int:
@@ -291,88 +317,17 @@ def quality_of_level(level: int) -> float:
     return 1 + level * 99 / LEVELS
 
 
-Coded = list[tuple[np.ndarray, np.ndarray]]
-
-
-def quantise_pixels(
-    networks: ImageNetworks,
-    pixels: np.ndarray,
-    level: int,
-    effort: int = 0,
-    progress: Progress | None = None,
-) -> tuple[Coded, Tensor]:
-    """(H, W) or (H, W, 3) uint8 -> what is coded, in the decoder's order: z and slices 0 to 3, each as
-    (symbols, table index), int32 and uint8 of one shape; and the ŷ that the decoder has."""
-    if pixels.ndim == 2:
-        pixels = np.broadcast_to(pixels[:, :, None], (*pixels.shape, 3))
-    height, width = pixels.shape[:2]
-    y = networks.analyse(
-        np.pad(pixels, ((0, -height % ALIGN), (0, -width % ALIGN), (0, 0)), mode="edge"), level
-    )
-    latents = y, networks.hyper_analyse(y)
-    if effort:
-        from obverse.codecs.image.effort import EFFORTS, lmbda_of_level, refine
-
-        def price(latents: Latents) -> float:
-            coded, y_hat = quantise_latents(networks, latents, level)
-            bits = sum(float(networks.tables.bits(symbols, index).sum()) for symbols, index in coded)
-            error = networks.synthesise(y_hat, level, height, width).astype(np.float32) - pixels
-            return bits + lmbda_of_level(level) / 3 * float(np.square(error).sum(dtype=np.float64))
-
-        latents = refine(networks, pixels, latents, level, EFFORTS[effort], price, progress)
-    return quantise_latents(networks, latents, level)
-
-
-@torch.inference_mode()
-def quantise_latents(networks: ImageNetworks, latents: Latents, level: int) -> tuple[Coded, Tensor]:
-    """y (1, M, h, w), gained, and z (1, Z, h/4, w/4), not rounded -> what is coded, and the ŷ that the decoder has."""
-    y, z = latents
-    z = z.round().clamp_(-Z_MAX, Z_MAX)
-    z_index = networks.prior.z_tables(level).to(torch.uint8)[:, None, None].expand(z.shape[1:])
-    coded = [(z[0].to(torch.int32).numpy(), z_index.numpy())]
-
-    def coder(k: int, mean: Tensor, index: Tensor) -> Tensor:
-        residual = take_slice(y, k)[0].sub_(mean / FRACTION).round_().to(torch.int32)
-        coded.append((residual.numpy(), index.numpy()))
-        return residual
-
-    return coded, networks.prior.join(networks.prior.run(z, level, coder))
-
-
-def message_of(networks: ImageNetworks, coded: Coded) -> Message:
-    """What `quantise_pixels` returns, as a message. What the decoder needs first is pushed last."""
+def message_of(tables: TableFamily, coded: list[Coded]) -> Message:
+    """What `encoder.quantise_pixels` returns, as a message. What the decoder needs first is pushed last."""
     message = Message()
     for symbols, index in coded[::-1]:
-        message.push(symbols, networks.tables, index)
+        message.push(symbols, tables, index)
     return message
 
 
 def as_channels(painted: np.ndarray, channels: int) -> np.ndarray:
     """(H, W, 3) of the synthesis as (H, W), or as it is."""
     return painted.mean(axis=2, dtype=np.float32).round().astype(np.uint8) if channels == 1 else painted
-
-
-@torch.inference_mode()
-def pop_latents(
-    networks: ImageNetworks, message: Message, level: int, height: int, width: int
-) -> tuple[Coded, Tensor]:
-    """The mirror of `message_of`: what `quantise_pixels` returned for an image of this size."""
-    rows, columns = -(-height // ALIGN), -(-width // ALIGN)
-    index = networks.prior.z_tables(level).numpy()[:, None, None]
-    z_index = np.broadcast_to(index, (networks.prior.hyper, rows, columns))
-    z = message.pop(networks.tables, z_index)
-    coded = [(z, z_index)]
-    if z.min() < -Z_MAX or z.max() > Z_MAX:
-        raise DamagedError("hyper-latents out of range: the file is damaged")
-
-    def coder(k: int, mean: Tensor, index: Tensor) -> Tensor:
-        coded.append((message.pop(networks.tables, index.numpy()), index.numpy()))
-        return torch.from_numpy(coded[-1][0])
-
-    y_hat = networks.prior.join(networks.prior.run(torch.from_numpy(z)[None].float(), level, coder))
-    if not message.empty:
-        raise DamagedError("the file holds more than its image")
-    return coded, y_hat
 
 
 def sections_beside(photo: Photo, options: TransformOptions) -> dict[str, bytes]:

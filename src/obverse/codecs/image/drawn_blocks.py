@@ -65,13 +65,13 @@ def worth_mixing(drawn: np.ndarray) -> bool:
     return bool(LEAST <= drawn.mean() <= 1 - LEAST)
 
 
-def blocks_of(plane: np.ndarray) -> np.ndarray:
-    """(H, W, ...) -> (rows, columns, SIDE, SIDE, ...); the last row and column are repeated."""
+def blocks_of(plane: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """(H, W, ...) -> (rows, columns, side, side, ...); the last row and column are repeated."""
     height, width = plane.shape[:2]
-    margins = [(0, -height % SIDE), (0, -width % SIDE)] + [(0, 0)] * (plane.ndim - 2)
+    margins = [(0, -height % side), (0, -width % side)] + [(0, 0)] * (plane.ndim - 2)
     padded = np.pad(plane, margins, mode="edge")
-    rows, columns = padded.shape[0] // SIDE, padded.shape[1] // SIDE
-    return padded.reshape(rows, SIDE, columns, SIDE, *plane.shape[2:]).swapaxes(1, 2)
+    rows, columns = padded.shape[0] // side, padded.shape[1] // side
+    return padded.reshape(rows, side, columns, side, *plane.shape[2:]).swapaxes(1, 2)
 
 
 def side_by_side(pixels: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -85,13 +85,13 @@ def side_by_side(pixels: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(grid.reshape(grid.shape[0] * SIDE, across * SIDE, *pixels.shape[2:]))
 
 
-def put_back(pixels: np.ndarray, drawn: np.ndarray, together: np.ndarray) -> np.ndarray:
-    """The image with the drawn blocks of `side_by_side` over it."""
+def put_back(pixels: np.ndarray, drawn: np.ndarray, together: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """The image with the drawn blocks of `side_by_side` over it. side: of a block, of a preview less."""
     height, width = pixels.shape[:2]
-    blocks = blocks_of(pixels).copy()
-    found = blocks_of(together).reshape(-1, *blocks.shape[2:])
+    blocks = blocks_of(pixels, side).copy()
+    found = blocks_of(together, side).reshape(-1, *blocks.shape[2:])
     blocks[drawn] = found[: int(drawn.sum())]
-    whole = blocks.swapaxes(1, 2).reshape(blocks.shape[0] * SIDE, blocks.shape[1] * SIDE, *pixels.shape[2:])
+    whole = blocks.swapaxes(1, 2).reshape(blocks.shape[0] * side, blocks.shape[1] * side, *pixels.shape[2:])
     return np.ascontiguousarray(whole[:height, :width])
 
 

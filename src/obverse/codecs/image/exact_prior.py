@@ -19,19 +19,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from obverse.codecs.image.prior import STEPS, FourStepHyperprior, from_slices, to_slices
+from obverse.codecs.image import latents
+from obverse.codecs.image.latents import (
+    CONTEXT_MAX,
+    CONTEXT_STEP,
+    FRACTION,
+    RESIDUAL_MAX,
+    STEPS,
+    Z_MAX,
+)
+from obverse.codecs.image.prior import FourStepHyperprior, from_slices, to_slices
 from obverse.codecs.image.scales import SCALES
 from obverse.errors import ExportError
 from obverse.transforms.blocks import depth_to_space
-from obverse.transforms.exact import ExactConv, quantise_conv, refuse_unknown
+from obverse.transforms.exact import ExactConv, quantise_conv
+from obverse.transforms.exact_bounds import refuse_unknown
 from obverse.transforms.windows import windows
 
-LEVELS = 1980  # quality = 1 + level / 20
-FRACTION = 32  # latents and means are counted in 32nds
-CONTEXT_STEP = 8  # the context networks see latents in quarters: 8 of the 32nds
-CONTEXT_MAX = 1023  # clipped to about +-256
-Z_MAX = 127
-RESIDUAL_MAX = 2**20
 WINDOW = 64  # cells of the slice grid (32 pixels each) a window has on a side; no part of the format
 
 Index = npt.NDArray[np.uint8]
@@ -39,12 +43,8 @@ Coder = Callable[[int, Tensor, Tensor], Tensor]
 
 
 def interpolate_level(anchors: Tensor, level: int) -> Tensor:
-    """(K, C) integers -> (C,): linear between evenly spaced anchors, rounded down, in int64 throughout."""
-    last = anchors.shape[0] - 1
-    low = min(level * last // LEVELS, last - 1)
-    rest = level * last - low * LEVELS
-    a, b = anchors[low].to(torch.int64), anchors[low + 1].to(torch.int64)
-    return torch.div(a * (LEVELS - rest) + b * rest, LEVELS, rounding_mode="floor")
+    """`latents.interpolate_level` of tensors."""
+    return torch.from_numpy(latents.interpolate_level(anchors.cpu().numpy(), level))
 
 
 class ExactSlicePrior(nn.Module):
@@ -104,7 +104,7 @@ class ExactFourStep(nn.Module):
         computes them, the decoder pops them. Returns the slices of ŷ in 32nds, (1, M, 2 h, 2 w) int32 each.
         """
         height, width = 2 * z.shape[2], 2 * z.shape[3]
-        latents = self.slices[0].head.weight.shape[0] // 2
+        channels = self.slices[0].head.weight.shape[0] // 2
         features = torch.empty(1, self.conv2.weight.shape[0], height, width, dtype=torch.float32)
         for win in windows(height // 2, width // 2, WINDOW // 2, 2):
             rows, columns = (slice(2 * part.start, 2 * part.stop) for part in win.core)
@@ -113,15 +113,14 @@ class ExactFourStep(nn.Module):
             features[:, :, rows, columns] = part[:, :, inside[0], inside[1]].float()
         decoded: list[Tensor] = []
         for k in range(STEPS):
-            mean = torch.empty(latents, height, width, dtype=torch.int32)
-            index = torch.empty(latents, height, width, dtype=torch.uint8)
+            mean = torch.empty(channels, height, width, dtype=torch.int32)
+            index = torch.empty(channels, height, width, dtype=torch.uint8)
             for win in windows(height, width, WINDOW, 1):
                 at = (slice(None), slice(None), *win.padded)
                 m, i = self.slices[k](features[at], [d[at] for d in decoded])
                 mean[:, win.core[0], win.core[1]] = m[0, :, win.inside[0], win.inside[1]].to(torch.int32)
                 index[:, win.core[0], win.core[1]] = i[0, :, win.inside[0], win.inside[1]].to(torch.uint8)
             residual = coder(k, mean, index)
-            # a hostile file may hold any residual: the clamp keeps sums within int32, and what real files hold
             mean += residual.clamp(-RESIDUAL_MAX, RESIDUAL_MAX) * FRACTION
             decoded.append(mean[None])
         return decoded

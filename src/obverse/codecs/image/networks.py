@@ -7,30 +7,30 @@ synthesis                   floats, synthesises what was parsed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
-from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from obverse.codecs.image.exact_prior import LEVELS, ExactFourStep
+from obverse.codecs.image.exact_prior import ExactFourStep
+from obverse.codecs.image.latents import LEVELS
 from obverse.codecs.image.prior import HyperAnalysis
 from obverse.codecs.image.recipe import ImageModelConfig
 from obverse.codecs.image.transform import Analysis, Synthesis
+from obverse.codecs.image.weights import ROW_SCALE, unpack_weights, weight_groups
 from obverse.codecs.model_codec import loaded
 from obverse.coding import TableFamily
-from obverse.errors import ModelError
+from obverse.torch_settings import known_settings
 from obverse.transforms.blocks import QualityVector, ResidualBottleneck
 from obverse.transforms.windows import scaled, windows
-from obverse.zoo import StoredModel, find_model
+from obverse.zoo import StoredModel
 
 WINDOW = 1024  # pixels on a side of what the transforms see at once
 # at least what the convolutions see: pixels, latents, latents
 ANALYSIS_HALO, SYNTHESIS_HALO, HYPER_HALO = 128, 8, 8
-ROW_SCALE = ".row_scale"
 
 
 def pack_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -51,49 +51,9 @@ def pack_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in packed.items()}
 
 
-def unpack_weights(packed: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 weights that `pack_weights` stored."""
-    return {
-        name: value.float()
-        * (packed[name + ROW_SCALE].view(-1, 1, 1, 1) if name + ROW_SCALE in packed else 1)
-        for name, value in packed.items()
-        if not name.endswith(ROW_SCALE)
-    }
-
-
-SHARED = ("prior", "tables")  # what tunes have of the model that they are of
-
-
-def weight_groups(model: StoredModel) -> dict[str, dict[str, Tensor]]:
-    """The stored tensors of each part: analysis, synthesis, hyper_analysis, gains, prior, tables.
-
-    Raises:
-        ModelError: of a tune, where the model that it is of is not installed.
-    """
-    groups: dict[str, dict[str, Tensor]] = {}
-    if (of := base_of(model)) is not None:
-        base = find_model("image", of)
-        if base is None or base_of(base) is not None:
-            raise ModelError(
-                f"the model {model.name} is a tune of model {of.hex()}, which is not installed: install it, or name "
-                "the folder that holds both (OBVERSE_ZOO)"
-            )
-        groups = {name: part for name, part in weight_groups(base).items() if name in SHARED}
-    for name, value in load_safetensors(model.weights).items():
-        group, _, rest = name.partition("/")
-        groups.setdefault(group, {})[rest] = value
-    return groups
-
-
-def base_of(model: StoredModel) -> bytes | None:
-    """The fingerprint of the model that this is a tune of, or None. Raises ModelError for what is none."""
-    base = model.config.get("base")
-    if base is None:
-        return None
-    try:
-        return bytes.fromhex(base)
-    except (TypeError, ValueError):
-        raise ModelError(f"the model {model.name} is damaged: {base!r} is no fingerprint") from None
+def as_tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Tensors of their own memory, since what a model was read into is read-only."""
+    return {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
 
 
 class Gains(nn.Module):
@@ -135,6 +95,7 @@ class ImageNetworks:
     tables: TableFamily
 
     @classmethod
+    @known_settings()
     @torch.inference_mode(False)  # wherever it is called: searches need gradients through the synthesis
     def load(cls, model: StoredModel) -> ImageNetworks:
         groups = weight_groups(model)
@@ -145,22 +106,18 @@ class ImageNetworks:
             "hyper_analysis": lambda: HyperAnalysis(config.latents, config.hyper, config.features),
             "gains": lambda: Gains(config.latents),
         }
-        unknown = groups.keys() - makers.keys() - {"prior", "tables"}
-        if unknown:
-            raise ModelError(
-                f"the model {model.name} has tensors of no part: {', '.join(sorted(unknown)[:9])}"
-            )
         modules = {}
         for name, make in makers.items():
-            module = modules[name] = loaded(make, unpack_weights(groups[name]), None, model.name)
+            module = modules[name] = loaded(make, as_tensors(unpack_weights(groups[name])), None, model.name)
             module.to(memory_format=torch.channels_last)
             for part in module.modules():
                 if isinstance(part, ResidualBottleneck):
                     part.fold(branch_dtype())
-        prior = ExactFourStep.from_state(groups["prior"]).eval()
-        tables = TableFamily.from_state({key: value.numpy() for key, value in groups["tables"].items()})
+        prior = ExactFourStep.from_state(as_tensors(groups["prior"])).eval()
+        tables = TableFamily.from_state(groups["tables"])
         return cls(config.latents, prior=prior, tables=tables, **modules)  # type: ignore[arg-type]
 
+    @known_settings()
     @torch.inference_mode()
     def analyse(self, pixels: np.ndarray, level: int) -> Tensor:
         """(H, W, 3) uint8, sides multiples of 64 -> gained latents (1, M, H/16, W/16), float32."""
@@ -176,6 +133,7 @@ class ImageNetworks:
             y[:, :, rows, columns] = part[:, :, inside[0], inside[1]]
         return y
 
+    @known_settings()
     @torch.inference_mode()
     def hyper_analyse(self, y: Tensor) -> Tensor:
         """y (1, M, h, w), h and w multiples of 4 -> z (1, Z, h/4, w/4), not yet rounded."""
@@ -189,6 +147,7 @@ class ImageNetworks:
             z[:, :, rows, columns] = part[:, :, inside[0], inside[1]]
         return z
 
+    @known_settings()
     @torch.inference_mode()
     def synthesise(self, y_hat: Tensor, level: int, height: int, width: int) -> np.ndarray:
         """ŷ (1, M, h, w), in units of the quantiser's step -> (height, width, 3) uint8."""

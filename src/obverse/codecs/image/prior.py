@@ -20,22 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from obverse.codecs.image.latents import STEPS, slice_parts
 from obverse.codecs.image.scales import LOG_STEP, SCALE_MIN, SCALES
 from obverse.quantization.rounding import with_noise
 from obverse.transforms.blocks import QualityVector, depth_to_space
-
-STEPS = 4
-
-
-def slice_parts(step: int, latents: int) -> list[tuple[slice, slice, slice]]:
-    """Where slice `step` lies in y: for each position of the 2x2 cell, its (channels, rows, columns)."""
-    quarter = latents // 4
-    parts = []
-    for position in range(4):
-        first = (position + step) % 4 * quarter
-        row, column = divmod(position, 2)
-        parts.append((slice(first, first + quarter), slice(row, None, 2), slice(column, None, 2)))
-    return parts
 
 
 def take_slice(y: Tensor, step: int) -> Tensor:

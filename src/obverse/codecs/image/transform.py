@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from obverse.codecs.image.synthesis import UNIT
 from obverse.transforms.blocks import ResidualBottleneck, depth_to_space, space_to_depth
-
-UNIT = 255.0 / 32.0  # the residual stream counts in 32 grey levels; images are in [0, 1]
 
 
 def dct8_colour() -> Tensor:

@@ -13,9 +13,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from obverse.codecs.image.exact_prior import CONTEXT_STEP, FRACTION, ExactFourStep
+from obverse.codecs.image.exact_prior import ExactFourStep
+from obverse.codecs.image.latents import CONTEXT_STEP, FRACTION
 from obverse.codecs.image.model import ImageModel
-from obverse.codecs.image.networks import unpack_weights, weight_groups
+from obverse.codecs.image.networks import as_tensors
+from obverse.codecs.image.weights import unpack_weights, weight_groups
 from obverse.errors import InputError
 from obverse.transforms.exact import ExactConv
 from obverse.zoo import StoredModel
@@ -94,11 +96,11 @@ def stored_state(model: StoredModel) -> dict[str, Tensor]:
     try:
         groups = weight_groups(model)
         parts = {
-            "analysis.": unpack_weights(groups["analysis"]),
-            "synthesis.": unpack_weights(groups["synthesis"]),
-            "prior.analysis.": unpack_weights(groups["hyper_analysis"]),
-            "prior.": float_prior(ExactFourStep.from_state(groups["prior"])),
-            "": unpack_weights(groups["gains"]),
+            "analysis.": as_tensors(unpack_weights(groups["analysis"])),
+            "synthesis.": as_tensors(unpack_weights(groups["synthesis"])),
+            "prior.analysis.": as_tensors(unpack_weights(groups["hyper_analysis"])),
+            "prior.": float_prior(ExactFourStep.from_state(as_tensors(groups["prior"]))),
+            "": as_tensors(unpack_weights(groups["gains"])),
         }
     except KeyError as error:
         raise InputError(

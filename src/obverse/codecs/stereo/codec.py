@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from obverse.codec import SideInformed
 from obverse.codecs.image.codec import ImageCodec, level_of
-from obverse.codecs.image.networks import ImageNetworks, has_native_bfloat16, quality_of
+from obverse.codecs.image.networks import has_native_bfloat16, quality_of
 from obverse.codecs.model_codec import from_model
 from obverse.codecs.stereo import METHOD
 from obverse.codecs.stereo.fusion import ALIGN, StereoFusion, luma
@@ -34,7 +34,7 @@ from obverse.data.images import Photo, photo_of
 from obverse.errors import InputError, SideInformationError, WrongModelError
 from obverse.method import Method
 from obverse.transforms.windows import windows
-from obverse.zoo import find_model, load_model
+from obverse.zoo import StoredModel, find_model, load_model
 
 WINDOW = 1152  # pixels on a side of what the fusion network sees at once
 HALO = 112  # at least what its convolutions see
@@ -61,8 +61,8 @@ class StereoCodec(ImageCodec, SideInformed):
     method: ClassVar[Method] = METHOD
 
     @from_model
-    def networks(self) -> ImageNetworks:
-        """The image codec's networks. Raises WrongModelError where the model that this one builds on is missing."""
+    def image_model(self) -> StoredModel:  # type: ignore[override]
+        """The image codec's model. Raises WrongModelError where the model that this one builds on is missing."""
         wanted = bytes.fromhex(self.model.config["image_model"])
         image = load_model("image")
         if image.fingerprint != wanted:
@@ -73,7 +73,7 @@ class StereoCodec(ImageCodec, SideInformed):
                     "is not installed here: install the version of Obverse that has it"
                 )
             image = found
-        return ImageNetworks.load(image)
+        return image
 
     @from_model
     def fusion(self) -> StereoFusion:
