@@ -42,7 +42,7 @@ NAMED = re.compile(r"<!-- csv (\S+) (\S+) -->\n")
 ROWS = re.compile(r"\{\{rows (\S+)([^\n]*)\n(.*?)\n\}\}", re.DOTALL)
 COLUMN = re.compile(r"\{([^{}]+)\}")
 BD = re.compile(r"\{\{bd (\S+) (\S+) ([^:\n]+): ([^|\n]+)\|([^}\n]+)\}\}")
-CELL = re.compile(r"\{\{(\w+)([^{}\n:]*): ([^{}\n]+)\}\}")
+CELL = re.compile(r"\{\{(\w+)((?:[^{}\n:]|:(?! ))*): ([^{}\n]+)\}\}")
 OF_MANY = {"max": max, "min": min, "sum": sum, "mean": lambda values: sum(values) / len(values), "count": len}
 
 Rows = list[dict[str, str]]
