@@ -15,8 +15,8 @@ import obverse
 from obverse.codecs.image.alternatives import all_that_fits
 from obverse.codecs.image.codec import ImageCodec
 from obverse.codecs.image.effort import lmbda_of_level
-from obverse.codecs.image.exact_prior import LEVELS
 from obverse.codecs.image.fewer_colours import with_fewer_colours
+from obverse.codecs.image.latents import LEVELS
 from obverse.codecs.image.options import ImageOptions
 from obverse.codecs.image.quality import FINE, FINEST_STEP, STEP_WORTH, effective, nominal, step_of, worth_of
 from obverse.container import read, write

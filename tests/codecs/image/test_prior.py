@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from obverse.codecs.image.exact_prior import FRACTION, LEVELS, ExactFourStep, export_exact, interpolate_level
+from obverse.codecs.image.exact_prior import ExactFourStep, export_exact, interpolate_level
+from obverse.codecs.image.latents import FRACTION, LEVELS
 from obverse.codecs.image.prior import FourStepHyperprior, from_slices, gaussian_bits, take_slice, to_slices
 from obverse.codecs.image.scales import SCALES, scale
 from obverse.coding import TableFamily

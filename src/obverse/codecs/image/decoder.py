@@ -19,7 +19,7 @@ from obverse.codecs.image.latents import ALIGN, Z_MAX, Coded
 from obverse.codecs.image.recipe import ImageModelConfig
 from obverse.codecs.image.scales import SCALES
 from obverse.codecs.image.synthesis import ANCHORS, Synthesis, check_shapes, quality_vector
-from obverse.codecs.image.weights import unpack_weights, weight_groups
+from obverse.codecs.image.weights import all_groups, unpack_weights
 from obverse.coding import Message, TableFamily
 from obverse.errors import DamagedError, ModelError
 from obverse.transforms.windows import scaled, windows
@@ -47,7 +47,7 @@ class ImageDecoder:
     @classmethod
     def load(cls, model: StoredModel) -> ImageDecoder:
         """Raises ModelError, and what `codecs.model_codec.reading_model` makes one of."""
-        groups = weight_groups(model)
+        groups = all_groups(model)
         sizes = ImageModelConfig(**model.config["model"])
         gains = unpack_weights(groups["gains"])
         names = ("log_gain.anchors", "log_inverse_gain.anchors")

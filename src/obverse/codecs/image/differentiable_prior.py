@@ -15,15 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obverse.codecs.image.exact_prior import (
-    CONTEXT_MAX,
-    CONTEXT_STEP,
-    FRACTION,
-    ExactFourStep,
-    ExactSlicePrior,
-    interpolate_level,
-)
-from obverse.codecs.image.prior import STEPS, gaussian_bits, round_ste
+from obverse.codecs.image.exact_prior import ExactFourStep, ExactSlicePrior, interpolate_level
+from obverse.codecs.image.latents import CONTEXT_MAX, CONTEXT_STEP, FRACTION, STEPS
+from obverse.codecs.image.prior import gaussian_bits, round_ste
 from obverse.quantization.sga import Relax
 from obverse.transforms.blocks import depth_to_space
 from obverse.transforms.exact import ExactConv

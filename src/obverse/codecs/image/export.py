@@ -14,12 +14,14 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from obverse.codecs.image.exact_prior import FRACTION, LEVELS, Z_MAX, ExactFourStep, export_exact
+from obverse.codecs.image.exact_prior import ExactFourStep, export_exact
+from obverse.codecs.image.latents import FRACTION, LEVELS, Z_MAX
 from obverse.codecs.image.model import ImageModel
-from obverse.codecs.image.networks import SHARED, ImageNetworks, pack_weights, weight_groups
+from obverse.codecs.image.networks import ImageNetworks, pack_weights
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageRecipe
 from obverse.codecs.image.scales import SCALES, scale
+from obverse.codecs.image.weights import SHARED, weight_groups
 from obverse.coding import TableFamily
 from obverse.data.patches import central_crop, open_rgb, split_sets
 from obverse.training.checkpoint import reading, steps_of
@@ -98,9 +100,12 @@ def export_image(
         ),
     }
     if encoder_of is not None:
-        kept_parts = weight_groups(encoder_of)
-        groups |= {name: kept_parts[name] for name in ("synthesis", *SHARED)}
-        groups["gains"] |= {k: v for k, v in kept_parts["gains"].items() if k.startswith("log_inverse_gain")}
+        parts = {
+            name: {key: torch.from_numpy(value.copy()) for key, value in part.items()}
+            for name, part in weight_groups(encoder_of).items()
+        }
+        groups |= {name: parts[name] for name in ("synthesis", *SHARED)}
+        groups["gains"] |= {k: v for k, v in parts["gains"].items() if k.startswith("log_inverse_gain")}
     elif base is None:
         groups["prior"] = prior.export_state()
         groups["tables"] = {

@@ -20,7 +20,7 @@ from obverse.codecs.image.latents import LEVELS
 from obverse.codecs.image.prior import HyperAnalysis
 from obverse.codecs.image.recipe import ImageModelConfig
 from obverse.codecs.image.transform import Analysis, Synthesis
-from obverse.codecs.image.weights import ROW_SCALE, unpack_weights, weight_groups
+from obverse.codecs.image.weights import ROW_SCALE, all_groups, unpack_weights
 from obverse.codecs.model_codec import loaded
 from obverse.coding import TableFamily
 from obverse.torch_settings import known_settings
@@ -98,7 +98,7 @@ class ImageNetworks:
     @known_settings()
     @torch.inference_mode(False)  # wherever it is called: searches need gradients through the synthesis
     def load(cls, model: StoredModel) -> ImageNetworks:
-        groups = weight_groups(model)
+        groups = all_groups(model)
         config = ImageModelConfig(**model.config["model"])
         makers: dict[str, Callable[[], nn.Module]] = {
             "analysis": lambda: Analysis(*config.analysis_sizes),

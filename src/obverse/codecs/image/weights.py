@@ -39,7 +39,7 @@ def weight_groups(model: StoredModel) -> dict[str, Tensors]:
     """The stored tensors of each part: analysis, synthesis, hyper_analysis, gains, prior, tables. They are read-only.
 
     Raises:
-        ModelError: for tensors of no part; of a tune, where the model that it is of is not installed.
+        ModelError: of a tune, where the model that it is of is not installed.
     """
     groups: dict[str, Tensors] = {}
     if (of := base_of(model)) is not None:
@@ -53,6 +53,12 @@ def weight_groups(model: StoredModel) -> dict[str, Tensors]:
     for name, value in load_safetensors(model.weights).items():
         group, _, rest = name.partition("/")
         groups.setdefault(group, {})[rest] = value
+    return groups
+
+
+def all_groups(model: StoredModel) -> dict[str, Tensors]:
+    """`weight_groups` of what is to be a whole image model. Raises ModelError for tensors of no part."""
+    groups = weight_groups(model)
     if unknown := groups.keys() - PARTS:
         raise ModelError(f"the model {model.name} has tensors of no part: {', '.join(sorted(unknown)[:9])}")
     return groups
