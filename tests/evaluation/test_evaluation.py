@@ -194,7 +194,7 @@ def test_options_of_peers_and_of_our_own(tmp_path):
         "image:max_bytes=40k": "several values of quality: leave it out",
         "image:max_error=2": "several values of quality: leave it out",
         "features:bits=3": "several values of loss: leave it out",
-        "image:foo=2": "'foo'; it has effort, tune, roi, roi_background$",
+        "image:foo=2": "'foo'; it has effort, tune, roi, roi_background, alpha_error$",
         "image:tune=eye": "has no tune 'eye'",
     }.items():
         with pytest.raises(OptionError, match=sentence):

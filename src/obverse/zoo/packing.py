@@ -14,8 +14,6 @@ import lzma
 import zlib
 from collections.abc import Iterator
 
-import numpy as np
-
 LARGEST = 2**30  # bytes of unpacked weights: more is no model of ours
 LARGEST_HEADER = 2**21  # bytes of a safetensors header, which names tensors: ours name up to a thousand
 # bytes that any model may unpack to, and then times its packed size: ours take 3 times
@@ -85,9 +83,10 @@ def _rearranged(data: bytes, to_planes: bool) -> bytes:
     """The bytes of each tensor of more bytes a number as planes, or back; all others stay where they are."""
     out = bytearray(data)
     for start, end, size in _tensors(data):
-        part = np.frombuffer(data, np.uint8, end - start, start)
-        moved = (part.reshape(-1, size) if to_planes else part.reshape(size, -1)).T
-        out[start:end] = moved.tobytes()
+        count = (end - start) // size
+        for k in range(size):
+            plane, among = slice(start + k * count, start + (k + 1) * count), slice(start + k, end, size)
+            out[plane if to_planes else among] = data[among if to_planes else plane]
     return bytes(out)
 
 
