@@ -274,11 +274,7 @@ class _Section(NamedTuple):
 
 
 def undefined_symbols(code: bytes) -> list[str]:
-    """What object code (ELF of 64 bits, little-endian) needs from elsewhere.
-
-    Raises:
-        Unsupported: for other formats.
-    """
+    """What object code (ELF of 64 bits, little-endian) needs from elsewhere; `Unsupported` for other formats."""
     if code[:6] != b"\x7fELF\x02\x01":
         raise Unsupported
     try:
