@@ -380,6 +380,7 @@ def test_evaluate(folder: Path, capsys: Capture) -> None:
         ["--qualities", "0"],
         ["--lossless", "--qualities", "20"],
         ["--metrics", "foo"],
+        ["--codec", ","],
         ["--lossless", "--metrics", "psnr"],
         ["--task", "c.pt", "--metrics", "psnr"],
     ):

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from obverse import exact_sums
 from obverse.certain import certain_sums
 from obverse.errors import ExportError
-from obverse.transforms.exact import FLOAT32_EXACT, ExactConv, quantise_conv
+from obverse.transforms.exact import ExactConv, quantise_conv
+from obverse.transforms.exact_bounds import FLOAT32_EXACT
 from tests.conftest import torch_setting
 
 

@@ -146,7 +146,10 @@ def evaluate(
     from obverse.evaluation import all_ours
 
     # whether they are there, before anything is measured
-    coders = all_ours(_listed(codec or default_codec("exact image" if lossless else "image")), levels)
+    names = _listed(codec or default_codec("exact image" if lossless else "image"))
+    if not names:
+        raise UsageError(f"--codec {codec!r} names none: give an id, or leave it out")
+    coders = all_ours(names, levels)
     against = ("png,webp,avif" if lossless else "jpeg,webp,avif") if against is None else against
     peers = tuple(_listed(against))
     files: list[Path] = []

@@ -73,10 +73,10 @@ def evaluate(
         InputError: there is no image, or names are not known.
         MissingExtraError: the library of a peer, or what a metric needs, is not installed.
     """
-    if codec is None and qualities is not None:
-        raise InputError("qualities are those of the codec, and none was given")
     measured = check_metrics(metrics)
     own = all_ours(codec, qualities)
+    if not own and qualities is not None:
+        raise InputError("qualities are those of the codec, and none was given")
     peers = [classical(peer) if isinstance(peer, str) else peer for peer in against]
     plan = [(coder, setting) for coder in distinct([*own, *peers]) for setting in coder.settings]
     files = image_paths(paths)

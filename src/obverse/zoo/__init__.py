@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,23 @@ class StoredModel:
     def codec(self) -> str:
         """The id of the codec whose model this is: what the configuration says, or the model's name."""
         return str(self.config.get("codec", self.name))
+
+    def fingerprint_at(self, key: str) -> bytes | None:
+        """That of another model, which the configuration has in hex; None where it has none.
+
+        Raises:
+            ModelError: for what is no fingerprint.
+        """
+        text = self.config.get(key)
+        if text is None:
+            return None
+        try:
+            found = bytes.fromhex(text)
+        except (TypeError, ValueError):
+            found = b""
+        if len(found) != FINGERPRINT:
+            raise ModelError(f"the model {self.name} is damaged: {text!r:.40} is no fingerprint")
+        return found
 
     @property
     def replaces(self) -> tuple[bytes, ...]:
@@ -137,14 +154,9 @@ def load_model_from(folder: Path) -> StoredModel:
 def _stored(folder: Path, weights: bytes, config: dict[str, Any], config_bytes: bytes) -> StoredModel:
     """A model whose decoder is that of another one, by its configuration, has that one's fingerprint."""
     own = fingerprint(weights, config_bytes)
-    if (decoder := config.get("decoder")) is not None:
-        try:
-            own = bytes.fromhex(decoder)
-        except (TypeError, ValueError):
-            own = b""
-        if len(own) != FINGERPRINT:
-            raise ModelError(_damaged(folder))
-    return StoredModel(folder.resolve().name, weights, config, own)
+    model = StoredModel(folder.resolve().name, weights, config, own)
+    decoder = model.fingerprint_at("decoder")
+    return model if decoder is None else replace(model, fingerprint=decoder)
 
 
 def _file(folder: Path, name: str, most: int) -> bytes:

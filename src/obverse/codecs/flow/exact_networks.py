@@ -32,7 +32,8 @@ from obverse.codecs.flow.networks import (
 from obverse.codecs.flow.recipe import FlowConfig
 from obverse.coding.logistic_mixture import LogisticMixtures, weights_of
 from obverse.errors import DamagedError, ExportError
-from obverse.transforms.exact import ExactConv, refuse_unknown
+from obverse.transforms.exact import ExactConv
+from obverse.transforms.exact_bounds import refuse_unknown
 
 FEATURE_MAX = 511  # largest feature of the priors, as an integer
 HIDDEN_MAX = 1023  # largest activation behind a ReLU

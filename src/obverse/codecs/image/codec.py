@@ -30,7 +30,6 @@ from obverse.codecs.image.options import DEFAULT_QUALITY, TUNES, ImageOptions, T
 from obverse.codecs.image.quality import effective
 from obverse.codecs.image.rate_control import highest_level, highest_refined_level
 from obverse.codecs.image.region import LOWER, over, region_of
-from obverse.codecs.image.weights import base_of
 from obverse.codecs.image_lossless import METHOD as LOSSLESS
 from obverse.codecs.model_codec import ModelCodec, from_model
 from obverse.codecs.photo_sections import names_of, pack_metadata, unpack_metadata, version_of
@@ -47,6 +46,7 @@ from obverse.zoo import StoredModel, find_model, find_tune
 if TYPE_CHECKING:  # of torch, which decoding does without: its import takes longer than decoding a photo
     from obverse.codecs.image.networks import ImageNetworks
 
+OF_VERSION_2 = {drawn_blocks.SECTION, alpha.FILE}  # sections; metadata have such too
 PIXEL_BYTES = 36  # memory a pixel takes while it is coded, in bytes (benchmarks/large_image.py)
 
 
@@ -137,7 +137,7 @@ class ImageCodec(ModelCodec):
         if tune is None or tune == self.model.config.get("tune", TUNES[0]):
             return self
         if tune not in self._tunes:
-            base = base_of(self.model)
+            base = self.model.fingerprint_at("base")
             plain = None if base is None else find_model(self.id, base)
             if plain is not None:
                 self._tunes[tune] = type(self)(plain).tuned(options)
@@ -191,23 +191,23 @@ class ImageCodec(ModelCodec):
 
         coded, y_hat = quantise_pixels(self.networks, photo.pixels, level, options.effort, options.progress)
         channels = 1 if photo.pixels.ndim == 2 else 3
+        sections = {"y": message_of(self.networks.tables, coded).to_bytes()} | beside
+        if over is not None:
+            sections[drawn_blocks.SECTION] = drawn_blocks.pack(over[0], over[1])
         container = Container(
             self.id,
             {0: level, 1: channels},
             photo.size,
-            {"y": message_of(self.networks.tables, coded).to_bytes()} | beside,
+            sections,
             self.fingerprint,
             options.kept,
-            version=2 if alpha.FILE in beside else version_of(beside),
+            version=2 if OF_VERSION_2 & sections.keys() else version_of(sections),
         )
 
         def decode() -> np.ndarray:
             pixels = as_channels(self.networks.synthesise(y_hat, level, *photo.size), channels)
             return pixels if over is None else put_back(pixels, over[0], over[2])
 
-        if over is not None:
-            blocks = {drawn_blocks.SECTION: drawn_blocks.pack(over[0], over[1])}
-            container = replace(container, sections=container.sections | blocks, version=2)
         return container, decode
 
     def rate_bits(self, data: Any, options: TransformOptions | None = None) -> np.ndarray:
@@ -274,7 +274,7 @@ class ImageCodec(ModelCodec):
             raise DamagedError("an image file with a quality or channels out of range")
         known = {"y", alpha.DEFLATED, *names_of(container.version)}
         if container.version >= 2:
-            known |= {drawn_blocks.SECTION, alpha.FILE}
+            known |= OF_VERSION_2
         if "y" not in sections or not set(sections) <= known:
             raise DamagedError("an image file with other sections than an image has")
         height, width = shape

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from obverse.codecs.image import latents
+from obverse.codecs.image.exact_arrays import WINDOW
 from obverse.codecs.image.latents import (
     CONTEXT_MAX,
     CONTEXT_STEP,
@@ -35,8 +36,6 @@ from obverse.transforms.blocks import depth_to_space
 from obverse.transforms.exact import ExactConv, quantise_conv
 from obverse.transforms.exact_bounds import refuse_unknown
 from obverse.transforms.windows import windows
-
-WINDOW = 64  # cells of the slice grid (32 pixels each) a window has on a side; no part of the format
 
 Index = npt.NDArray[np.uint8]
 Coder = Callable[[int, Tensor, Tensor], Tensor]

@@ -17,7 +17,7 @@ from torch import Tensor
 from obverse.codecs.image.exact_prior import ExactFourStep, export_exact
 from obverse.codecs.image.latents import FRACTION, LEVELS, Z_MAX
 from obverse.codecs.image.model import ImageModel
-from obverse.codecs.image.networks import ImageNetworks, pack_weights
+from obverse.codecs.image.networks import ImageNetworks, as_tensors, pack_weights
 from obverse.codecs.image.prior import take_slice
 from obverse.codecs.image.recipe import ImageInputs, ImageModelConfig, ImageRecipe
 from obverse.codecs.image.scales import SCALES, scale
@@ -93,20 +93,18 @@ def export_image(
         prior, tables = networks.prior, networks.tables
     groups: dict[str, dict[str, Tensor]] = {
         "analysis": pack_weights(model.analysis.state_dict()),
-        "synthesis": pack_weights(model.synthesis.state_dict()),
         "hyper_analysis": pack_weights(model.prior.analysis.state_dict()),
         "gains": pack_weights(
             {k: v for k, v in model.state_dict().items() if k.startswith(("log_gain", "log_inverse_gain"))}
         ),
     }
     if encoder_of is not None:
-        parts = {
-            name: {key: torch.from_numpy(value.copy()) for key, value in part.items()}
-            for name, part in weight_groups(encoder_of).items()
-        }
+        parts = {name: as_tensors(part) for name, part in weight_groups(encoder_of).items()}
         groups |= {name: parts[name] for name in ("synthesis", *SHARED)}
         groups["gains"] |= {k: v for k, v in parts["gains"].items() if k.startswith("log_inverse_gain")}
-    elif base is None:
+    else:
+        groups["synthesis"] = pack_weights(model.synthesis.state_dict())
+    if of is None:
         groups["prior"] = prior.export_state()
         groups["tables"] = {
             key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in tables.state().items()

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from obverse.codecs.image.decoder import WINDOW
 from obverse.codecs.image.exact_prior import ExactFourStep
 from obverse.codecs.image.latents import LEVELS
 from obverse.codecs.image.prior import HyperAnalysis
@@ -28,7 +29,6 @@ from obverse.transforms.blocks import QualityVector, ResidualBottleneck
 from obverse.transforms.windows import scaled, windows
 from obverse.zoo import StoredModel
 
-WINDOW = 1024  # pixels on a side of what the transforms see at once
 # at least what the convolutions see: pixels, latents, latents
 ANALYSIS_HALO, SYNTHESIS_HALO, HYPER_HALO = 128, 8, 8
 

@@ -42,9 +42,9 @@ def weight_groups(model: StoredModel) -> dict[str, Tensors]:
         ModelError: of a tune, where the model that it is of is not installed.
     """
     groups: dict[str, Tensors] = {}
-    if (of := base_of(model)) is not None:
+    if (of := model.fingerprint_at("base")) is not None:
         base = find_model("image", of)
-        if base is None or base_of(base) is not None:
+        if base is None or base.fingerprint_at("base") is not None:
             raise ModelError(
                 f"the model {model.name} is a tune of model {of.hex()}, which is not installed: install it, or name "
                 "the folder that holds both (OBVERSE_ZOO)"
@@ -62,14 +62,3 @@ def all_groups(model: StoredModel) -> dict[str, Tensors]:
     if unknown := groups.keys() - PARTS:
         raise ModelError(f"the model {model.name} has tensors of no part: {', '.join(sorted(unknown)[:9])}")
     return groups
-
-
-def base_of(model: StoredModel) -> bytes | None:
-    """The fingerprint of the model that this is a tune of, or None. Raises ModelError for what is none."""
-    base = model.config.get("base")
-    if base is None:
-        return None
-    try:
-        return bytes.fromhex(base)
-    except (TypeError, ValueError):
-        raise ModelError(f"the model {model.name} is damaged: {base!r} is no fingerprint") from None

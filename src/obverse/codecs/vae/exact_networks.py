@@ -36,7 +36,8 @@ from obverse.codecs.vae.networks import (
 from obverse.codecs.vae.recipe import VaeConfig
 from obverse.coding.logistic_mixture import FRACTION, LOGIT, SCALE_ONE, SCALE_STEPS, WEIGHT_TOTAL, weights_of
 from obverse.errors import ExportError, InputError
-from obverse.transforms.exact import ExactConv, quantise_conv, refuse_unknown
+from obverse.transforms.exact import ExactConv, quantise_conv
+from obverse.transforms.exact_bounds import refuse_unknown
 
 BIN_BITS = 10
 BINS = 1 << BIN_BITS
