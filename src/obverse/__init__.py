@@ -10,6 +10,7 @@ Importing this package imports neither torch nor numba; opening a codec does.
 """
 
 from obverse.codec import Codec, compress, decompress
+from obverse.codec import open_parts as open
 from obverse.container import Container, Limits
 from obverse.errors import ObverseError
 from obverse.fields import Options
@@ -32,5 +33,6 @@ __all__ = [
     "compress",
     "decompress",
     "list_codecs",
+    "open",
     "open_codec",
 ]

@@ -10,17 +10,20 @@ Inside, it pushes symbols onto an ANS message and pops them in the mirrored orde
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from obverse.container import Container, Limits, read, write
+from obverse.container import Container, Header, ItemReader, Limits, read, read_header, write
 from obverse.data.kinds import Kind
 from obverse.data.loading import limits_in, loading_within
 from obverse.data.source import as_source
 from obverse.errors import (
     CodecNameError,
+    InputError,
     LimitError,
     ModelError,
     OptionError,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from obverse.container.source import SourceLike
+    from obverse.container.spool import ItemSpool
     from obverse.data.images import Photo
     from obverse.zoo import StoredModel
 
@@ -211,6 +215,36 @@ class Previews(Protocol):
         """A quarter of the image's size a side, rounded up, each pixel the mean of 4x4 decoded ones."""
 
 
+@runtime_checkable
+class Streams(Protocol):
+    """Codes files piece by piece, so that they need not fit into memory."""
+
+    def encode_to(self, data: Any, options: Any, spool: ItemSpool) -> Container:
+        """`encode`, with the items in a spool; the container comes without them."""
+
+    def decode_parts(
+        self,
+        container: Container | Header,
+        items: Sequence[bytes],
+        limits: Limits | None = None,
+        *,
+        side_info: Any = None,
+    ) -> Iterator[Any]:
+        """The bytes of the file that `kind.save` would make of what is decoded, part after part.
+
+        Raises:
+            DecodeError: for what no encoder wrote; the last part comes before its checksum is compared.
+        """
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """Has parts under names, each decoded without the rest."""
+
+    def open(self, reader: ItemReader, limits: Limits | None = None, *, side_info: Any = None) -> Mapping[str, Any]:
+        """The parts, each decoded when it is asked for."""
+
+
 # -- the two sentences that everybody uses -------------------------------------------------------------------
 
 
@@ -244,7 +278,7 @@ def compress(data: Any, codec: str | Path = "image", *, verify: Verify = None, *
         except MemoryError as error:
             raise LimitError("coding this takes more memory than there is: give less at once") from error
     if verified:
-        verify_file(chosen, file, verify == "certain")
+        verify_file(chosen, file, verify == "certain", getattr(checked, "base", None))
     return file
 
 
@@ -278,6 +312,48 @@ def decompress(
     if preview:
         return _preview(codec, container, limits, side_info).array()
     return codec.decode(container, limits, **side_of(codec, side_info))
+
+
+def open_parts(
+    source: SourceLike,
+    side_info: Any = None,
+    limits: Limits | None = None,
+    model: str | Path | None = None,
+) -> Mapping[str, Any]:
+    """The parts of an .obv file under their names, such as the tensors of weights; each is decoded when it is asked for.
+
+        tensors = obverse.open("model.obv")
+        tensors["layer.0.weight"]              reads and decodes this one
+
+    Args:
+        source: the path of the file, its bytes, or itself, open for reading bytes; or an address such as
+            "s3://bucket/model.obv", of which fsspec reads only the bytes that are needed.
+        side_info: what the file was coded against, if anything.
+        limits: what a part may ask for.
+        model: name or folder of the model that wrote the file, where it is not found.
+
+    Raises:
+        InputError: for a file that has no parts.
+        DecodeError: for what cannot be decoded; also when a part is asked for.
+        MissingExtraError: for an address, where fsspec is not installed.
+    """
+    limits = Limits.of(limits)
+    if isinstance(source, str) and "://" in source:
+        from obverse.integrations.remote import open_remote
+
+        source = open_remote(source)
+    header = read_header(source, limits)
+    codec = codec_of(header, side_info is not None, model)
+    if not isinstance(codec, Opens):
+        raise InputError(f"a file of codec {codec.id!r} has no parts under names: decompress it")
+    if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
+        source.seek(0)
+    reader = ItemReader(source, limits)
+    try:
+        return codec.open(reader, limits, **side_of(codec, side_info))
+    except BaseException:
+        reader.close()
+        raise
 
 
 def _preview(codec: Codec, container: Container, limits: Limits | None, side_info: Any) -> Photo:
@@ -351,13 +427,15 @@ def side_of(codec: Codec, side_info: Any) -> dict[str, Any]:
     """Side information, given as data or as a file, as a keyword of `decode`; none where none is given."""
     if side_info is None:
         return {}
+    if codec.method.base:  # which may be compressed itself
+        return {"side_info": side_info}
     source = as_source(side_info)
     if source is not None:
         side_info = codec.kind.load(source, "side information")
     return {"side_info": side_info}
 
 
-def codec_of(container: Container, has_side_info: bool = False, model: str | Path | None = None) -> Codec:
+def codec_of(container: Container | Header, has_side_info: bool = False, model: str | Path | None = None) -> Codec:
     """The codec that can decode this container, checked for its model and its need of side information."""
     from obverse.registry import codec_of_id, open_model
 
@@ -369,7 +447,7 @@ def codec_of(container: Container, has_side_info: bool = False, model: str | Pat
         raise SideInformationError(
             f"codec {codec.id!r} decodes with side information only: pass side_info (--side-info FILE)"
         )
-    if has_side_info and not codec.method.side_info:
+    if has_side_info and not (codec.method.side_info or codec.method.base):
         raise SideInformationError(f"codec {codec.id!r} has no use for side information: do not pass it")
     if model is not None:
         codec = open_model(model)
@@ -383,7 +461,7 @@ def codec_of(container: Container, has_side_info: bool = False, model: str | Pat
     return codec
 
 
-def _wrong_model(container: Container, codec: Codec, model: str | Path | None) -> str:
+def _wrong_model(container: Container | Header, codec: Codec, model: str | Path | None) -> str:
     """The sentence for a file and a codec that do not go together."""
     here = f"codec {codec.id!r} here has " + (
         f"model {codec.fingerprint.hex()}" if codec.fingerprint else "no model"

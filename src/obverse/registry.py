@@ -122,6 +122,19 @@ def default_codec(data: str) -> str:
     raise CodecNameError(f"no codec is the default for the kind of data {data!r}: name one")
 
 
+def codec_of_file(name: str | Path) -> str | None:
+    """The id of the codec for files of this name where nobody names one; None where that is the one for images.
+
+    Args:
+        name: of the file.
+    """
+    suffix = Path(name).suffix.lower()
+    for method in built_in_methods().values():
+        if suffix in method.files:
+            return method.id
+    return None
+
+
 def shipped_models() -> dict[str, str]:
     """The names of the models that are in the package, each with the id of its codec."""
     return {name: method.id for method in built_in_methods().values() for name in method.models}

@@ -17,7 +17,7 @@ from cyclopts import Parameter
 import obverse
 from obverse.cli.batch import Batch, Row
 from obverse.cli.console import UsageError, human
-from obverse.cli.files import existing_obv, read_stdin, report, row_of, write_output
+from obverse.cli.files import existing_obv, read_stdin, report, row_of, write_output, write_parts
 from obverse.cli.flags import NO_FLAGS, CodecFlags, given_options
 from obverse.cli.options import (
     Big,
@@ -36,14 +36,15 @@ from obverse.cli.options import (
 from obverse.cli.output_names import check_obv_name
 from obverse.cli.plan import STDIN, Job, plan
 from obverse.cli.progress import search_bar
-from obverse.codec import Codec
+from obverse.codec import Codec, Streams
 from obverse.container import write
+from obverse.container.spool import ItemSpool
 from obverse.data.loading import limits_in, loading_within
 from obverse.data.source import Contents
 from obverse.method import Method
-from obverse.registry import built_in_methods, default_codec
+from obverse.registry import built_in_methods, codec_of_file, default_codec
 from obverse.threads import threads_for, wait_passively
-from obverse.verify import verify_file, wants_verification
+from obverse.verify import verify_file, verify_parts, wants_verification
 
 
 def compress(
@@ -55,7 +56,7 @@ def compress(
         str | None,
         Parameter(
             help="Codec id or name of a model (`obverse list` shows them), or the folder of a model, with a slash: "
-            "./model. By default image."
+            "./model. By default image, or what codes files of this suffix."
         ),
     ] = None,
     lossless: Annotated[bool, Parameter(negative="", help="Keep every pixel of images.")] = False,
@@ -98,7 +99,7 @@ def compress(
     if lossless and codec is not None:
         raise UsageError("--lossless chooses the codec: give one of --lossless and --codec")
     wait_passively()
-    name = codec or default_codec("exact image" if lossless else "image")
+    name = codec or _chosen(inputs, lossless)
     # what is built in need not be opened to know its options, which would import torch here and in every worker
     method = built_in_methods().get(name) or obverse.open_codec(name).method
     given = given_options(flags, method)
@@ -129,6 +130,17 @@ def compress(
     rows, code = batch.run(found.jobs, work)
     report(found, rows, json)
     return code
+
+
+def _chosen(inputs: list[Path], lossless: bool) -> str:
+    """The codec where nobody names one: that of the files' kind."""
+    found = {codec_of_file(path) for path in inputs}
+    if len(found) > 1:
+        raise UsageError(
+            f"these files are not all coded by one codec ({', '.join(sorted(name or 'image' for name in found))}): give "
+            "those of one kind at once, or name a codec (--codec)"
+        )
+    return found.pop() or default_codec("exact image" if lossless else "image")
 
 
 @dataclass
@@ -171,17 +183,28 @@ class Compression:
         pixels = size[0] * size[1] if isinstance(size, tuple) and len(size) == 2 else None
         with search_bar(shown=self.searches) as progress, threads_for(pixels):
             now = replace(self.options, progress=progress) if progress else self.options
-            packed = write(self.codec.encode(data, now))
-            if self.verified:
-                verify_file(self.codec, packed, self.certain)
-        write_output(job.target, packed, self.force)
-        row = row_of(job, before, len(packed))
+            after = self._write(data, now, job)
+        row = row_of(job, before, after)
         if pixels:
-            row["bpp"] = len(packed) * 8 / pixels
-        if len(packed) > before:
+            row["bpp"] = after * 8 / pixels
+        if after > before:
             row["larger"] = _remedy(self.codec.method)
-            warn(f"{job.source}: {human(before)} became {human(len(packed))}: {row['larger']}", stacklevel=2)
+            warn(f"{job.source}: {human(before)} became {human(after)}: {row['larger']}", stacklevel=2)
         return row | {"seconds": round(time.perf_counter() - started, 3)}
+
+    def _write(self, data: Any, options: Any, job: Job) -> int:
+        """Code, verify, and write. -> bytes"""
+        if isinstance(self.codec, Streams):
+            with ItemSpool(None if job.target == STDIN else str(job.target.resolve().parent)) as spool:
+                container = self.codec.encode_to(data, options, spool)
+                if self.verified:
+                    verify_parts(self.codec, container, spool, getattr(options, "base", None))
+                return write_parts(job.target, spool.parts(container), self.force)
+        packed = write(self.codec.encode(data, options))
+        if self.verified:
+            verify_file(self.codec, packed, self.certain, getattr(options, "base", None))
+        write_output(job.target, packed, self.force)
+        return len(packed)
 
 
 def _remedy(method: Method) -> str:

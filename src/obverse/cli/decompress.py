@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from warnings import warn
 
 from cyclopts import Parameter
 
 from obverse.cli.batch import Batch, Row
 from obverse.cli.console import UsageError
-from obverse.cli.files import existing_file, length_of, read_stdin, report, row_of, write_output
+from obverse.cli.files import existing_file, length_of, read_stdin, report, row_of, write_output, write_parts
 from obverse.cli.options import (
     Big,
     Force,
@@ -28,11 +29,15 @@ from obverse.cli.options import (
 )
 from obverse.cli.plan import STDIN, Job, plan
 from obverse.cli.recovery import recovered
-from obverse.container import Limits, read, read_header
+from obverse.container import Header, ItemReader, Limits, read, read_header
 from obverse.errors import ObverseError
 from obverse.method import Method
 from obverse.registry import find_method
 from obverse.threads import threads_for, wait_passively
+
+
+if TYPE_CHECKING:
+    from obverse.codec import Streams
 
 
 def decompress(
@@ -41,7 +46,11 @@ def decompress(
     *,
     output: Output = None,
     side_info: Annotated[
-        Path | None, Parameter(help="Side information, for codecs that decode with it: .npy, .png, ...")
+        Path | None,
+        Parameter(
+            name=["--side-info", "--base"],
+            help="What the receiver has, for files that are decoded with it: .npy, .png, weights, ...",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -155,6 +164,9 @@ class Decompression:
             for sentence in lost.get("missing", ()):
                 warn(f"{job.source}: {sentence}", stacklevel=2)
             return row_of(job, length_of(job.source, data), len(unpacked)) | lost
+        streamed = self._stream(source, job)
+        if streamed is not None:
+            return row_of(job, length_of(job.source, data), streamed)
         container = read(source, self.limits)
         chosen = codec_of(container, self.side_info is not None, self.model)
         name = f"x{chosen.method.suffix}" if job.target == STDIN else str(job.target)
@@ -164,3 +176,21 @@ class Decompression:
             )
         write_output(job.target, unpacked, self.force)
         return row_of(job, length_of(job.source, data), len(unpacked))
+
+    def _parts(self, codec: Streams, header: Header, reader: ItemReader) -> Iterator[bytes]:
+        side: dict[str, Any] = {} if self.side_info is None else {"side_info": self.side_info}
+        return codec.decode_parts(header, reader, self.limits, **side)
+
+    def _stream(self, source: Path | bytes, job: Job) -> int | None:
+        """Decode a file piece by piece, where its codec does that. -> bytes written"""
+        from obverse.codec import Streams, codec_of
+
+        header = read_header(source, self.limits)
+        if header.items is None or self.background is not None or self.preview:
+            return None
+        with ItemReader(source, self.limits) as reader:
+            codec = codec_of(header, self.side_info is not None, self.model)
+            if not isinstance(codec, Streams):
+                return None
+            codec.kind.check(f"x{codec.method.suffix}" if job.target == STDIN else str(job.target))
+            return write_parts(job.target, self._parts(codec, header, reader), self.force)

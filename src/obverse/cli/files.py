@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,23 @@ def write_output(target: Path, data: bytes, force: bool) -> None:
         raise OutputError("standard output is a terminal: redirect it, name a file with -o, or use --force")
     else:
         out_bytes(data)
+
+
+def write_parts(target: Path, parts: Iterable[bytes], force: bool) -> int:
+    """As `write_output`, part after part. -> bytes. Raises OutputError."""
+    written = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal written
+        for part in parts:
+            written += len(part)
+            yield part
+
+    if target != STDIN:
+        write_atomically(target, counted(), overwrite=force)
+    else:
+        write_output(target, b"".join(counted()), force)
+    return written
 
 
 def length_of(path: Path, data: bytes | None) -> int:

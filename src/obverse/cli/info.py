@@ -17,7 +17,7 @@ from obverse.cli.console import human, out, printable, to_json
 from obverse.cli.files import read_stdin
 from obverse.cli.options import Json, Memory, limits_of
 from obverse.cli.plan import STDIN, Job, Plan, files_under
-from obverse.container import Limits, describe
+from obverse.container import ItemReader, Limits, describe
 from obverse.errors import CodecNameError, DeclarationError
 from obverse.registry import find_method
 
@@ -65,9 +65,14 @@ def _is_folder(path: Path) -> bool:
 
 
 def _facts(limits: Limits, job: Job) -> Row:
-    return row_of(
-        str(job.source), describe(read_stdin(limits) if job.source == STDIN else job.source, limits)
-    )
+    source = read_stdin(limits) if job.source == STDIN else job.source
+    row = row_of(str(job.source), describe(source, limits))
+    with suppress(CodecNameError, DeclarationError):
+        method = find_method(row["codec"])
+        if method.parts is not None and row["items"] is not None:
+            with ItemReader(source, limits) as reader:
+                row["parts"] = list(method.resolve(method.parts)(reader, limits))
+    return row
 
 
 def row_of(name: str, facts: dict[str, Any]) -> Row:
@@ -92,6 +97,8 @@ def show_facts(facts: dict[str, Any]) -> None:
     out(f"  shape     {' x '.join(map(str, shape))}")
     for name, text in (facts["facts"] or {"config": facts["config"]}).items():
         out(f"  {name:9} {printable(text)}")
+    if facts.get("parts"):
+        _show_parts(facts["parts"])
     if facts["items"] is not None:
         out(f"  items     {facts['items']}, {facts['item_bytes']} bytes")
     for name, length in facts["sections"].items():
@@ -99,6 +106,14 @@ def show_facts(facts: dict[str, Any]) -> None:
     for name, value in facts["metadata"].items():
         out(f"  metadata  {printable(name)}: {printable(value)}")
     out(f"  overhead  {size - sum(facts['sections'].values()) - (facts['item_bytes'] or 0)} bytes")
+
+
+def _show_parts(rows: list[dict[str, Any]]) -> None:
+    """A table with a line each."""
+    lines = [list(rows[0]), *([printable(str(cell)) for cell in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        out("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _of_codec(facts: dict[str, Any]) -> dict[str, str]:

@@ -5,11 +5,13 @@ append ──► temporary file of payloads, their lengths ──► parts ─�
 
 from __future__ import annotations
 
+import io
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from types import TracebackType
-from typing import IO
+from typing import IO, overload
 
 from obverse.container.format import Container, front_of
 from obverse.container.limits import Limits
@@ -19,7 +21,7 @@ from obverse.errors import OutputError
 IN_MEMORY = 2**24  # bytes of payload that do not need a file
 
 
-class ItemSpool:
+class ItemSpool(Sequence[bytes]):
     """Payloads in order; a few are kept in memory, many in a temporary file that nobody else sees.
 
     Args:
@@ -31,24 +33,47 @@ class ItemSpool:
 
     def __init__(self, folder: str | None = None):
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=folder)  # noqa: SIM115
-        self._lengths = array("Q")
+        self._starts = array("Q", [0])  # and the end of the last
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return len(self._starts) - 1
 
-    def append(self, payload: bytes) -> None:
-        """One item more."""
+    @overload
+    def __getitem__(self, number: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[bytes]: ...
+
+    def __getitem__(self, number: int | slice) -> bytes | list[bytes]:
+        """The payload of an item again."""
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        number = range(len(self))[number]
+        self._file.seek(self._starts[number])
+        return self._file.read(self._starts[number + 1] - self._starts[number])
+
+    @property
+    def _lengths(self) -> array[int]:
+        return array("Q", (end - start for start, end in pairwise(self._starts)))
+
+    def append(self, *pieces: bytes) -> None:
+        """One item more.
+
+        Args:
+            *pieces: of its payload, in order.
+        """
         try:
-            self._file.write(payload)
+            self._file.seek(0, io.SEEK_END)
+            self._file.writelines(pieces)
         except OSError as error:
             raise OutputError(f"cannot keep what is compressed: {error.strerror}; free some space") from error
-        self._lengths.append(len(payload))
+        self._starts.append(self._starts[-1] + sum(map(len, pieces)))
 
     def clear(self) -> None:
         """As at the beginning."""
         self._file.seek(0)
         self._file.truncate()
-        self._lengths = array("Q")
+        self._starts = array("Q", [0])
 
     def items(self) -> Iterator[bytes]:
         """The payloads again."""

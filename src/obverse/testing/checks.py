@@ -355,6 +355,9 @@ def store(kind: Kind, data: Any, folder: Path, name: str = "data") -> Path:
     elif ".npy" in kind.read:
         path = folder / f"{name}.npy"
         np.save(path, data)
+    elif ".png" not in kind.read:
+        path = folder / f"{name}{min(kind.written or ())}"
+        path.write_bytes(kind.save(data, path.name))
     else:
         path = folder / f"{name}.png"
         path.write_bytes(write_photo(photo_of(data, exact=True), "x.png", exact=True))
@@ -397,8 +400,8 @@ def _flag(name: str) -> str:
 
 
 def _copy(data: Any) -> Any:
-    if isinstance(data, np.ndarray):
-        return data.copy()
+    if hasattr(data, "__array__") and not isinstance(data, Photo):
+        return np.array(data)
     if isinstance(data, Photo):
         return replace(data, pixels=data.pixels.copy())
     return (

@@ -119,7 +119,7 @@ class Opened:
     def decode(self, container: Container, limits: Any = None) -> npt.NDArray[Any]:
         """The array that the codec decodes."""
         decoded = self.codec.decode(container, limits, **self.side)
-        self.require(isinstance(decoded, np.ndarray), "decode returns an array")
+        self.require(hasattr(decoded, "__array__"), "decode returns an array, or what NumPy makes one of")
         return np.asarray(decoded)
 
     @property

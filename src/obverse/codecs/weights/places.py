@@ -1,0 +1,97 @@
+"""Contexts of a matrix: how large its numbers usually are in this row and this column.
+
+Rows and columns of weights differ in scale, and the exponents follow: the mean byte of a row and of a column, in steps, tell
+which table a place uses: place (i, j) has the table (row[i] + column[j] - MIDDLE) >> (2 + merges), cut to 0 to 15 >> merges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from obverse.codecs.weights.planes import compiled
+
+Bytes = npt.NDArray[np.uint8]
+
+CLASSES = 16
+MIDDLE = np.uint8(32)  # what a row or a column of the usual size has
+MOST_MERGES = 3
+_STEPS = 10.0  # of a standard deviation; four make a class
+_NARROW = 2**14  # columns; of wider matrices each row is worked on by itself
+_MOST = 127  # so that a sum fits a byte
+
+
+@dataclass(frozen=True)
+class Places:
+    """The steps of the rows and columns of a matrix.
+
+    Attributes:
+        rows: (r,) uint8.
+        columns: (c,) uint8.
+        merges: 2^merges neighbouring classes share a table.
+    """
+
+    rows: Bytes
+    columns: Bytes
+    merges: int = 0
+
+    @property
+    def tables(self) -> int:
+        """How many tables there are."""
+        return CLASSES >> self.merges
+
+    def contexts(self, start: int, count: int) -> Bytes:
+        """(count,) of the places from `start` on, row after row."""
+        width = len(self.columns)
+        first, at = divmod(start, width)
+        if width <= _NARROW:
+            rows = self.rows[first : -(-(start + count) // width), None]
+            return self._classes(rows + self.columns).reshape(-1)[at : at + count]
+        parts = []
+        while count > 0:
+            columns = self.columns[at : at + count]
+            parts.append(self._classes(self.rows[first] + columns))
+            first, at, count = first + 1, 0, count - len(columns)
+        return np.concatenate(parts)
+
+    def _classes(self, steps: Bytes) -> Bytes:
+        """Whole arrays of bytes at a time, which NumPy does with vectors of the processor."""
+        classes = np.maximum(steps, MIDDLE)
+        classes -= MIDDLE
+        classes >>= 2 + self.merges
+        return np.minimum(classes, self.tables - 1, out=classes)
+
+
+def places_of(plane: Bytes, columns: int) -> Places | None:
+    """Those of a matrix (r c,) of so many columns; None where all rows and columns are alike.
+
+    Args:
+        plane: its bytes, row after row.
+        columns: of it.
+    """
+    rows = len(plane) // columns
+    row_sums, column_sums = np.zeros(rows, np.int64), np.zeros(columns, np.int64)
+    _sums(plane, columns, row_sums, column_sums)
+    mean = float(row_sums.sum()) / len(plane)
+    row, column = row_sums / columns - mean, column_sums / rows - mean
+    spread = float(np.sqrt(row.var() + column.var()))
+    if not spread > 0:
+        return None
+    steps = _STEPS / spread
+    return Places(
+        np.clip(np.rint(row * steps) + MIDDLE, 0, _MOST).astype(np.uint8),
+        np.clip(np.rint(column * steps) + MIDDLE, 0, _MOST).astype(np.uint8),
+    )
+
+
+@compiled
+def _sums(plane, columns, row_sums, column_sums):  # type: ignore[no-untyped-def]
+    for i in range(len(row_sums)):
+        total = np.int64(0)
+        for j in range(columns):
+            value = np.int64(plane[i * columns + j])
+            total += value
+            column_sums[j] += value
+        row_sums[i] = total
