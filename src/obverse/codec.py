@@ -241,7 +241,9 @@ class Streams(Protocol):
 class Opens(Protocol):
     """Has parts under names, each decoded without the rest."""
 
-    def open(self, reader: ItemReader, limits: Limits | None = None, *, side_info: Any = None) -> Mapping[str, Any]:
+    def open(
+        self, reader: ItemReader, limits: Limits | None = None, *, side_info: Any = None
+    ) -> Mapping[str, Any]:
         """The parts, each decoded when it is asked for."""
 
 
@@ -320,7 +322,7 @@ def open_parts(
     limits: Limits | None = None,
     model: str | Path | None = None,
 ) -> Mapping[str, Any]:
-    """The parts of an .obv file under their names, such as the tensors of weights; each is decoded when it is asked for.
+    """The parts of an .obv file under their names, as the tensors of weights; each is decoded when it is asked for.
 
         tensors = obverse.open("model.obv")
         tensors["layer.0.weight"]              reads and decodes this one
@@ -435,7 +437,9 @@ def side_of(codec: Codec, side_info: Any) -> dict[str, Any]:
     return {"side_info": side_info}
 
 
-def codec_of(container: Container | Header, has_side_info: bool = False, model: str | Path | None = None) -> Codec:
+def codec_of(
+    container: Container | Header, has_side_info: bool = False, model: str | Path | None = None
+) -> Codec:
     """The codec that can decode this container, checked for its model and its need of side information."""
     from obverse.registry import codec_of_id, open_model
 

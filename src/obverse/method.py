@@ -83,8 +83,8 @@ class Method:
         suffix: what a decoded file is called when nobody says ('.png').
         lossless: whether the data come back as they were.
         side_info: whether decoding needs side information; a codec that has no use for it refuses it.
-        base: whether files may be coded against data that the receiver has too, which decoding then needs: they are given
-            as side information.
+        base: whether files may be coded against data that the receiver has too, which decoding then needs: they are
+            given as side information.
         default: whether it is the codec for its kind of data where nobody names one.
         files: suffixes of files that `obverse compress` codes with it where nobody names a codec (".safetensors").
         models: names of the shipped models; the first codes where none is named. None for a codec that needs none.
@@ -92,8 +92,8 @@ class Method:
         also_writes: ids of those among them whose files it writes where they suit the data better, and decodes.
         options: "module:Class", a dataclass of `obverse.fields`; None for a codec without options.
         facts: "module:function", header -> what `obverse info` says of a file; None for nothing but the header.
-        parts: "module:function", (ItemReader, limits) -> a row for each part of a file, which `obverse info` shows; None
-            for files that are one thing.
+        parts: "module:function", (ItemReader, limits) -> a row for each part of a file, which `obverse info` shows;
+            None for files that are one thing.
         training: how its models are trained; None for what is not trained.
         commands: further commands.
     """

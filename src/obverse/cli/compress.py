@@ -137,8 +137,8 @@ def _chosen(inputs: list[Path], lossless: bool) -> str:
     found = {codec_of_file(path) for path in inputs}
     if len(found) > 1:
         raise UsageError(
-            f"these files are not all coded by one codec ({', '.join(sorted(name or 'image' for name in found))}): give "
-            "those of one kind at once, or name a codec (--codec)"
+            f"these files are not all coded by one codec ({', '.join(sorted(name or 'image' for name in found))}): "
+            "give those of one kind at once, or name a codec (--codec)"
         )
     return found.pop() or default_codec("exact image" if lossless else "image")
 

@@ -35,7 +35,6 @@ from obverse.method import Method
 from obverse.registry import find_method
 from obverse.threads import threads_for, wait_passively
 
-
 if TYPE_CHECKING:
     from obverse.codec import Streams
 

@@ -3,15 +3,15 @@
 bytes, a table for each ──► encode ──► words of 16 bits
 words, the same tables ──► decode ──► bytes
 
-`obverse.coding.Message` is a stack that other codecs share; tensors have hundreds of millions of bytes, of which nothing is
-pushed later, so here four states of 32 bits in [2^16, 2^32) code every fourth byte each, with frequencies out of 2^12, which
-is a third of the time. For a byte of frequency f and cumulative frequency c:
+`obverse.coding.Message` is a stack that other codecs share; tensors have hundreds of millions of bytes, of which
+nothing is pushed later, so here four states of 32 bits in [2^16, 2^32) code every fourth byte each, with frequencies
+out of 2^12, which takes less time. For a byte of frequency f and cumulative frequency c:
 
-    encode, from the last byte to the first   x -> (x // f) * 2^12 + c + x % f        a word goes first where x >= f * 2^20
-    decode, from the first to the last        x -> f * (x >> 12) + (x mod 2^12) - c   a word comes where x < 2^16
+    encode, from the last byte to the first   x -> (x // f) * 2^12 + c + x % f       a word goes first if x >= f * 2^20
+    decode, from the first to the last        x -> f * (x >> 12) + (x mod 2^12) - c  a word comes if x < 2^16
 
-A table is 2^12 numbers, one for each value of x mod 2^12: the byte, f << 8 and (x mod 2^12 - c) << 20; for the encoder it is
-256 numbers, f << 16 and c. The loops trust their callers for tables and sizes, and nothing for words.
+A table is 2^12 numbers, one for each value of x mod 2^12: the byte, f << 8 and (x mod 2^12 - c) << 20; for the encoder
+it is 256 numbers, f << 16 and c. The loops trust their callers for tables and sizes, and nothing for words.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def normalised(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
     np.put_along_axis(
         frequencies, order, np.take_along_axis(frequencies, order, 1) + (np.arange(256) < spare[:, None]), 1
     )
-    for row in np.flatnonzero(spare < 0):  # the rare ones got more than their share: the most frequent ones pay
+    for row in np.flatnonzero(
+        spare < 0
+    ):  # the rare ones got more than their share: the most frequent ones pay
         while (over := int(frequencies[row].sum()) - TOTAL) > 0:
             most = int(np.argmax(frequencies[row]))
             frequencies[row, most] -= min(over, max(1, int(frequencies[row, most]) // 16))
@@ -91,21 +93,22 @@ def decoder_table(frequencies: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint32]
 
 def encode(data: Bytes, frequencies: npt.NDArray[np.uint16], contexts: Bytes | None = None) -> bytes:
     """Args:
-        data: (n,), contiguous.
-        frequencies: (tables, 256); each table has more than one byte with a frequency, and all that occur have one.
-        contexts: (n,), which table each byte has; None for the only one.
+    data: (n,), contiguous.
+    frequencies: (tables, 256); each table has more than one byte with a frequency, and all that occur have one.
+    contexts: (n,), which table each byte has; None for the only one.
     """
     table = encoder_table(frequencies).ravel()
     words = np.empty(len(data) + STATES, np.uint16)
-    if contexts is None:
-        start = _encode(data, table, words)
-    else:
-        start = _encode_chosen(data, contexts, table, words)
+    chosen = contexts is not None
+    start = _encode_chosen(data, contexts, table, words) if chosen else _encode(data, table, words)
     return words[start:].astype("<u2", copy=False).tobytes()
 
 
 def decode(
-    payload: bytes | memoryview, out: Bytes, frequencies: npt.NDArray[np.uint16], contexts: Bytes | None = None
+    payload: bytes | memoryview,
+    out: Bytes,
+    frequencies: npt.NDArray[np.uint16],
+    contexts: Bytes | None = None,
 ) -> None:
     """Fill `out`, (n,) uint8, contiguous.
 
@@ -116,11 +119,8 @@ def decode(
         raise DamagedError("the bytes of a tensor end early, or have bytes too many")
     words = np.frombuffer(payload, "<u2").astype(np.uint16, copy=False)
     table = decoder_table(frequencies).ravel()
-    if contexts is None:
-        whole = _decode(words, out, table)
-    else:
-        whole = _decode_chosen(words, out, contexts, table)
-    if not whole:
+    chosen = contexts is not None
+    if not (_decode_chosen(words, out, contexts, table) if chosen else _decode(words, out, table)):
         raise DamagedError("the bytes of a tensor do not end where they should")
 
 

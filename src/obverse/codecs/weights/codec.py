@@ -5,8 +5,8 @@ safetensors file ──► header ───────────────�
                                   the same as tensor j ──►
 base, which the receiver has ──► its tensor of that name ──►
 
-Each tensor is an item, so that one is read without the rest; the header is kept byte by byte, so that the file comes back as
-it was. Nothing larger than a tensor is held in memory (`encode_to`, `decode_parts`).
+Each tensor is an item, so that one is read without the rest; the header is kept byte by byte, so that the file comes
+back as it was. Nothing larger than a tensor is held in memory (`encode_to`, `decode_parts`).
 """
 
 from __future__ import annotations
@@ -239,7 +239,9 @@ def _wanted(container: Container | Header, given: Any) -> Base | None:
     wanted = container.config.get(0)
     if wanted is None:
         if given is not None:
-            raise SideInformationError("these weights were compressed without a base: do not pass one (--base)")
+            raise SideInformationError(
+                "these weights were compressed without a base: do not pass one (--base)"
+            )
         return None
     if not isinstance(wanted, bytes) or len(wanted) != FINGERPRINT:
         raise DamagedError("the base of the weights is not named as it should be")
@@ -253,8 +255,8 @@ def _wanted(container: Container | Header, given: Any) -> Base | None:
         raise SideInformationError(f"the base cannot be used: {error}") from None
     if base.fingerprint != wanted:
         raise SideInformationError(
-            f"these weights were compressed against the base {wanted.hex()}, and this is {base.fingerprint.hex()}: pass "
-            "the one that was named when they were compressed"
+            f"these weights were compressed against the base {wanted.hex()}, and this is {base.fingerprint.hex()}: "
+            "pass the one that was named when they were compressed"
         )
     return base
 

@@ -6,8 +6,8 @@ Floats become whole numbers in the order of their values, so that a difference c
     |d| = 1 b b r r r r ...                     ──►  symbol (its length, b b), by a table for the exponent of the base
                                                 ──►  the bits r and the sign, as they are
 
-What training adds has a scale of its own, and a step of a float is as wide as its exponent says: so the exponent of the base
-tells how long |d| is.
+What training adds has a scale of its own, in each row and column, and a step of a float is as wide as its exponent
+says: so the exponent of the base tells how long |d| is.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from obverse.codecs.weights.layout import Tensor
-from obverse.codecs.weights.plane_coding import AFTER, PIECE, PlaneCode, after, unpack_code
-from obverse.codecs.weights.planes import FLOATS, compiled, split, width_of
+from obverse.codecs.weights.plane_coding import AFTER, LENGTHS, PIECE, after, lengths, unpack_code
+from obverse.codecs.weights.planes import FLOATS, compiled, matrix_of, split, width_of
 from obverse.container.varint import decode_varint, encode_varint
 from obverse.errors import DamagedError
 
@@ -26,6 +26,7 @@ Words = npt.NDArray[np.uint32]
 
 _TYPES = {1: np.dtype("u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4")}
 _MIDDLE = 4  # bytes
+_EXPONENT_SHIFT = {"F32": 0, "BF16": 0, "F16": 3}  # of the first byte, to be the exponent alone
 
 
 def has_difference(tensor: Tensor) -> bool:
@@ -51,6 +52,12 @@ def encode_difference(data: Bytes, base: Bytes, tensor: Tensor) -> list[bytes] |
     found = after(symbols, classes)
     if found is None:
         return None
+    shape = matrix_of(tensor)
+    if tensor.dtype in _EXPONENT_SHIFT:
+        exponents = classes >> _EXPONENT_SHIFT[tensor.dtype]
+        by_length = lengths(symbols, exponents, shape[1])
+        if by_length[1] < found[1]:
+            found, classes = by_length, exponents
     code = found[0]
     parts = [(middle % 2**32).to_bytes(_MIDDLE, "little"), code.pack()]
     for start in range(0, len(symbols), PIECE):
@@ -78,8 +85,10 @@ def decode_difference(data: memoryview, base: Bytes, tensor: Tensor, out: Bytes)
     bits = 8 * width
     middle = int.from_bytes(data[:_MIDDLE], "little")
     classes = _base_classes(base, tensor)
-    code, at = unpack_code(data, _MIDDLE, 1, (1, len(classes)))
-    if code.kind != AFTER:
+    code, at = unpack_code(data, _MIDDLE, 1, matrix_of(tensor))
+    if code.kind == LENGTHS and tensor.dtype in _EXPONENT_SHIFT:
+        classes = classes >> _EXPONENT_SHIFT[tensor.dtype]
+    elif code.kind != AFTER:
         raise DamagedError(f"the difference of tensor {tensor.name!r} is coded in a way that is not known")
     numbers = _numbers(base, tensor)
     for start in range(0, len(classes), PIECE):
@@ -109,7 +118,7 @@ def _base_classes(base: Bytes, tensor: Tensor) -> Bytes:
 
 
 def _numbers(data: Bytes, tensor: Tensor) -> Words:
-    """(n,) uint32: floats in the order of their values, sign and magnitude made two's complement; integers as they are."""
+    """(n,) uint32: floats in the order of their values, sign and magnitude made two's complement; else as they are."""
     width = width_of(tensor.dtype)
     words = data.view(_TYPES[width]).astype(np.uint32)
     if tensor.dtype in FLOATS:
@@ -144,8 +153,8 @@ def _wrapped(values: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.int64]:
 
 
 def _symbols(values: npt.NDArray[np.int64]) -> tuple[Bytes, npt.NDArray[np.uint64]]:
-    """Symbol 4 length + (the two bits below the leading one, or the one that there is), and the bits below with the sign
-    as the lowest."""
+    """Symbol 4 length + (the two bits below the leading one, or the one that there is), and the bits below with the
+    sign as the lowest."""
     symbols, rest = np.empty(len(values), np.uint8), np.empty(len(values), np.uint64)
     _classify(values, symbols, rest)
     return symbols, rest

@@ -42,28 +42,27 @@ def load_weights(source: Path | BinaryIO, what: str = "weights") -> Tensors:
         raise InputError(f"{name} is a folder: give the files of weights in it")
     if not isinstance(source, Path):
         source = Contents(read_bytes(source), name)
+        return _load(source, name) or Tensors.open(source, name)
+    with guarded(f"{name} cannot be read"), source.open("rb") as file:
+        return _load(file, name) or Tensors.open(source, name)
+
+
+def _load(file: BinaryIO, name: str) -> Tensors | None:
+    """Of a file that is no safetensors file; None of one that may be."""
     with guarded(f"{name} cannot be read"):
-        file: BinaryIO = source.open("rb") if isinstance(source, Path) else source
         first = file.read(16)
         file.seek(0)
-    try:
-        if first.startswith(GGUF):
-            raise UnsupportedInputError(
-                f"{name} is a GGUF file, which is quantised already: compress the safetensors file that it was made of"
-            )
-        if first.startswith(NPY):
-            raise UnsupportedInputError(f"{name} is one array, not weights: save arrays under names, as .npz")
-        if first.startswith((ZIP, PICKLE)):
-            return _archive(file, name)
-        if Path(name).suffix.lower() == ".onnx" and first[8:9] != SAFETENSORS:
-            return _onnx(file, name)
-    except BaseException:
-        if file is not source:
-            file.close()
-        raise
-    if file is not source:
-        file.close()
-    return Tensors.open(source, name)
+    if first.startswith(GGUF):
+        raise UnsupportedInputError(
+            f"{name} is a GGUF file, which is quantised already: compress the safetensors file that it was made of"
+        )
+    if first.startswith(NPY):
+        raise UnsupportedInputError(f"{name} is one array, not weights: save arrays under names, as .npz")
+    if first.startswith((ZIP, PICKLE)):
+        return _archive(file, name)
+    if Path(name).suffix.lower() == ".onnx" and first[8:9] != SAFETENSORS:
+        return _onnx(file, name)
+    return None
 
 
 def save_weights(decoded: Any, target: str) -> bytes:
@@ -130,7 +129,9 @@ def _leaves(value: Any, path: str, name: str, depth: int) -> Iterator[tuple[str,
         raise InputError(f"{name} nests more than {MOST_DEPTH} levels deep")
     if isinstance(value, Mapping):
         pairs = [(str(key), below) for key, below in value.items()]
-    elif isinstance(value, list | tuple) and any(isinstance(below, Mapping) or hasattr(below, "detach") for below in value):
+    elif isinstance(value, list | tuple) and any(
+        isinstance(below, Mapping) or hasattr(below, "detach") for below in value
+    ):
         pairs = [(str(number), below) for number, below in enumerate(value)]
     else:
         yield path or "tensor", value

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from obverse.codecs.weights.difference import decode_difference, encode_difference, has_difference
 from obverse.codecs.weights.layout import Tensor
 from obverse.codecs.weights.plane_coding import (
+    LOOKS_BACK,
     NAMES,
     PIECE,
     PlaneCode,
@@ -23,10 +24,10 @@ from obverse.codecs.weights.plane_coding import (
     matches_pay,
     unpack_code,
     unzip,
-    zip_bytes,
+    zip_pieces,
     zstd_level,
 )
-from obverse.codecs.weights.planes import join, split, width_of
+from obverse.codecs.weights.planes import join, matrix_of, plane_of, split, width_of
 from obverse.container.varint import decode_varint, encode_varint
 from obverse.errors import DamagedError
 
@@ -34,13 +35,6 @@ Bytes = npt.NDArray[np.uint8]
 
 RAW, SAME, WHOLE, PLANES, AS_BASE, CHANGE = range(6)
 _SHORT = 64  # bytes that are not worth a try
-
-
-def matrix_of(tensor: Tensor) -> tuple[int, int]:
-    """Rows and columns that a tensor is seen as: the first axis, and all others."""
-    values = tensor.size // width_of(tensor.dtype)
-    rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
-    return (rows, values // rows) if rows and values and values % rows == 0 else (1, values)
 
 
 def encode_tensor(data: Bytes, tensor: Tensor, effort: int, base: Bytes | None = None) -> list[bytes]:
@@ -57,9 +51,14 @@ def encode_tensor(data: Bytes, tensor: Tensor, effort: int, base: Bytes | None =
     parts = _planes(data, tensor, effort) if len(data) > _SHORT else [bytes([RAW]), data.tobytes()]
     size = sum(map(len, parts))
     if effort and len(data) > _SHORT and matches_pay(data, size / len(data), effort):
-        zipped = zip_bytes(data, zstd_level(effort))
-        if len(zipped) + 1 < size:
-            parts, size = [bytes([WHOLE]), zipped], len(zipped) + 1
+        level = zstd_level(effort)
+        zipped = sum(
+            map(len, zip_pieces(data, level))
+        )  # not kept, as a tensor may be as large as memory allows
+        if zipped + 1 < size:
+            parts = [bytes([WHOLE])]
+            parts += zip_pieces(data, level)
+            size = zipped + 1
     if base is not None and len(data) > _SHORT and has_difference(tensor):
         change = encode_difference(data, base, tensor)
         if change is not None and 1 + sum(map(len, change)) < size:
@@ -117,7 +116,9 @@ def decode_tensor(item: bytes, tensor: Tensor, out: Bytes, base: Bytes | None = 
     elif kind == CHANGE and base is not None and has_difference(tensor):
         decode_difference(data[1:], base, tensor, out)
     else:
-        raise DamagedError(f"tensor {tensor.name!r} is coded in a way that is not known, or has another length")
+        raise DamagedError(
+            f"tensor {tensor.name!r} is coded in a way that is not known, or has another length"
+        )
 
 
 def ways_of(item: bytes, tensor: Tensor) -> str:
@@ -151,9 +152,12 @@ def _planes(data: Bytes, tensor: Tensor, effort: int) -> list[bytes]:
 
 
 def _chosen(data: Bytes, tensor: Tensor, effort: int) -> list[PlaneCode]:
-    planes = split(data, tensor.dtype)
-    shape = matrix_of(tensor)
-    return [choose(plane, planes[k - 1] if k else None, shape, effort) for k, plane in enumerate(planes)]
+    codes, before = [], None
+    for number in range(width_of(tensor.dtype)):
+        plane = plane_of(data, tensor.dtype, number)
+        codes.append(choose(plane, number, before, matrix_of(tensor), effort))
+        before = plane if effort >= LOOKS_BACK else None
+    return codes
 
 
 def _codes(data: memoryview, tensor: Tensor) -> tuple[list[PlaneCode], int]:

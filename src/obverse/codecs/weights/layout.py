@@ -2,7 +2,7 @@
 
 8 bytes: length of the header, little-endian | header: JSON | the tensors' bytes, one behind the other, without gaps
 
-The header is kept as its bytes, since the same content can be spelled in many ways and a file is to come back as it was.
+The header is kept as its bytes: the same content can be spelled in many ways, and a file is to come back as it was.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ def parse_header(header: bytes, name: str) -> Layout:
     try:
         told = json.loads(header.decode(), object_pairs_hook=_distinct, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{name} is a damaged safetensors file: its header cannot be read ({error})") from None
+        raise InputError(
+            f"{name} is a damaged safetensors file: its header cannot be read ({error})"
+        ) from None
     metadata = told.pop(METADATA, None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise InputError(f"{name} is a damaged safetensors file: its metadata are not texts under names")
@@ -181,12 +183,16 @@ def _tensor(key: str, entry: Any, name: str) -> Tensor:
         raise InputError(f"{wrong}has not exactly a type, a shape and offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
-        raise InputError(f"{name}: tensor {key!r} has the type {dtype!r}, which is not known: there are {', '.join(BITS)}")
+        raise InputError(
+            f"{name}: tensor {key!r} has the type {dtype!r}, which is not known: there are {', '.join(BITS)}"
+        )
     if not _counts(shape) or len(shape) > MOST_AXES or not _counts(offsets) or len(offsets) != 2:
         raise InputError(f"{wrong}has a shape or offsets that are not whole numbers")
     bits = math.prod(shape) * BITS[dtype]
     if bits % 8 or bits > LARGEST or offsets[1] - offsets[0] != bits // 8:
-        raise InputError(f"{wrong}of shape {shape} and type {dtype} does not fill bytes {offsets[0]} to {offsets[1]}")
+        raise InputError(
+            f"{wrong}of shape {shape} and type {dtype} does not fill bytes {offsets[0]} to {offsets[1]}"
+        )
     return Tensor(key, dtype, tuple(shape), offsets[0], bits // 8)
 
 

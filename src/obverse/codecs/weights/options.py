@@ -17,8 +17,7 @@ class WeightsOptions(LimitedOptions):
 
     effort: int = option(
         3,
-        "0 to 9, of weights: from 1 on rows and columns tell scales and repeats are looked for, from 7 on all is tried. "
-        "Default 3.",
+        "0 to 9: from 1 on scales of rows and columns and repeats are used, from 7 on all is tried. Default 3.",
         low=0,
         high=9,
     )

@@ -1,12 +1,14 @@
 """Contexts of a matrix: how large its numbers usually are in this row and this column.
 
-Rows and columns of weights differ in scale, and the exponents follow: the mean byte of a row and of a column, in steps, tell
-which table a place uses: place (i, j) has the table (row[i] + column[j] - MIDDLE) >> (2 + merges), cut to 0 to 15 >> merges.
+Rows and columns of weights differ in scale, and the exponents follow: the mean byte of a row and of a column, in steps,
+tell which table a place uses: (i, j) has the table (row[i] + column[j] - MIDDLE) >> (2 + merges), cut to 0 to
+15 >> merges.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from obverse.codecs.weights.planes import compiled
 
 Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
 
 CLASSES = 16
 MIDDLE = np.uint8(32)  # what a row or a column of the usual size has
@@ -44,24 +47,25 @@ class Places:
 
     def contexts(self, start: int, count: int) -> Bytes:
         """(count,) of the places from `start` on, row after row."""
+        # whole arrays of bytes at a time, which NumPy does with vectors of the processor
+        classes = np.maximum(self.steps(start, count), MIDDLE)
+        classes -= MIDDLE
+        classes >>= 2 + self.merges
+        return np.minimum(classes, self.tables - 1, out=classes)
+
+    def steps(self, start: int, count: int) -> Bytes:
+        """(count,) the sum of row and column of each place from `start` on."""
         width = len(self.columns)
         first, at = divmod(start, width)
         if width <= _NARROW:
             rows = self.rows[first : -(-(start + count) // width), None]
-            return self._classes(rows + self.columns).reshape(-1)[at : at + count]
+            return (rows + self.columns).reshape(-1)[at : at + count]
         parts = []
         while count > 0:
             columns = self.columns[at : at + count]
-            parts.append(self._classes(self.rows[first] + columns))
+            parts.append(self.rows[first] + columns)
             first, at, count = first + 1, 0, count - len(columns)
         return np.concatenate(parts)
-
-    def _classes(self, steps: Bytes) -> Bytes:
-        """Whole arrays of bytes at a time, which NumPy does with vectors of the processor."""
-        classes = np.maximum(steps, MIDDLE)
-        classes -= MIDDLE
-        classes >>= 2 + self.merges
-        return np.minimum(classes, self.tables - 1, out=classes)
 
 
 def places_of(plane: Bytes, columns: int) -> Places | None:
@@ -71,19 +75,30 @@ def places_of(plane: Bytes, columns: int) -> Places | None:
         plane: its bytes, row after row.
         columns: of it.
     """
-    rows = len(plane) // columns
-    row_sums, column_sums = np.zeros(rows, np.int64), np.zeros(columns, np.int64)
-    _sums(plane, columns, row_sums, column_sums)
-    mean = float(row_sums.sum()) / len(plane)
-    row, column = row_sums / columns - mean, column_sums / rows - mean
+    _, row, column = deviations(plane, columns)
     spread = float(np.sqrt(row.var() + column.var()))
     if not spread > 0:
         return None
-    steps = _STEPS / spread
-    return Places(
-        np.clip(np.rint(row * steps) + MIDDLE, 0, _MOST).astype(np.uint8),
-        np.clip(np.rint(column * steps) + MIDDLE, 0, _MOST).astype(np.uint8),
-    )
+    return Places(in_steps(row, _STEPS / spread), in_steps(column, _STEPS / spread))
+
+
+def deviations(values: npt.NDArray[Any], columns: int) -> tuple[float, Floats, Floats]:
+    """The mean of a matrix (r c,) of integers, and by how much the means of rows and of columns differ from it."""
+    rows = len(values) // columns
+    row_sums, column_sums = np.zeros(rows, np.int64), np.zeros(columns, np.int64)
+    _sums(values, columns, row_sums, column_sums)
+    mean = float(row_sums.sum()) / len(values)
+    return mean, row_sums / columns - mean, column_sums / rows - mean
+
+
+def in_steps(deviation: Floats, steps: float) -> Bytes:
+    """Deviations as the steps of rows or columns.
+
+    Args:
+        deviation: (n,).
+        steps: of a deviation of 1.
+    """
+    return np.clip(np.rint(deviation * steps) + MIDDLE, 0, _MOST).astype(np.uint8)
 
 
 @compiled

@@ -1,17 +1,19 @@
 """How each plane of bytes of a tensor is coded, chosen by what it costs.
 
-    raw        as they are: what is random
-    constant   one byte for all
-    table      by how often each byte occurs
-    after      a table for each kind of byte that stands before it, in the plane before: the first bits of a mantissa hang on
-               the exponent a little
-    places     a table for each class of rows and columns (`places.py`)
-    matches    zstd, where bytes repeat
+raw        as they are: what is random
+constant   one byte for all
+table      by how often each byte occurs
+after      a table for each kind of byte that stands before it, in the plane before: the first bits of a mantissa
+           hang on the exponent a little
+places     a table for each class of rows and columns (`places.py`)
+matches    zstd, where bytes repeat
+lengths    of differences: a table for each length that row, column and the exponent of the base let expect
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +22,15 @@ import numpy.typing as npt
 import zstandard
 
 from obverse.codecs.weights import byte_coder
-from obverse.codecs.weights.places import CLASSES, MOST_MERGES, Places, places_of
+from obverse.codecs.weights.places import (
+    CLASSES,
+    MIDDLE,
+    MOST_MERGES,
+    Places,
+    deviations,
+    in_steps,
+    places_of,
+)
 from obverse.codecs.weights.planes import histogram, pair_histogram
 from obverse.container.varint import decode_varint, encode_varint
 from obverse.errors import DamagedError
@@ -28,8 +38,9 @@ from obverse.errors import DamagedError
 Bytes = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 
-RAW, CONSTANT, TABLE, AFTER, PLACES, MATCHES = range(6)
-NAMES = ("raw", "constant", "table", "after", "places", "matches")
+RAW, CONSTANT, TABLE, AFTER, PLACES, MATCHES, LENGTHS = range(7)
+NAMES = ("raw", "constant", "table", "after", "places", "matches", "lengths")
+MOST_LENGTH = 32  # that is expected
 _WORDS = 2 * byte_coder.STATES  # bytes of the states of a message
 
 
@@ -43,6 +54,7 @@ class PlaneCode:
         frequencies: (tables, 256) uint16.
         classes: of AFTER: (256,) uint8, the table of each byte of the plane before.
         places: of PLACES.
+        offset: of LENGTHS: what is added to the steps of row and column.
         level: of zstd, for the encoder.
     """
 
@@ -51,12 +63,19 @@ class PlaneCode:
     frequencies: npt.NDArray[np.uint16] | None = None
     classes: Bytes | None = None
     places: Places | None = None
+    offset: int = 0
     level: int = 0
 
     def contexts(self, before: Bytes | None, start: int, count: int) -> Bytes | None:
         """Which table each byte of a piece has; None where there is one."""
         if self.kind == AFTER and before is not None and self.classes is not None:
             return self.classes[before]
+        if self.kind == LENGTHS and before is not None and self.places is not None:
+            expected = self.places.steps(start, count).astype(np.int16)
+            expected += np.int16(self.offset)
+            expected -= before.astype(np.int16) << 2
+            expected >>= 2
+            return np.clip(expected, 0, MOST_LENGTH, out=expected).astype(np.uint8)
         return self.places.contexts(start, count) if self.places is not None else None
 
     def encode(self, plane: Bytes, before: Bytes | None, start: int) -> bytes:
@@ -100,6 +119,7 @@ class PlaneCode:
         if self.places is not None:
             steps = np.concatenate([self.places.rows, self.places.columns])
             packed += bytes([self.places.merges]) + _pack_steps(steps)
+            packed += self.offset.to_bytes(2, "little", signed=True) if self.kind == LENGTHS else b""
         for row in () if self.frequencies is None else self.frequencies:
             packed += _pack_table(row)
         return packed
@@ -132,26 +152,33 @@ def unpack_code(data: memoryview, at: int, number: int, shape: tuple[int, int]) 
             raise DamagedError("a tensor's classes of bytes are damaged")
         frequencies, at = _unpack_tables(data, at + 256, int(classes.max()) + 1)
         return PlaneCode(kind, frequencies=frequencies, classes=classes), at
-    if kind == PLACES and min(shape) > 0:
+    if kind in (PLACES, LENGTHS) and min(shape) > 0:
         merges = _byte(data, at)
         if merges > MOST_MERGES:
             raise DamagedError("a tensor's classes of rows and columns are damaged")
         steps, at = _unpack_steps(data, at + 1, sum(shape))
         places = Places(steps[: shape[0]], steps[shape[0] :], merges)
-        frequencies, at = _unpack_tables(data, at, places.tables)
-        return PlaneCode(kind, frequencies=frequencies, places=places), at
+        if kind == PLACES:
+            frequencies, at = _unpack_tables(data, at, places.tables)
+            return PlaneCode(kind, frequencies=frequencies, places=places), at
+        offset = int.from_bytes(data[at : at + 2], "little", signed=True)
+        if abs(offset) > _MOST_OFFSET:
+            raise DamagedError("a tensor's lengths of differences are damaged")
+        frequencies, at = _unpack_tables(data, at + 2, MOST_LENGTH + 1)
+        return PlaneCode(kind, frequencies=frequencies, places=places, offset=offset), at
     raise DamagedError(f"a plane of bytes is coded in a way that is not known: {kind}")
 
 
 # -- choosing ----------------------------------------------------------------------------------------------------
 
 
-def choose(plane: Bytes, before: Bytes | None, shape: tuple[int, int], effort: int) -> PlaneCode:
+def choose(plane: Bytes, number: int, before: Bytes | None, shape: tuple[int, int], effort: int) -> PlaneCode:
     """The way that takes the fewest bytes.
 
     Args:
         plane: the whole of it, (n,).
-        before: the plane before it.
+        number: of the plane; the first has the exponents.
+        before: the plane before it, which matters from effort LOOKS_BACK on.
         shape: rows and columns.
         effort: 0 to 9; from 1 on rows and columns are looked at, from 7 on all ways are tried.
     """
@@ -166,11 +193,16 @@ def choose(plane: Bytes, before: Bytes | None, shape: tuple[int, int], effort: i
         compressible = (of_table := _cost(table, counts[None])) < wanted
         if compressible:
             best, cost = table, of_table
-    if effort >= 1 and (compressible and before is None or effort >= 7) and len(plane) >= _FEWEST and min(shape) > 1:
+    if (
+        effort >= 1
+        and ((compressible and number == 0) or effort >= 7)
+        and len(plane) >= _FEWEST
+        and min(shape) > 1
+    ):
         found = _by_places(plane, shape)
         if found is not None and found[1] < cost:
             best, cost = found
-    if before is not None and (effort >= 7 or (effort >= 4 and compressible)):
+    if before is not None and (effort >= 7 or (effort >= LOOKS_BACK and compressible)):
         found = after(plane, before)
         if found is not None and found[1] < cost:
             best, cost = found
@@ -185,7 +217,9 @@ def choose(plane: Bytes, before: Bytes | None, shape: tuple[int, int], effort: i
 _of_thread = threading.local()  # compressors, which one thread at a time may use
 
 PIECE = 2**20  # values that are coded at once
-_WORTH = 0.99  # a plane that a table makes hardly shorter is left as it is below effort 7: coding it takes as long as all else
+LOOKS_BACK = 4  # effort
+_MOST_OFFSET = 2**13
+_WORTH = 0.99  # a plane that becomes hardly shorter is left as it is below effort 7: it would take as long as all else
 _STEP_BYTES = 0.7  # of a row or a column, nearly
 _FEWEST = 1024  # values whose rows and columns are looked at
 _TRIED = 2**19  # bytes that zstd is tried on whole
@@ -204,6 +238,14 @@ def zip_bytes(data: Bytes, level: int) -> bytes:
     if level not in compressors:
         compressors[level] = zstandard.ZstdCompressor(level, write_content_size=False)
     return bytes(compressors[level].compress(data))
+
+
+def zip_pieces(data: Bytes, level: int) -> Iterator[bytes]:
+    """The same frame, piece after piece."""
+    compressor = zstandard.ZstdCompressor(level, write_content_size=False).compressobj()
+    for start in range(0, len(data), PIECE):
+        yield compressor.compress(memoryview(data[start : start + PIECE]))
+    yield compressor.flush()
 
 
 def unzip(payload: memoryview, out: Bytes) -> None:
@@ -293,6 +335,26 @@ def after(plane: Bytes, before: Bytes) -> tuple[PlaneCode, float] | None:
     return code, _cost(code, merged)
 
 
+def lengths(symbols: Bytes, exponents: Bytes, columns: int) -> tuple[PlaneCode, float]:
+    """LENGTHS and its bytes.
+
+    Args:
+        symbols: (n,), four times the length of a difference, and more.
+        exponents: (n,) of the base: the difference of a float is as much shorter as its exponent is larger.
+        columns: of the matrix.
+    """
+    mean, row, column = deviations(symbols.astype(np.int16) + (exponents.astype(np.int16) << 2), columns)
+    places = Places(in_steps(row, 1), in_steps(column, 1))
+    code = PlaneCode(LENGTHS, places=places, offset=round(mean) - 2 * int(MIDDLE))
+    counts = np.zeros((MOST_LENGTH + 1, 256), np.int64)
+    for start in range(0, len(symbols), PIECE):
+        piece = symbols[start : start + PIECE]
+        contexts = code.contexts(exponents[start : start + PIECE], start, len(piece))
+        counts += pair_histogram(_known(contexts), piece, len(counts))
+    code = replace(code, frequencies=_tables(counts))
+    return code, _cost(code, counts)
+
+
 def _tables(counts: Counts) -> npt.NDArray[np.uint16]:
     """(tables, 256) frequencies; of a class in which fewer than two bytes occur, two that suffice."""
     counts = counts.copy()
@@ -322,14 +384,21 @@ def _cost(code: PlaneCode, counts: Counts) -> float:
     around = 0 if code.places is None else (len(code.places.rows) + len(code.places.columns)) * _STEP_BYTES
     around += 0 if code.classes is None else len(code.classes)
     pieces = -(-int(counts.sum()) // PIECE)
-    return bits / 8 + float(between.sum()) + int((tables >= 128).sum()) + 2 * len(tables) + around + pieces * (_WORDS + 3)
+    return (
+        bits / 8
+        + float(between.sum())
+        + int((tables >= 128).sum())
+        + 2 * len(tables)
+        + around
+        + pieces * (_WORDS + 3)
+    )
 
 
 # -- packing -----------------------------------------------------------------------------------------------------
 
 
-def _known(frequencies: Any) -> npt.NDArray[np.uint16]:
-    found: npt.NDArray[np.uint16] = frequencies
+def _known(array: Any) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any] = array
     return found
 
 
@@ -340,8 +409,8 @@ def _byte(data: memoryview, at: int) -> int:
 
 
 def _pack_table(frequencies: npt.NDArray[np.uint16]) -> bytes:
-    """The first byte that occurs, the last, and the frequencies between: below 128 a byte, else its low 7 bits with the top
-    bit set, and then the rest."""
+    """The first byte that occurs, the last, and the frequencies between: below 128 a byte, else its low 7 bits with the
+    top bit set, and then the rest."""
     occurs = np.flatnonzero(frequencies)
     first, last = int(occurs[0]), int(occurs[-1])
     between = frequencies[first : last + 1]
@@ -378,7 +447,7 @@ def _unpack_tables(data: memoryview, at: int, count: int) -> tuple[npt.NDArray[n
 
 
 def _pack_steps(steps: Bytes) -> bytes:
-    """The steps of rows and columns by a table of their own, behind the length of what that makes; 0 where all are equal."""
+    """The steps of rows and columns by a table of their own, behind the length of that; 0 where all are equal."""
     counts = histogram(steps)
     if np.count_nonzero(counts) == 1:
         return encode_varint(0) + steps[:1].tobytes()

@@ -1,7 +1,7 @@
 """Numbers as planes of bytes, the most significant first, so that like stands with like.
 
-A float has its sign in front of its exponent, where it makes each exponent two bytes; turned by one bit the sign comes last,
-among the random bits of the mantissa:
+A float has its sign in front of its exponent, where it makes each exponent two bytes; turned by one bit the sign comes
+last, among the random bits of the mantissa:
 
     bfloat16   s eeeeeeee mmmmmmm        ──►  eeeeeeee | mmmmmmm s
     float32    s eeeeeeee m (23 bits)    ──►  eeeeeeee | mmmmmmmm | mmmmmmmm | mmmmmmm s
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from obverse.codecs.weights.layout import Tensor
 from obverse.jit import njit
 
 Bytes = npt.NDArray[np.uint8]
@@ -23,6 +24,8 @@ FLOATS = {"F16", "BF16", "F32", "F64", "C64", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ
 WIDTHS = {
     "I16": 2, "U16": 2, "I32": 4, "U32": 4, "I64": 8, "U64": 8, "F16": 2, "BF16": 2, "F32": 4, "F64": 8, "C64": 4,
 }  # fmt: skip
+
+_AT_ONCE = 2**18  # values
 
 compiled: Any = njit(cache=True, nogil=True, _nrt=False)
 
@@ -33,6 +36,13 @@ _1, _31, _8, _16, _24 = np.uint32(1), np.uint32(31), np.uint32(8), np.uint32(16)
 def width_of(dtype: str) -> int:
     """Bytes of a value of a type of safetensors: 1, 2, 4 or 8. Values of less than a byte count as bytes."""
     return WIDTHS.get(dtype, 1)
+
+
+def matrix_of(tensor: Tensor) -> tuple[int, int]:
+    """Rows and columns that a tensor is seen as: the first axis, and all others."""
+    values = tensor.size // width_of(tensor.dtype)
+    rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
+    return (rows, values // rows) if rows and values and values % rows == 0 else (1, values)
 
 
 def split(data: Bytes, dtype: str) -> Bytes:
@@ -52,6 +62,17 @@ def split(data: Bytes, dtype: str) -> Bytes:
             words = (words << np.uint64(1)) | (words >> np.uint64(63))
         planes[:] = words.view(np.uint8).reshape(-1, 8).T[::-1]
     return planes
+
+
+def plane_of(data: Bytes, dtype: str, number: int) -> Bytes:
+    """(n,) one of the planes of `split`, without holding the others."""
+    width = width_of(dtype)
+    plane = np.empty(len(data) // width, np.uint8)
+    for start in range(0, len(plane), _AT_ONCE):
+        plane[start : start + _AT_ONCE] = split(data[start * width : (start + _AT_ONCE) * width], dtype)[
+            number
+        ]
+    return plane
 
 
 def join(planes: Bytes, dtype: str, out: Bytes) -> None:
@@ -109,7 +130,7 @@ def _join_4(a, b, c, d, words, turned):  # type: ignore[no-untyped-def]
 
 @compiled
 def count(plane, counts):  # type: ignore[no-untyped-def]
-    """Add how often each byte occurs to `counts`, (4, 256) int64: four of them, as each would wait for the one before."""
+    """Add how often each byte occurs to `counts`, (4, 256) int64: four, as each would wait for the one before."""
     n = len(plane) & ~3
     for i in range(0, n, 4):
         counts[0, plane[i]] += 1

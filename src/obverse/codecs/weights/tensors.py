@@ -33,6 +33,10 @@ DTYPES: dict[str, np.dtype[Any]] = {
         "F8_E5M2FNUZ": ml_dtypes.float8_e5m2fnuz,
     }.items()
 }  # fmt: skip
+_OF_TORCH = {
+    "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "float8_e4m3fnuz": "F8_E4M3FNUZ",
+    "float8_e5m2fnuz": "F8_E5M2FNUZ", "float8_e8m0fnu": "F8_E8M0",
+}  # fmt: skip
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -72,12 +76,18 @@ class Tensors(Mapping[str, Array]):
         """
         with guarded(f"{name} cannot be read"):
             file: BinaryIO = source.open("rb") if isinstance(source, Path) else source
-            if not file.seekable():
-                file = io.BytesIO(file.read())
-            start = file.tell()
-            size = file.seek(0, io.SEEK_END) - start
-            file.seek(start)
-            layout = read_layout(file, size, name)
+        try:
+            with guarded(f"{name} cannot be read"):
+                if not file.seekable():
+                    file = io.BytesIO(file.read())
+                start = file.tell()
+                size = file.seek(0, io.SEEK_END) - start
+                file.seek(start)
+                layout = read_layout(file, size, name)
+        except BaseException:
+            if isinstance(source, Path):
+                file.close()
+            raise
 
         def read(tensor: Tensor) -> Bytes:
             with guarded(f"{name} cannot be read"):
@@ -188,13 +198,11 @@ def _from_torch(name: str, tensor: Any) -> Array:
 
     tensor = tensor.detach().cpu().contiguous()
     kind = str(tensor.dtype).removeprefix("torch.")
-    known = {"bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
-             "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ", "float8_e8m0fnu": "F8_E8M0"}  # fmt: skip
-    if kind not in known:
+    if kind not in _OF_TORCH:
         with guarded(f"tensor {name!r} cannot be read"):
             return np.asarray(tensor.numpy())
     width = {1: torch.uint8, 2: torch.int16}[tensor.element_size()]
-    return np.asarray(tensor.view(width).numpy()).view(DTYPES[known[kind]])
+    return np.asarray(tensor.view(width).numpy()).view(DTYPES[_OF_TORCH[kind]])
 
 
 def _bytes_of(array: Array) -> Bytes:
