@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias, overload
 
 from obverse.codec import Codec as Codec
 from obverse.codec import decompress as decompress
+from obverse.codec import open_parts as open_parts
 from obverse.container import Container as Container
 from obverse.container import Limits as Limits
 from obverse.errors import ObverseError as ObverseError
@@ -26,6 +27,7 @@ __all__ = [
     "compress",
     "decompress",
     "list_codecs",
+    "open",
     "open_codec",
 ]
 
@@ -46,6 +48,7 @@ _BuiltIn: TypeAlias = Literal[
     "vae-mnist",
     "vae-mnist-binary",
     "vae-fashion",
+    "weights",
     "wyner-ziv",
     "wyner-ziv-grid",
     "wyner-ziv-trellis",
@@ -256,6 +259,26 @@ def compress(
         segment: Images of a chain: fewer lose less when a file is damaged, and cost more initial bits.
         initial: Symbols of 10 initial bits that a chain has; by default as few as suffice.
         model_only: Code every segment with the model, also where it does not fit.
+    """
+
+@overload
+def compress(
+    data: Any,
+    codec: Literal["weights"],
+    *,
+    verify: _Verify = ...,
+    metadata: Mapping[str, Any] | None = ...,
+    limits: Limits | None = ...,
+    effort: int = ...,
+    base: Any = ...,
+) -> bytes:
+    """Weights of neural networks, lossless, each tensor to be read by itself.
+
+    Args:
+        metadata: KEY=TEXT to store in the file.
+        limits: What may be coded.
+        effort: 0 to 9: from 1 on scales of rows and columns and repeats are used, from 7 on all is tried. Default 3.
+        base: Weights that the receiver has, as of the model before fine-tuning: a file (also .obv); needed to decompress.
     """
 
 @overload
