@@ -50,7 +50,11 @@ def imports() -> str:
     lines = []
     for node in source.body:
         if isinstance(node, ast.ImportFrom):
-            names = [f"{alias.name} as {alias.name}" for alias in node.names if alias.name != "compress"]
+            names = [
+                f"{alias.name} as {alias.asname or alias.name}"
+                for alias in node.names
+                if alias.name != "compress"
+            ]
             lines += [f"from {node.module} import {name}" for name in names]
     return "\n".join(lines)
 

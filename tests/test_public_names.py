@@ -6,11 +6,12 @@ import pytest
 
 PUBLIC = {
     "obverse": """
-        Codec Container Limits Method ObverseError Options __version__ compress decompress list_codecs open_codec
+        Codec Container Limits Method ObverseError Options __version__ compress decompress list_codecs open
+        open_codec
     """,
     "obverse.coding": "LogisticMixtures Message TableFamily quantise",
     "obverse.container": """
-        Container Header ItemReader Limits MAGIC VERSION describe read read_header write write_atomically
+        Container Header ItemReader Items Limits MAGIC VERSION describe read read_header write write_atomically
     """,
     "obverse.errors": """
         CodecNameError CodingError DamagedError DeclarationError DecodeError ExportError InputError ItemIndexError

@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeAlias, overload
 
 from obverse.codec import Codec as Codec
 from obverse.codec import decompress as decompress
-from obverse.codec import open_parts as open_parts
+from obverse.codec import open_parts as open
 from obverse.container import Container as Container
 from obverse.container import Limits as Limits
 from obverse.errors import ObverseError as ObverseError
@@ -278,7 +278,7 @@ def compress(
         metadata: KEY=TEXT to store in the file.
         limits: What may be coded.
         effort: 0 to 9: from 1 on scales of rows and columns and repeats are used, from 7 on all is tried. Default 3.
-        base: Weights that the receiver has, as of the model before fine-tuning: a file (also .obv); needed to decompress.
+        base: Weights that the receiver has, as the model before fine-tuning: a file, also .obv; needed to decompress.
     """
 
 @overload

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from obverse.container import Container, Header, ItemReader, Limits, read, read_header, write
+from obverse.container import Container, Header, ItemReader, Items, Limits, read, read_header, write
 from obverse.data.kinds import Kind
 from obverse.data.loading import limits_in, loading_within
 from obverse.data.source import as_source
@@ -225,7 +225,7 @@ class Streams(Protocol):
     def decode_parts(
         self,
         container: Container | Header,
-        items: Sequence[bytes],
+        items: Items,
         limits: Limits | None = None,
         *,
         side_info: Any = None,

@@ -5,7 +5,6 @@ data ──► compress ──► bytes ──► decode, on this machine ──
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -15,7 +14,7 @@ from obverse.errors import DecodeError, OptionError, UnsupportedInputError, Veri
 
 if TYPE_CHECKING:
     from obverse.codec import Codec, Streams
-    from obverse.container import Container
+    from obverse.container import Container, Items
     from obverse.method import Method
 
 Verify: TypeAlias = bool | Literal["quick", "certain"] | None
@@ -40,7 +39,7 @@ def wants_verification(method: Method, verify: Verify) -> bool:
     return bool(verify)
 
 
-def verify_parts(codec: Streams, container: Container, items: Sequence[bytes], base: Any = None) -> None:
+def verify_parts(codec: Streams, container: Container, items: Items, base: Any = None) -> None:
     """As `verify_file`, of a file whose items lie elsewhere: piece after piece.
 
     Args:

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -266,6 +267,35 @@ def test_pipes_give_the_bytes_of_files(
     capsysbinary.readouterr()
     assert run(["info", "-", "--json"]) == 0
     assert json.loads(capsysbinary.readouterr().out)[0]["file_bytes"] == len(packed.out)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_named_pipe_is_read_once(folder: Path, capsys: Capture) -> None:
+    """As those of `<(command)` are: what is read of it to look at the header is not there again."""
+
+    def piped(data: bytes, *command: str) -> int:
+        Path("pipe").unlink(missing_ok=True)
+        os.mkfifo("pipe")
+        writer = threading.Thread(target=Path("pipe").write_bytes, args=(data,), daemon=True)
+        writer.start()
+        code = run([*command, "pipe"])
+        writer.join()
+        return code
+
+    photo = save("photo.png").read_bytes()
+    assert run(["compress", "photo.png", "-o", "file.obv"]) == 0
+    assert run(["decompress", "file.obv", "-o", "file.png"]) == 0
+    packed = Path("file.obv").read_bytes()
+    capsys.readouterr()
+    assert piped(photo, "compress", "-o", "piped.obv", "--json") == 0
+    assert Path("piped.obv").read_bytes() == packed
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["bytes_in"] == len(photo) and "larger" not in row
+    assert piped(packed, "decompress", "-o", "piped.png") == 0
+    assert Path("piped.png").read_bytes() == Path("file.png").read_bytes()
+    assert run(["compress", "--lossless", "photo.png", "-o", "exact.obv"]) == 0
+    assert piped(Path("exact.obv").read_bytes(), "decompress", "--recover", "-o", "exact.png") == 0
+    assert piped(packed, "info") == 0
 
 
 @pytest.mark.slow

@@ -59,6 +59,10 @@ def train_toy(inputs: ToyInputs, out: Path, recipe: ToyRecipe, sizes: dict[str, 
     (out / "checkpoint.pt").write_text(json.dumps(asdict(recipe) | asdict(ToySizes(**sizes))))
 
 
+def refuse_toy(inputs: ToyInputs, out: Path, recipe: ToyRecipe, sizes: dict[str, Any], device: str) -> None:
+    raise InputError("no such model")
+
+
 def export_toy(inputs: ToyInputs, checkpoint: Path, out: Path) -> dict[str, object]:
     config = {"codec": "toy", "mirror": inputs.mirror} | json.loads(checkpoint.read_text())
     return {
@@ -82,6 +86,7 @@ def toy(**training: str) -> Trained:
 
 TRAINED = toy(sizes=":ToySizes", run=":train_toy", export=":export_toy")
 FITTED = toy(fit=":fit_toy")
+REFUSED = toy(sizes=":ToySizes", run=":refuse_toy", export=":export_toy")
 
 
 @pytest.fixture
@@ -239,6 +244,15 @@ def test_what_is_fitted_in_one_go(folder: Path, monkeypatch: pytest.MonkeyPatch)
     Path("vae.npy").write_bytes(b"")
     with pytest.raises(UsageError, match="give --out"):
         app(["--data", "vae.npy"])
+
+
+def test_what_was_refused_before_a_run_began_is_not_what_it_learned_from(
+    folder: Path,
+) -> None:
+    for flag in ("--mirror", "--no-mirror"):  # the second stands for a run that is stopped before its end
+        with pytest.raises(InputError, match="no such model"):
+            train(flag, trained=REFUSED)
+    assert json.loads(Path("run/inputs.json").read_text())["mirror"] is False
 
 
 def test_what_is_refused_leaves_a_run_as_it_was(folder: Path) -> None:

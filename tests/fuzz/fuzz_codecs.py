@@ -21,7 +21,7 @@ from obverse.testing import Opened
 from obverse.testing.damage import damaged
 from tests.codecs.test_conformance import EXAMPLES
 
-LIMITS = Limits(pixels=40_000, memory=2**26, items=4000)
+LIMITS = Limits(pixels=40_000, memory=2**27, items=4000)
 CHOSEN = [name for name in sys.argv[1:] if not name.startswith("-")]
 OPENED = [Opened(example) for example in EXAMPLES.values() if not CHOSEN or example.codec in CHOSEN]
 

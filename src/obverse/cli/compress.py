@@ -17,7 +17,7 @@ from cyclopts import Parameter
 import obverse
 from obverse.cli.batch import Batch, Row
 from obverse.cli.console import UsageError, human
-from obverse.cli.files import existing_obv, read_stdin, report, row_of, write_output, write_parts
+from obverse.cli.files import existing_obv, read_stream, report, row_of, write_output, write_parts
 from obverse.cli.flags import NO_FLAGS, CodecFlags, given_options
 from obverse.cli.options import (
     Big,
@@ -173,12 +173,13 @@ class Compression:
         started = time.perf_counter()
         kind = self.codec.kind
         with _no_pixel_limit(self.unlimited), loading_within(limits_in(self.options)):
-            if job.source == STDIN:
-                raw = read_stdin(limits_in(self.options))
-                before, data = len(raw), kind.load(Contents(raw, "standard input"))
-            else:
+            raw = read_stream(job.source, limits_in(self.options))
+            if raw is None:
                 data = kind.load(job.source)
                 before = _bytes_under(job.source)
+            else:
+                name = "standard input" if job.source == STDIN else str(job.source)
+                before, data = len(raw), kind.load(Contents(raw, name))
         size = getattr(data, "size", None)
         pixels = size[0] * size[1] if isinstance(size, tuple) and len(size) == 2 else None
         with search_bar(shown=self.searches) as progress, threads_for(pixels):

@@ -14,7 +14,16 @@ from cyclopts import Parameter
 
 from obverse.cli.batch import Batch, Row
 from obverse.cli.console import UsageError
-from obverse.cli.files import existing_file, length_of, read_stdin, report, row_of, write_output, write_parts
+from obverse.cli.files import (
+    existing_file,
+    is_stream,
+    length_of,
+    read_stream,
+    report,
+    row_of,
+    write_output,
+    write_parts,
+)
 from obverse.cli.options import (
     Big,
     Force,
@@ -112,7 +121,7 @@ def decompress(
         return name if name != path.name else path.name + suffix  # no .obv file: the job says so
 
     found = plan(inputs, output, frozenset({".obv"}), rename, only=True)
-    methods = (_method(job.source, limits) for job in found.jobs if job.source != STDIN)
+    methods = (_method(job.source, limits) for job in found.jobs)
     modules = [method.module for method in islice(filter(None, methods), 1)]
     batch = Batch("decompressing", force, existing_file(skip_existing, force), jobs, modules)
     rows, code = batch.run(
@@ -123,7 +132,9 @@ def decompress(
 
 
 def _method(path: Path, limits: Limits) -> Method | None:
-    """That of a file's codec; None for a file that cannot be decoded."""
+    """That of a file's codec; None for a file that cannot be decoded, or read once only."""
+    if is_stream(path):
+        return None
     try:
         return find_method(read_header(path, limits).codec)
     except ObverseError:
@@ -155,7 +166,7 @@ class Decompression:
     def __call__(self, job: Job) -> Row:
         from obverse.codec import codec_of, decoded_file
 
-        data = read_stdin(self.limits) if job.source == STDIN else None
+        data = read_stream(job.source, self.limits)
         source = job.source if data is None else data
         if self.recover:
             unpacked, lost = recovered(source, job.target, self.model, self.limits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -16,10 +18,25 @@ from obverse.data.source import read_bytes, standard_input
 from obverse.errors import ObverseError, OutputError, OutputExistsError
 
 
-def read_stdin(limits: Limits | None) -> bytes:
-    """All of it, where that is within the limits. Raises InputError, LimitError."""
+def is_stream(path: Path) -> bool:
+    """Whether it is standard input or a pipe, which can be read once only."""
+    try:
+        return path == STDIN or stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def read_stream(path: Path, limits: Limits | None) -> bytes | None:
+    """All of what can be read once only, where that is within the limits; None for other files.
+
+    Raises:
+        InputError: it cannot be read.
+        LimitError: it is larger than the limits allow.
+    """
+    if not is_stream(path):
+        return None
     with loading_within(limits):
-        return read_bytes(standard_input())
+        return read_bytes(standard_input() if path == STDIN else path)
 
 
 def write_output(target: Path, data: bytes, force: bool) -> None:
@@ -50,7 +67,7 @@ def write_parts(target: Path, parts: Iterable[bytes], force: bool) -> int:
 
 
 def length_of(path: Path, data: bytes | None) -> int:
-    """Of a file, or of what was read of standard input."""
+    """Of a file, or of what was read of a stream."""
     return path.stat().st_size if data is None else len(data)
 
 

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from obverse.cli.batch import Batch, Row
 from obverse.cli.console import human, out, printable, to_json
-from obverse.cli.files import read_stdin
+from obverse.cli.files import read_stream
 from obverse.cli.options import Json, Memory, limits_of
 from obverse.cli.plan import STDIN, Job, Plan, files_under
 from obverse.container import ItemReader, Limits, describe
@@ -65,7 +65,8 @@ def _is_folder(path: Path) -> bool:
 
 
 def _facts(limits: Limits, job: Job) -> Row:
-    source = read_stdin(limits) if job.source == STDIN else job.source
+    data = read_stream(job.source, limits)
+    source = job.source if data is None else data
     row = row_of(str(job.source), describe(source, limits))
     with suppress(CodecNameError, DeclarationError):
         method = find_method(row["codec"])

@@ -98,7 +98,8 @@ def train_command(trained: Trained) -> Callable[..., int]:
         found.check()
         make_folder(out)
         with only_run(out):
-            if not (out / INPUTS).exists():  # those of a run that goes on stay until it has gone on
+            goes_on = (out / CHECKPOINT).exists() and (out / INPUTS).exists()
+            if not goes_on:  # else those that it has stay until it has gone on
                 found.store(out)
             trained.call(trained.training.run, found, out, values, sizes, device)
             found.store(out)

@@ -13,7 +13,7 @@ from obverse.container.describe import describe
 from obverse.container.files import write_atomically
 from obverse.container.format import Container, read, read_header, write
 from obverse.container.header import MAGIC, VERSION, Header
-from obverse.container.items import ItemReader
+from obverse.container.items import ItemReader, Items
 from obverse.container.limits import Limits
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Container",
     "Header",
     "ItemReader",
+    "Items",
     "Limits",
     "describe",
     "read",

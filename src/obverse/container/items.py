@@ -6,13 +6,21 @@ import operator
 from array import array
 from itertools import accumulate
 from types import TracebackType
-from typing import SupportsIndex
+from typing import Protocol, SupportsIndex
 
 from obverse.container.header import unpack_header
 from obverse.container.limits import Limits
 from obverse.container.sections import read_index, read_item, section_bytes
 from obverse.container.source import Source, SourceLike, open_file
 from obverse.errors import InputError
+
+
+class Items(Protocol):
+    """Payloads by number, wherever they lie."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> bytes: ...
 
 
 class ItemReader:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import io
 import tempfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from types import TracebackType
-from typing import IO, overload
+from typing import IO
 
 from obverse.container.format import Container, front_of
 from obverse.container.limits import Limits
@@ -21,7 +21,7 @@ from obverse.errors import OutputError
 IN_MEMORY = 2**24  # bytes of payload that do not need a file
 
 
-class ItemSpool(Sequence[bytes]):
+class ItemSpool:
     """Payloads in order; a few are kept in memory, many in a temporary file that nobody else sees.
 
     Args:
@@ -38,16 +38,8 @@ class ItemSpool(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    @overload
-    def __getitem__(self, number: int) -> bytes: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> list[bytes]: ...
-
-    def __getitem__(self, number: int | slice) -> bytes | list[bytes]:
+    def __getitem__(self, number: int) -> bytes:
         """The payload of an item again."""
-        if isinstance(number, slice):
-            return [self[i] for i in range(*number.indices(len(self)))]
         number = range(len(self))[number]
         self._file.seek(self._starts[number])
         return self._file.read(self._starts[number + 1] - self._starts[number])

@@ -13,6 +13,7 @@ import obverse
 from obverse.codecs.image import decoder as image_decoder
 from obverse.codecs.image import networks as image_networks
 from obverse.codecs.image.codec import (
+    PIXEL_BYTES,
     level_of,
     message_of,
     quality_of_level,
@@ -243,6 +244,16 @@ def test_pixel_limit_and_its_override(photo):
     with pytest.raises(LimitError):
         obverse.decompress(container_of(photo, shape=(2**20, 2**20)))
     assert obverse.decompress(data, limits=Limits.unlimited()).shape == photo.shape
+
+
+def test_a_thin_image_takes_the_memory_of_its_whole_cells(codec):
+    """Latents are those of cells of 64 x 64 pixels: a file of a line of pixels has 64 times as many as pixels."""
+    limits = Limits(memory=256 * PIXEL_BYTES)
+    for size in ((256, 1), (1, 256)):
+        with pytest.raises(LimitError, match="memory"):
+            codec.decode(Container("image", {0: 0, 1: 3}, size, {"y": b""}, codec.fingerprint), limits)
+        with pytest.raises(LimitError, match="memory"):
+            codec.encode(np.zeros(size, np.uint8), codec.options(limits=limits))
 
 
 def test_side_information_is_refused(photo):

@@ -25,7 +25,7 @@ from obverse.codecs.image import METHOD, alpha, drawn_blocks
 from obverse.codecs.image.alternatives import Blocks, Decode, all_that_fits, cheapest, lossless_codec, within
 from obverse.codecs.image.decoder import ImageDecoder
 from obverse.codecs.image.drawn_blocks import put_back
-from obverse.codecs.image.latents import LEVELS, Coded
+from obverse.codecs.image.latents import ALIGN, LEVELS, Coded
 from obverse.codecs.image.options import DEFAULT_QUALITY, TUNES, ImageOptions, TransformOptions
 from obverse.codecs.image.quality import effective
 from obverse.codecs.image.rate_control import highest_level, highest_refined_level
@@ -90,7 +90,7 @@ class ImageCodec(ModelCodec):
         height, width = photo.size
         limits = Limits.of(options.limits)
         limits.check_pixels(height * width)
-        limits.check_memory(height * width * PIXEL_BYTES)
+        limits.check_memory(coding_memory(height, width))
         if isinstance(options, ImageOptions) and options.max_error is not None:
             return within(photo, options.max_error, options)
         if options.bpp is not None:
@@ -279,10 +279,10 @@ class ImageCodec(ModelCodec):
             raise DamagedError("an image file with other sections than an image has")
         height, width = shape
         limits.check_pixels(height * width)
-        limits.check_memory(height * width * PIXEL_BYTES)
+        limits.check_memory(coding_memory(height, width))
         plane = alpha.unpack_alpha(sections, height, width, limits)
         kept = unpack_metadata(sections, limits)
-        limits.check_memory(height * width * PIXEL_BYTES + metadata_bytes(kept))
+        limits.check_memory(coding_memory(height, width) + metadata_bytes(kept))
         try:
             _, y_hat = self.decoder.pop(Message.from_bytes(sections["y"]), level, height, width)
         except MessageEmptyError:
@@ -303,6 +303,11 @@ def _with_blocks(
     found = lossless_codec().decode_photo(together, limits)
     blocks = drawn_blocks.check_blocks(found, 1 if pixels.ndim == 2 else 3)
     return put_back(pixels, drawn, means(blocks) if shrink > 1 else blocks, drawn_blocks.SIDE // shrink)
+
+
+def coding_memory(height: int, width: int) -> int:
+    """Bytes that coding an image takes, in whole cells of latents: a thin image has many of them for its pixels."""
+    return -(-height // ALIGN) * -(-width // ALIGN) * ALIGN**2 * PIXEL_BYTES
 
 
 def level_of(quality: float) -> int:

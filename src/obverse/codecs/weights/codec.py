@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -30,7 +30,7 @@ from obverse.codecs.weights.item import decode_tensor, encode_tensor, same_as, s
 from obverse.codecs.weights.layout import MOST_HEADER, Layout, Tensor, parse_header
 from obverse.codecs.weights.options import WeightsOptions
 from obverse.codecs.weights.tensors import Tensors
-from obverse.container import MAGIC, Container, Header, ItemReader, Limits
+from obverse.container import MAGIC, Container, Header, ItemReader, Items, Limits
 from obverse.container.spool import ItemSpool
 from obverse.data.guard import guarded
 from obverse.errors import DamagedError, InputError, OptionError, SideInformationError, UnsupportedInputError
@@ -127,7 +127,7 @@ class WeightsCodec(Codec):
     def decode_parts(
         self,
         container: Container | Header,
-        items: Sequence[bytes],
+        items: Items,
         limits: Limits | None = None,
         *,
         side_info: Any = None,
@@ -274,7 +274,7 @@ def as_tensors(data: Any) -> Tensors:
     raise InputError(f"weights are arrays under names, as in a state dict, not {type(data).__name__}")
 
 
-def layout_of(container: Container | Header, items: Sequence[bytes], limits: Limits) -> Layout:
+def layout_of(container: Container | Header, items: Items, limits: Limits) -> Layout:
     """What the first item tells, compared with what there is.
 
     Args:
@@ -304,7 +304,7 @@ def layout_of(container: Container | Header, items: Sequence[bytes], limits: Lim
     return layout
 
 
-def tensor_of(layout: Layout, items: Sequence[bytes], number: int, base: Base | None = None) -> Bytes:
+def tensor_of(layout: Layout, items: Items, number: int, base: Base | None = None) -> Bytes:
     """(size,) the bytes of the tensor in this item.
 
     Args:

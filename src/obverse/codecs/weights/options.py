@@ -23,7 +23,7 @@ class WeightsOptions(LimitedOptions):
     )
     base: Any = option(
         None,
-        "Weights that the receiver has, as of the model before fine-tuning: a file (also .obv); needed to decompress.",
+        "Weights that the receiver has, as the model before fine-tuning: a file, also .obv; needed to decompress.",
         parse=Path,
     )
 
