@@ -1,7 +1,7 @@
 """Checkpoints against the one before, in bytes of real files: python experiments/weights/bases.py checkpoints/
 
-Writes experiments/results/weights/bases.csv. The checkpoints are those of checkpoints.py; of each kind of tensor (weights
-and both moments) what it takes alone, and with the checkpoint before as base.
+Writes experiments/results/weights/bases.csv. The checkpoints are those of checkpoints.py; of each kind of tensor,
+weights and both moments, what it takes alone, and with the checkpoint before as base.
 """
 
 from __future__ import annotations
