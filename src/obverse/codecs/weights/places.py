@@ -47,11 +47,11 @@ class Places:
 
     def contexts(self, start: int, count: int) -> Bytes:
         """(count,) of the places from `start` on, row after row."""
-        # whole arrays of bytes at a time, which NumPy does with vectors of the processor
-        classes = np.maximum(self.steps(start, count), MIDDLE)
-        classes -= MIDDLE
-        classes >>= 2 + self.merges
-        return np.minimum(classes, self.tables - 1, out=classes)
+        classes = np.empty(count, np.uint8)
+        _classes(
+            self.rows, self.columns, np.uint8(2 + self.merges), np.uint8(self.tables - 1), start, classes
+        )
+        return classes
 
     def steps(self, start: int, count: int) -> Bytes:
         """(count,) the sum of row and column of each place from `start` on."""
@@ -99,6 +99,21 @@ def in_steps(deviation: Floats, steps: float) -> Bytes:
         steps: of a deviation of 1.
     """
     return np.clip(np.rint(deviation * steps) + MIDDLE, 0, _MOST).astype(np.uint8)
+
+
+@compiled
+def _classes(rows, columns, shift, last, start, classes):  # type: ignore[no-untyped-def]
+    """All in bytes, which the compiler makes vectors of."""
+    width = len(columns)
+    i, j, at = start // width, start % width, 0
+    while at < len(classes):
+        row, count = np.uint8(rows[i]), min(width - j, len(classes) - at)
+        out, steps = classes[at : at + count], columns[j : j + count]
+        for k in range(count):
+            step = np.uint8(max(np.uint8(row + steps[k]), MIDDLE))
+            step = np.uint8(np.uint8(step - MIDDLE) >> shift)
+            out[k] = min(step, last)
+        at, i, j = at + count, i + 1, 0
 
 
 @compiled
