@@ -29,6 +29,7 @@ from obverse.codecs.weights.files import load_weights
 from obverse.codecs.weights.item import decode_tensor, encode_tensor, same_as, source_of
 from obverse.codecs.weights.layout import MOST_HEADER, Layout, Tensor, parse_header
 from obverse.codecs.weights.options import WeightsOptions
+from obverse.codecs.weights.plane_coding import WINDOW, zip_bytes
 from obverse.codecs.weights.tensors import Tensors
 from obverse.container import MAGIC, Container, Header, ItemReader, Items, Limits
 from obverse.container.spool import ItemSpool
@@ -71,7 +72,7 @@ class WeightsCodec(Codec):
         tensors = as_tensors(data)
         layout, limits = tensors.layout, Limits.of(options.limits)
         limits.check_items(1 + len(layout.tensors))
-        spool.append(zstandard.ZstdCompressor(_LEVEL).compress(layout.header))
+        spool.append(zip_bytes(np.frombuffer(layout.header, np.uint8), _LEVEL))
         checksum = zlib.crc32(layout.front)
         sizes = Counter((tensor.size, tensor.dtype) for tensor in layout.tensors)
         seen: dict[tuple[str, bytes], int] = {}
@@ -290,7 +291,7 @@ def layout_of(container: Container | Header, items: Items, limits: Limits) -> La
         raise DamagedError("not the parts of a file of weights")
     most = min(MOST_HEADER, limits.memory)
     try:
-        with zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(items[0]) as reader:
+        with zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_reader(items[0]) as reader:
             header = reader.read(most + 1)
     except zstandard.ZstdError as error:
         raise DamagedError(f"the header of the weights cannot be unpacked: {error}") from None

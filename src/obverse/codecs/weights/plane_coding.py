@@ -216,6 +216,7 @@ def choose(plane: Bytes, number: int, before: Bytes | None, shape: tuple[int, in
 
 _of_thread = threading.local()  # compressors, which one thread at a time may use
 
+WINDOW = 2**23  # bytes that zstd looks back at most, which its decoder keeps
 PIECE = 2**20  # values that are coded at once
 LOOKS_BACK = 4  # effort
 _MOST_OFFSET = 2**13
@@ -256,7 +257,7 @@ def unzip(payload: memoryview, out: Bytes) -> None:
     """
     view, filled = memoryview(out), 0
     try:
-        with zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(payload) as reader:
+        with zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_reader(payload) as reader:
             while filled < len(out):
                 got = reader.readinto(view[filled:])
                 if not got:
